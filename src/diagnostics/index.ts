@@ -1,0 +1,4 @@
+export type { CodeInfo } from "./code-info.ts";
+export { CODES, type Code, exitCodeOf } from "./codes.ts";
+export { formatProblem, problemEvent } from "./print.ts";
+export { fail, MmtrtError, type Problem, throwIfAny } from "./problem.ts";

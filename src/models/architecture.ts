@@ -1,0 +1,71 @@
+import type { Graph } from "../graph/graph.ts";
+import type { FloatDtype } from "../tensor/index.ts";
+import type { ConfigReader } from "./config-reader.ts";
+import type { ModelSpec } from "./spec.ts";
+
+/**
+ * How a tensor is shared among tensor-parallel ranks. Weights are [out, in] as Hugging Face stores them.
+ * column: axis 0 split (bias too) · row: axis 1 split, bias whole · qkv: q, k and v split each by heads, then stacked
+ * · vocab: rows padded to a multiple of tp, then split · embedding: as --use_parallel_embedding says · replicated.
+ */
+export type Split = "column" | "row" | "qkv" | "vocab" | "embedding" | "replicated";
+
+/** One tensor of the TensorRT-LLM checkpoint. `{l}` stands for the layer: global in `from`, local to the pipeline rank in `to`. */
+export interface WeightRule {
+  readonly to: string;
+  /** Stored tensors stacked on axis 0 in this order (q, k, v); alternatives for one of them are tried left to right (`a|b`). */
+  readonly from: readonly string[];
+  readonly split: Split;
+  readonly stage: "first" | "layer" | "last";
+  /** Absent tensors are left out instead of being an error (lm_head of a tied model when sharing, optional biases). */
+  readonly optional?: boolean;
+  /** GPT-2's Conv1D keeps [in, out]. */
+  readonly transpose?: boolean;
+  /** Rows dropped from the front (OPT's and BART's position tables start 2 rows late). */
+  readonly skipRows?: number;
+}
+
+/** A tensor of `visual/model.safetensors`: kept whole under one normalised Hugging Face name. */
+export interface VisualRule {
+  readonly to: string;
+  readonly from: string;
+}
+
+/** Stored tensors that are known and of no use (rotary inv_freq buffers, position_ids, layers past the feature layer). */
+export type IgnoreRule = RegExp;
+
+export interface ModelWeights {
+  readonly language: readonly WeightRule[];
+  readonly visual: readonly VisualRule[];
+  readonly ignore: readonly IgnoreRule[];
+}
+
+/** What decides how a rank's graph looks, besides the model. */
+export interface GraphOptions {
+  /** dtype of the weights in the checkpoint. */
+  readonly weightDtype: FloatDtype;
+  /** dtype the graph computes in: bfloat16 weights run as float32 in ONNX Runtime, whose CPU kernels lack bfloat16. */
+  readonly computeDtype: FloatDtype;
+  readonly tpSize: number;
+  readonly ppSize: number;
+  readonly rank: number;
+  /** Prompt-table inputs are there when the model takes visual features. */
+  readonly promptTable: boolean;
+}
+
+/** Everything mmtrt knows about one family; one file per architecture, found by directory listing. */
+export interface Architecture {
+  /** Hugging Face class names (`architectures[0]`). */
+  readonly hf: readonly string[];
+  readSpec(config: ConfigReader): ModelSpec;
+  weights(spec: ModelSpec): ModelWeights;
+  /** The decoder of one rank: DESIGN §5's contract. */
+  languageGraph(spec: ModelSpec, options: GraphOptions): Graph;
+  /** `input` [batch, channels, height, width] → `output` [batch, num_visual_features, llm_hidden]. */
+  visualGraph?(spec: ModelSpec, options: GraphOptions): Graph;
+}
+
+/** Identity with a type: lets an architecture file be a plain default export. */
+export function defineArchitecture(architecture: Architecture): Architecture {
+  return architecture;
+}

@@ -1,0 +1,81 @@
+/** How positions beyond the trained length are mapped onto RoPE angles; the field of config.json, read in any spelling. */
+export interface RopeScaling {
+  readonly type: "linear" | "dynamic" | "llama3" | "yarn" | "longrope";
+  readonly factor: number;
+  /** Type-specific numbers under their Hugging Face names (low_freq_factor, original_max_position_embeddings, …). */
+  readonly parameters: Readonly<Record<string, number | readonly number[]>>;
+}
+
+/** A decoder-only language model: sizes and choices, everything that changes numbers. Units are elements. */
+export interface DecoderSpec {
+  readonly kind: "decoder";
+  /** Hugging Face class of the language model, kept verbatim in the checkpoint's config. */
+  readonly architecture: string;
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly intermediateSize: number;
+  readonly activation: "silu" | "gelu" | "gelu_tanh" | "relu";
+  /** gated: down(act(gate(x)) · up(x)); plain: proj(act(fc(x))). */
+  readonly mlp: "gated" | "plain";
+  readonly norm: "rms" | "layer";
+  readonly normEps: number;
+  readonly positions: "rope" | "learned";
+  readonly maxPositions: number;
+  readonly ropeTheta: number;
+  readonly ropeScaling?: RopeScaling;
+  readonly attentionBias: boolean;
+  readonly outputBias: boolean;
+  readonly mlpBias: boolean;
+  readonly tiedEmbeddings: boolean;
+}
+
+/** A ViT-like image encoder with its choice of output layer. */
+export interface VisionSpec {
+  readonly kind: "clip";
+  readonly imageSize: number;
+  readonly patchSize: number;
+  readonly channels: number;
+  readonly hiddenSize: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly intermediateSize: number;
+  readonly activation: "quick_gelu" | "gelu" | "gelu_tanh";
+  readonly normEps: number;
+  /** Encoder layers that run: `vision_feature_layer` −2 of 24 means 23; the others are never built. */
+  readonly runLayers: number;
+  /** Whether the class token's row is dropped ("default") or kept ("full"). */
+  readonly dropClassToken: boolean;
+  /** Rows of `output` an image gives: what max_multimodal_len counts. */
+  readonly numVisualFeatures: number;
+}
+
+/** What maps vision features to the language model's width. */
+export interface ProjectorSpec {
+  readonly kind: "mlp2";
+  readonly inputSize: number;
+  readonly hiddenSize: number;
+  readonly outputSize: number;
+  readonly activation: "gelu" | "gelu_tanh" | "relu";
+  readonly bias: boolean;
+}
+
+/** Everything read from config.json, every key accounted for. */
+export interface ModelSpec {
+  /** Hugging Face class of the whole model. */
+  readonly architecture: string;
+  readonly modelType: string;
+  /** dtype the checkpoint declares; undefined when it says nothing. */
+  readonly declaredDtype: "float32" | "float16" | "bfloat16" | undefined;
+  readonly language: DecoderSpec;
+  readonly vision?: VisionSpec;
+  readonly projector?: ProjectorSpec;
+  /** Id of the placeholder that the processor repeats for each visual feature; the runtime replaces it by prompt-table ids. */
+  readonly imageTokenId?: number;
+  readonly bosTokenId?: number;
+  readonly eosTokenIds: readonly number[];
+  readonly padTokenId?: number;
+}

@@ -1,0 +1,4 @@
+export * from "./dtype.ts";
+export * from "./recipe.ts";
+export * from "./shape.ts";
+export * from "./stored.ts";

@@ -1,0 +1,38 @@
+import type { Dtype } from "./dtype.ts";
+import type { Shape } from "./shape.ts";
+
+/** A run of bytes in a file whose layout is exactly that of the tensor, row-major and little-endian. */
+export interface ByteRange {
+  readonly file: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/**
+ * A tensor of a source checkpoint, known by its header alone.
+ * `readRows(start, end)` gives rows [start, end) of axis 0 (a scalar is one row) as row-major little-endian bytes
+ * of `dtype`; `range` is there when the file holds just those bytes, so that whole tensors can be copied unread.
+ */
+export interface StoredTensor {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: Shape;
+  /** `file` and byte offset for messages, present also when the bytes need decoding (GGUF blocks, strided pickles). */
+  readonly at: string;
+  readonly range?: ByteRange;
+  readRows(start: number, end: number): Promise<Uint8Array>;
+}
+
+/** A checkpoint directory opened: config read, headers read, no tensor bytes. */
+export interface HfCheckpoint {
+  readonly dir: string;
+  readonly format: "safetensors" | "torch" | "meta" | "gguf";
+  /** config.json parsed (for Meta and GGUF: the equivalent Hugging Face config, made from params.json or the metadata). */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  /** Tokenizer, processor and generation files beside the weights, by name relative to `dir`. */
+  readonly extraFiles: readonly string[];
+  /** Every file the tensors come from, for hashes and sizes. */
+  readonly weightFiles: readonly string[];
+  close(): Promise<void>;
+}
