@@ -1,4 +1,4 @@
-import { type Dtype, DTYPES } from "./dtype.ts";
+import { DTYPES, type Dtype } from "./dtype.ts";
 
 /** Sizes of a stored tensor, outermost first; [] is a scalar. */
 export type Shape = readonly number[];
