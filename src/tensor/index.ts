@@ -1,5 +1,19 @@
 export * from "./dtype.ts";
 export * from "./half.ts";
+export {
+  concatRows,
+  fromStored,
+  metaRotary,
+  named,
+  padRows,
+  permuteRows,
+  repeatHeads,
+  reshape,
+  sliceRows,
+  zeroRows,
+} from "./ops.ts";
+export * from "./ops-cast.ts";
+export { concatColumns, sliceColumns, transpose } from "./ops-columns.ts";
 export * from "./recipe.ts";
 export * from "./shape.ts";
 export * from "./stored.ts";
