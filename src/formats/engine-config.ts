@@ -1,0 +1,152 @@
+import type { Dtype } from "../tensor/index.ts";
+
+/**
+ * The JSON of an engine directory (DESIGN §5), written by `build` and read by `run`, `inspect` and `explain`.
+ * It lives under formats/ because build/ and runtime/ may not import each other.
+ */
+
+/** Sizes of one input at the three points of an optimization profile. */
+export interface ProfileRange {
+  readonly min: readonly number[];
+  readonly opt: readonly number[];
+  readonly max: readonly number[];
+}
+
+/** Range of one named size (`batch`, `seq`, `past`, `rows`) in a profile. */
+export interface SizeRange {
+  readonly min: number;
+  readonly opt: number;
+  readonly max: number;
+}
+
+export interface EngineProfile {
+  /** `context` (prefill) and `generation` (decode) for a decoder, `images` for a visual engine. */
+  readonly name: string;
+  /** The named sizes that `shapes` was computed from; attention_mask's `past + seq` is their sum at each point. */
+  readonly sizes: Readonly<Record<string, SizeRange>>;
+  readonly shapes: Readonly<Record<string, ProfileRange>>;
+}
+
+export interface EngineIo {
+  readonly name: string;
+  readonly kind: "input" | "output";
+  readonly dtype: Dtype;
+  /** −1 where the size depends on the request. */
+  readonly shape: readonly number[];
+  /** The same with names: `["batch", "past + seq"]`. */
+  readonly dims: readonly (number | string)[];
+}
+
+/** What was asked for, in TensorRT-LLM's spelling; all numbers resolved (no `auto` left). Lengths in tokens, table in rows. */
+export interface BuildConfig {
+  readonly max_batch_size: number;
+  readonly max_input_len: number;
+  readonly max_seq_len: number;
+  readonly max_beam_width: number;
+  /** max_batch_size × num_visual_features × images; 0 for a model without a prompt table. */
+  readonly max_prompt_embedding_table_size: number;
+  readonly max_multimodal_len: number;
+  readonly max_num_tokens: number;
+  readonly opt_num_tokens: number;
+  readonly opt_batch_size: number;
+  readonly kv_cache_type: "continuous" | "static" | "paged";
+  readonly logits_dtype: "float32" | "float16";
+  readonly strongly_typed: boolean;
+  readonly plugin_config: Readonly<Record<string, string | number | boolean | null>>;
+  readonly [key: string]: unknown;
+}
+
+/** A pipeline stage that is not the first has other inputs, so it carries its own table. */
+export interface PipelineStage {
+  /** Ranks first_rank … first_rank + tp_size − 1 share it. */
+  readonly first_rank: number;
+  readonly profiles: readonly EngineProfile[];
+  readonly io: readonly EngineIo[];
+}
+
+/** `llm/config.json`. */
+export interface LlmEngineConfig {
+  /** Version of mmtrt; TensorRT-LLM's runtime asks for the key only. */
+  readonly version: string;
+  /** The checkpoint's config.json, whole: dtype, vocab_size, num_hidden_layers, mapping, quantization, … */
+  readonly pretrained_config: Readonly<Record<string, unknown>>;
+  readonly build_config: BuildConfig;
+  /** Of rank 0 and its tensor-parallel peers. */
+  readonly profiles: readonly EngineProfile[];
+  readonly io: readonly EngineIo[];
+  /** Only with pp_size > 1: stages 1 … pp_size − 1. */
+  readonly pp_stages?: readonly PipelineStage[];
+}
+
+/** `visual/config.json`: `builder_config` is TensorRT-LLM's, `vision` is the checkpoint's visual/config.json, whole. */
+export interface VisualEngineConfig {
+  readonly version: string;
+  readonly builder_config: {
+    /** dtype of `input` and `output`. */
+    readonly precision: "float32" | "float16" | "bfloat16";
+    readonly model_type: string;
+    readonly max_batch_size: number;
+    readonly tensor_parallel: 1;
+    readonly strongly_typed: boolean;
+  };
+  /** Rows of `output` an image gives. */
+  readonly num_visual_features: number;
+  /** channels, height, width of `input`. */
+  readonly image_shape: readonly [number, number, number];
+  readonly vision: Readonly<Record<string, unknown>>;
+  readonly profiles: readonly EngineProfile[];
+  readonly io: readonly EngineIo[];
+}
+
+export type Backend = "onnxruntime" | "tensorrt" | "tensorrt_rtx";
+
+/** What `run` has to know about the model besides the shapes; token ids as in the Hugging Face config. */
+export interface EngineModel {
+  /** Hugging Face class of the whole model (LlavaForConditionalGeneration), not of its language part. */
+  readonly architecture: string;
+  readonly model_type: string;
+  readonly vocab_size: number;
+  readonly image_token_id: number | null;
+  /** 0 for a model that takes no images. */
+  readonly num_visual_features: number;
+  readonly bos_token_id: number | null;
+  readonly eos_token_ids: readonly number[];
+  readonly pad_token_id: number | null;
+}
+
+/** One graph with its weights, and its serialized engine when the backend makes one. Paths are relative to the directory. */
+export interface EnginePart {
+  /** `llm/rank0`, `visual`. */
+  readonly name: string;
+  readonly onnx: string;
+  readonly weights: string;
+  readonly engine: string | null;
+  readonly fingerprint: string;
+  readonly onnx_sha256: string;
+}
+
+/** What a serialized engine is bound to; null where the backend builds none. */
+export interface EngineTarget {
+  readonly tensorrt: string;
+  /** Compute capabilities the engine runs on, as 89 for 8.9. */
+  readonly sm: readonly number[];
+  readonly plugin_abi: string | null;
+}
+
+/** `mmtrt.json` of an engine directory. */
+export interface EngineManifest {
+  readonly kind: "engine";
+  /** Layout version of the directory; another number is refused. */
+  readonly format: 1;
+  /** Version of mmtrt that built it. */
+  readonly version: string;
+  /** Of the whole plan: equal fingerprints mean there is nothing to do. */
+  readonly fingerprint: string;
+  readonly backend: Backend;
+  readonly target: EngineTarget | null;
+  readonly model: EngineModel;
+  readonly parts: readonly EnginePart[];
+  readonly steps: readonly { readonly id: string; readonly fingerprint: string }[];
+  /** Resolved options that shape the engines. */
+  readonly options: Readonly<Record<string, unknown>>;
+}
