@@ -1,0 +1,158 @@
+import { DTYPES, type Dtype, elementCount } from "../tensor/index.ts";
+import type { DimShape } from "./dim.ts";
+import type { Attributes, Graph, GraphFunction, GraphNode, Initializer, Value } from "./graph.ts";
+
+/** What a node's output is; the name comes from the scope. */
+export interface OutputType {
+  readonly dtype: Dtype;
+  readonly shape: DimShape;
+}
+
+/**
+ * Collects nodes in order of creation, which is a topological order because a Value exists only after its node.
+ * Names are scope paths and unique by construction; a graph that cannot be right throws where it is built.
+ */
+export class GraphRecorder {
+  readonly #name: string;
+  readonly #opset: number;
+  readonly #inputs: Value[] = [];
+  readonly #outputs: Value[] = [];
+  readonly #nodes: GraphNode[] = [];
+  readonly #initializers = new Map<string, Initializer>();
+  readonly #constants = new Map<string, Value>();
+  readonly #functions = new Map<string, GraphFunction>();
+  readonly #taps = new Map<string, Value>();
+  readonly #names = new Set<string>();
+  #scope: readonly string[] = [];
+
+  constructor(name: string, opset = 23) {
+    this.#name = name;
+    this.#opset = opset;
+  }
+
+  input(name: string, dtype: Dtype, shape: DimShape): Value {
+    const value = Object.freeze({ name: this.#claim(name), dtype, shape });
+    this.#inputs.push(value);
+    return value;
+  }
+
+  /** Marks `value` as the graph's next output, under a name of the I/O contract. */
+  output(value: Value, name: string): Value {
+    const named = this.node("Identity", [value], value, {}, { outputName: name });
+    this.#outputs.push(named);
+    return named;
+  }
+
+  /** A tensor of the checkpoint's weights file, under its checkpoint name. Asking twice gives the same value (tied tables). */
+  weight(name: string, dtype: Dtype, shape: readonly number[]): Value {
+    const known = this.#initializers.get(name);
+    if (known !== undefined) return known.value;
+    const value = Object.freeze({ name: this.#claim(name), dtype, shape });
+    this.#initializers.set(name, { value, bytes: undefined });
+    return value;
+  }
+
+  /** A small constant stored in the graph; equal constants are one initializer. */
+  constant(dtype: Dtype, shape: readonly number[], bytes: Uint8Array): Value {
+    if (bytes.byteLength !== (elementCount(shape) * DTYPES[dtype].bits) / 8)
+      throw new Error(`constant of ${bytes.byteLength} bytes is not ${dtype} [${shape}]`);
+    const key = `${dtype}|${shape}|${Buffer.from(bytes).toString("base64")}`;
+    const known = this.#constants.get(key);
+    if (known !== undefined) return known;
+    const value = Object.freeze({ name: this.#claim(`constants/${this.#constants.size}`), dtype, shape });
+    this.#initializers.set(value.name, { value, bytes });
+    this.#constants.set(key, value);
+    return value;
+  }
+
+  /** Runs `build` with `name` on the scope path: names become `outer/name/Op`. */
+  scope<T>(name: string, build: () => T): T {
+    const outer = this.#scope;
+    this.#scope = [...outer, name];
+    try {
+      return build();
+    } finally {
+      this.#scope = outer;
+    }
+  }
+
+  /** Adds a node with one output. */
+  node(
+    op: string,
+    inputs: readonly (Value | undefined)[],
+    output: OutputType,
+    attributes: Attributes = {},
+    extra: { domain?: string; outputName?: string } = {},
+  ): Value {
+    return this.nodes(op, inputs, [output], attributes, extra)[0]!;
+  }
+
+  /** Adds a node with any number of outputs. */
+  nodes(
+    op: string,
+    inputs: readonly (Value | undefined)[],
+    outputs: readonly OutputType[],
+    attributes: Attributes = {},
+    extra: { domain?: string; outputName?: string } = {},
+  ): readonly Value[] {
+    const name = this.#unique([...this.#scope, op].join("/"));
+    const values = outputs.map(({ dtype, shape }, i) =>
+      Object.freeze({
+        name: extra.outputName !== undefined ? this.#claim(extra.outputName) : i === 0 ? name : `${name}.${i}`,
+        dtype,
+        shape,
+      }),
+    );
+    this.#nodes.push(Object.freeze({ name, op, domain: extra.domain ?? "", inputs, outputs: values, attributes }));
+    return values;
+  }
+
+  /** Adds a call of a model-local function, and its definition once. */
+  call(
+    fn: GraphFunction,
+    inputs: readonly (Value | undefined)[],
+    output: OutputType,
+    attributes: Attributes = {},
+  ): Value {
+    for (const key of Object.keys(attributes)) {
+      if (!fn.attributes.includes(key)) throw new Error(`function ${fn.name} does not declare attribute ${key}`);
+    }
+    const known = this.#functions.get(fn.name);
+    if (known !== undefined && known !== fn) throw new Error(`graph ${this.#name} has two functions called ${fn.name}`);
+    this.#functions.set(fn.name, fn);
+    return this.node(fn.name, inputs, output, attributes, { domain: fn.domain });
+  }
+
+  /** Gives an inner value a stable name for `verify` and calibration. */
+  tap(name: string, value: Value): Value {
+    if (this.#taps.has(name)) throw new Error(`tap ${name} is set twice`);
+    this.#taps.set(name, value);
+    return value;
+  }
+
+  finish(): Graph {
+    return Object.freeze({
+      name: this.#name,
+      opset: this.#opset,
+      inputs: this.#inputs,
+      outputs: this.#outputs,
+      nodes: this.#nodes,
+      initializers: [...this.#initializers.values()],
+      functions: [...this.#functions.values()],
+      taps: this.#taps,
+    });
+  }
+
+  #claim(name: string): string {
+    if (this.#names.has(name)) throw new Error(`two values are called ${name} in graph ${this.#name}`);
+    this.#names.add(name);
+    return name;
+  }
+
+  #unique(base: string): string {
+    let name = base;
+    for (let n = 1; this.#names.has(name); n++) name = `${base}_${n}`;
+    this.#names.add(name);
+    return name;
+  }
+}

@@ -1,0 +1,43 @@
+import type { Dim } from "../graph/dim.ts";
+import { attentionFunction, fullAttentionFunction } from "../graph/functions.ts";
+import type { Value } from "../graph/graph.ts";
+import { dimOf, type GraphBuilder } from "../graph/ops.ts";
+
+/** [batch, seq, heads·d] → [batch, heads, seq, d]. */
+export function splitHeads(g: GraphBuilder, x: Value, heads: number, headDim: number): Value {
+  return g.transpose(g.reshape(x, [dimOf(x, 0), dimOf(x, 1), heads, headDim]), [0, 2, 1, 3]);
+}
+
+/** [batch, heads, seq, d] → [batch, seq, heads·d]. */
+export function mergeHeads(g: GraphBuilder, x: Value): Value {
+  const [batch, heads, seq, headDim] = x.shape as [Dim, number, Dim, number];
+  return g.reshape(g.transpose(x, [0, 2, 1, 3]), [batch, seq, heads * headDim]);
+}
+
+/**
+ * softmax(q·kᵀ·scale + mask)·v: q [batch, heads, seq, d], k and v [batch, kv_heads, total, d] (each KV head serves
+ * heads/kv_heads query heads), mask bool [batch, 1, seq, total] or none for full attention.
+ */
+export function attention(g: GraphBuilder, q: Value, k: Value, v: Value, scale: number, mask?: Value): Value {
+  const fn = mask === undefined ? fullAttentionFunction : attentionFunction;
+  const inputs = mask === undefined ? [q, k, v] : [q, k, v, mask];
+  return g.call(fn, inputs, q, { scale: { float: scale }, TRT_decomposable: { int: 1 } });
+}
+
+/**
+ * Which keys a query sees, bool [batch, 1, seq, past + seq]: those not padded and not after it. Built from run-time
+ * sizes, because the standard op's own causal mode counts from the wrong corner when a cache is concatenated outside.
+ */
+export function causalMask(g: GraphBuilder, inputIds: Value, attentionMask: Value): Value {
+  const seq = dimOf(inputIds, 1);
+  const total = dimOf(attentionMask, 1);
+  return g.scope("mask", () => {
+    const seqSize = g.sizeOf(inputIds, 1);
+    const totalSize = g.sizeOf(attentionMask, 1);
+    const pastSize = g.subtract(totalSize, seqSize);
+    const keys = g.unsqueeze(g.range(totalSize, total), [0]);
+    const queries = g.unsqueeze(g.add(g.range(seqSize, seq), pastSize), [1]);
+    const causal = g.lessOrEqual(keys, queries);
+    return g.and(causal, g.unsqueeze(g.cast(attentionMask, "bool"), [1, 2]));
+  });
+}

@@ -1,0 +1,22 @@
+import type { Value } from "../graph/graph.ts";
+import { dimOf, type GraphBuilder } from "../graph/ops.ts";
+import { type Activation, activate } from "./activation.ts";
+import { linear } from "./linear.ts";
+import type { WeightSource } from "./weights.ts";
+
+/**
+ * down(act(fc(x)) · gate(x)). Mind TensorRT-LLM's names: `fc` is Hugging Face's gate_proj (the activated one), `gate` its up_proj.
+ */
+export function gatedMlp(
+  g: GraphBuilder,
+  w: WeightSource,
+  x: Value,
+  name: string,
+  sizes: { intermediate: number; activation: Activation; bias: boolean },
+): Value {
+  const hidden = dimOf(x, -1) as number;
+  const up = { in: hidden, out: sizes.intermediate, bias: sizes.bias };
+  const activated = activate(g, linear(g, w, x, `${name}.fc`, up), sizes.activation);
+  const product = g.multiply(activated, linear(g, w, x, `${name}.gate`, up));
+  return linear(g, w, product, `${name}.proj`, { in: sizes.intermediate, out: hidden });
+}

@@ -1,0 +1,56 @@
+import type { Value } from "../graph/graph.ts";
+import type { GraphBuilder } from "../graph/ops.ts";
+import type { Dtype } from "../tensor/index.ts";
+
+/** Angles of rotary position embedding: table row p, column i holds p · frequency(i). */
+export interface RopeTables {
+  readonly cos: Value;
+  readonly sin: Value;
+}
+
+/**
+ * Inverse frequencies theta^(−2i/d), i < d/2, with Hugging Face's scaling applied; float32 steps as PyTorch takes them.
+ * Sources: RoFormer (2104.09864); linear: positions divided by `factor`; llama3: Llama 3.1's smooth low/high split.
+ */
+export function inverseFrequencies(
+  headDim: number,
+  theta: number,
+  scaling?: { readonly type: string; readonly factor: number; readonly parameters: Readonly<Record<string, unknown>> },
+): Float32Array {
+  const f = Math.fround;
+  const plain = Float32Array.from({ length: headDim / 2 }, (_, i) => f(1 / f(theta ** f((2 * i) / headDim))));
+  if (scaling === undefined) return plain;
+  if (scaling.type === "linear") return plain.map(x => f(x / scaling.factor));
+  if (scaling.type === "llama3") return plain.map(x => llama3Frequency(x, scaling.factor, scaling.parameters));
+  throw new Error(`rope scaling ${scaling.type} has no static table`);
+}
+
+/** Wavelengths beyond the trained context are divided by `factor`, short ones kept, a linear blend between. */
+function llama3Frequency(frequency: number, factor: number, parameters: Readonly<Record<string, unknown>>): number {
+  const original = parameters.original_max_position_embeddings as number;
+  const low = parameters.low_freq_factor as number;
+  const high = parameters.high_freq_factor as number;
+  const wavelength = (2 * Math.PI) / frequency;
+  if (wavelength > original / low) return frequency / factor;
+  if (wavelength < original / high) return frequency;
+  const smooth = (original / wavelength - low) / (high - low);
+  return ((1 - smooth) * frequency) / factor + smooth * frequency;
+}
+
+/**
+ * cos and sin of position × inverse frequency for the positions in use, [batch, seq, head_dim/2]: computed in the graph,
+ * because a stored table would be megabytes at long context. Angles are float32; the result is rounded to the model's
+ * dtype before rotating, as Hugging Face does.
+ */
+export function ropeTables(g: GraphBuilder, positionIds: Value, frequencies: Float32Array, dtype: Dtype): RopeTables {
+  return g.scope("rope", () => {
+    const positions = g.unsqueeze(g.cast(positionIds, "float32"), [2]);
+    const angle = g.multiply(positions, g.floats(frequencies, [1, 1, frequencies.length], "float32"));
+    return { cos: g.cast(g.node("Cos", [angle], angle), dtype), sin: g.cast(g.node("Sin", [angle], angle), dtype) };
+  });
+}
+
+/** Rotates the halves of each head: x [batch, heads, seq, head_dim]; tables are [batch, seq, head_dim/2] in x's dtype. */
+export function applyRope(g: GraphBuilder, x: Value, tables: RopeTables): Value {
+  return g.node("RotaryEmbedding", [x, tables.cos, tables.sin], x, { interleaved: { int: 0 } });
+}

@@ -1,0 +1,162 @@
+import type { Graph, Value } from "../../graph/graph.ts";
+import { GraphBuilder } from "../../graph/ops.ts";
+import { attention, causalMask, mergeHeads, splitHeads } from "../../layers/attention.ts";
+import { allReduce } from "../../layers/collective.ts";
+import { promptTuningEmbedding } from "../../layers/embedding.ts";
+import { linear } from "../../layers/linear.ts";
+import { gatedMlp } from "../../layers/mlp.ts";
+import { rmsNorm } from "../../layers/norm.ts";
+import { applyRope, inverseFrequencies, type RopeTables, ropeTables } from "../../layers/rope.ts";
+import { WeightSource } from "../../layers/weights.ts";
+import type { GraphOptions } from "../architecture.ts";
+import type { DecoderSpec, ModelSpec } from "../spec.ts";
+
+/** What one rank holds of the model. */
+interface Rank {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly intermediate: number;
+  readonly vocab: number;
+  readonly layers: number;
+  readonly first: boolean;
+  readonly last: boolean;
+}
+
+/** Everything a layer needs besides its input. */
+interface Context {
+  readonly g: GraphBuilder;
+  readonly w: WeightSource;
+  readonly spec: DecoderSpec;
+  readonly rank: Rank;
+  readonly tpSize: number;
+  readonly rope: RopeTables;
+  readonly mask: Value;
+}
+
+/**
+ * A pre-norm decoder with rotary positions, grouped-query attention and a gated MLP (LLaMA and its kin), as the rank
+ * `options.rank` of the TensorRT-LLM checkpoint. Inputs and outputs are the contract of docs/internals/graph-contract.md.
+ */
+export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
+  const language = spec.language;
+  const rank = rankOf(language, options);
+  const g = new GraphBuilder("decoder");
+  const w = new WeightSource(options.weightDtype, options.computeDtype);
+
+  const ids = g.input("input_ids", "int32", ["batch", "seq"]);
+  const positionIds = g.input("position_ids", "int32", ["batch", "seq"]);
+  const lastTokenIds = rank.last ? g.input("last_token_ids", "int32", ["batch"]) : undefined;
+  const attentionMask = g.input("attention_mask", "int32", ["batch", "past + seq"]);
+  const entry = rank.first
+    ? g.scope("embedding", () => embed(g, w, language, options, ids))
+    : g.input("hidden_states_input", options.computeDtype, ["batch", "seq", language.hiddenSize]);
+
+  const frequencies = inverseFrequencies(language.headDim, language.ropeTheta, language.ropeScaling);
+  const context: Context = {
+    g,
+    w,
+    spec: language,
+    rank,
+    tpSize: options.tpSize,
+    rope: ropeTables(g, positionIds, frequencies, options.computeDtype),
+    mask: causalMask(g, ids, attentionMask),
+  };
+  const firstLayer = rank.layers * Math.floor(options.rank / options.tpSize);
+  const presents: { key: Value; value: Value }[] = [];
+  let x = g.tap("inputs_embeds", entry);
+  for (let layer = 0; layer < rank.layers; layer++) {
+    const pastShape = ["batch", rank.kvHeads, "past", language.headDim];
+    const past = {
+      key: g.input(`past_key_${layer}`, options.computeDtype, pastShape),
+      value: g.input(`past_value_${layer}`, options.computeDtype, pastShape),
+    };
+    const out = g.scope(`layers.${layer}`, () => decoderLayer(context, x, past, `transformer.layers.${layer}`));
+    presents.push(out.present);
+    x = g.tap(`layers.${firstLayer + layer}`, out.x);
+  }
+
+  if (lastTokenIds === undefined) g.output(x, "hidden_states_output");
+  else
+    g.output(
+      g.scope("lm_head", () => logits(context, x, lastTokenIds)),
+      "logits",
+    );
+  for (const [layer, present] of presents.entries()) {
+    g.output(present.key, `present_key_${layer}`);
+    g.output(present.value, `present_value_${layer}`);
+  }
+  return g.finish();
+}
+
+function rankOf(spec: DecoderSpec, { tpSize, ppSize, rank }: GraphOptions): Rank {
+  const stage = Math.floor(rank / tpSize);
+  return {
+    heads: spec.heads / tpSize,
+    kvHeads: Math.max(1, spec.kvHeads / tpSize),
+    intermediate: spec.intermediateSize / tpSize,
+    vocab: Math.ceil(spec.vocabSize / tpSize),
+    layers: spec.layers / ppSize,
+    first: stage === 0,
+    last: stage === ppSize - 1,
+  };
+}
+
+function embed(g: GraphBuilder, w: WeightSource, spec: DecoderSpec, options: GraphOptions, ids: Value): Value {
+  const words = w.get(g, "transformer.vocab_embedding.weight", [spec.vocabSize, spec.hiddenSize]);
+  if (!options.promptTable) return g.gather(words, ids);
+  const table = g.input("prompt_embedding_table", options.computeDtype, ["rows", spec.hiddenSize]);
+  const tasks = g.input("tasks", "int32", ["batch", 1]);
+  const vocabSize = g.input("prompt_vocab_size", "int32", [1]);
+  return promptTuningEmbedding(g, ids, words, { table, tasks, vocabSize });
+}
+
+function decoderLayer(
+  c: Context,
+  x: Value,
+  past: { key: Value; value: Value },
+  name: string,
+): { x: Value; present: { key: Value; value: Value } } {
+  const { g, w, spec, rank } = c;
+  const normed = rmsNorm(g, w, x, `${name}.input_layernorm`, spec.normEps);
+  const attended = g.scope("attention", () => selfAttention(c, normed, past, `${name}.attention`));
+  const middle = g.add(x, attended.y);
+  const normedMiddle = rmsNorm(g, w, middle, `${name}.post_layernorm`, spec.normEps);
+  const sizes = { intermediate: rank.intermediate, activation: spec.activation, bias: spec.mlpBias };
+  const fed = g.scope("mlp", () => allReduce(g, gatedMlp(g, w, normedMiddle, `${name}.mlp`, sizes), c.tpSize));
+  return { x: g.add(middle, fed), present: attended.present };
+}
+
+/** qkv → heads → rope → cache → attention → dense. The concatenated cache is what the next call gets as past. */
+function selfAttention(
+  c: Context,
+  x: Value,
+  past: { key: Value; value: Value },
+  name: string,
+): { y: Value; present: { key: Value; value: Value } } {
+  const { g, w, spec, rank } = c;
+  const qSize = rank.heads * spec.headDim;
+  const kvSize = rank.kvHeads * spec.headDim;
+  const qkv = linear(g, w, x, `${name}.qkv`, {
+    in: spec.hiddenSize,
+    out: qSize + 2 * kvSize,
+    bias: spec.attentionBias,
+  });
+  const [q, k, v] = g.split(qkv, [qSize, kvSize, kvSize], 2) as [Value, Value, Value];
+  const query = applyRope(g, splitHeads(g, q, rank.heads, spec.headDim), c.rope);
+  const key = g.concat([past.key, applyRope(g, splitHeads(g, k, rank.kvHeads, spec.headDim), c.rope)], 2);
+  const value = g.concat([past.value, splitHeads(g, v, rank.kvHeads, spec.headDim)], 2);
+  const attended = mergeHeads(g, attention(g, query, key, value, 1 / Math.sqrt(spec.headDim), c.mask));
+  const dense = linear(g, w, attended, `${name}.dense`, { in: qSize, out: spec.hiddenSize });
+  const summed = allReduce(g, dense, c.tpSize);
+  // Every rank holds the whole bias of a row-parallel product: it is added once, after the sum.
+  const y = spec.outputBias ? g.add(summed, w.get(g, `${name}.dense.bias`, [spec.hiddenSize])) : summed;
+  return { y, present: { key, value } };
+}
+
+/** float32 logits of each item's last token: the row is picked before the norm, so one row and not seq goes through the head. */
+function logits(c: Context, x: Value, lastTokenIds: Value): Value {
+  const { g, w, spec, rank } = c;
+  const last = g.gatherRow(x, g.cast(lastTokenIds, "int64"));
+  const normed = rmsNorm(g, w, last, "transformer.ln_f", spec.normEps);
+  return g.cast(linear(g, w, normed, "lm_head", { in: spec.hiddenSize, out: rank.vocab }), "float32");
+}
