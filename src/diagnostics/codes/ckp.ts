@@ -1,3 +1,120 @@
 import type { CodeInfo } from "../code-info.ts";
 
-export const CKP = {} as const satisfies Record<string, CodeInfo>;
+export const CKP = {
+  CKP001: {
+    title: "a checkpoint file is missing",
+    about:
+      "The path was named by you, by an index file or by the format, and nothing is there. Download the file again, or correct the path; in a Hugging Face cache a broken link means that the blob was deleted.",
+  },
+  CKP002: {
+    title: "a checkpoint file cannot be read",
+    about:
+      "The operating system refused to open or read the file (permissions, a directory in its place, or a failing disk). The message carries the system's own word.",
+  },
+  CKP003: {
+    title: "a checkpoint file is empty",
+    about: "A file of 0 bytes is what an interrupted download or a full disk leaves. Download it again.",
+  },
+  CKP004: {
+    title: "a file is a Git LFS pointer, not the weights",
+    about:
+      "The repository was cloned without Git LFS, so each large file is a short text that names the real one. Run `git lfs install && git lfs pull` in the clone, or download with the Hugging Face client.",
+  },
+  CKP005: {
+    title: "a file ends before its data",
+    about:
+      "A header or an earlier look at the file promised more bytes than there are: a download or copy was cut short, or the file is being written right now. Compare its size with the source and download it again.",
+  },
+  CKP006: {
+    title: "a safetensors header is not usable",
+    about:
+      "A safetensors file begins with 8 bytes of header length and a JSON object. The length must fit the file and 100 MB; anything else is not safetensors, or is damaged.",
+  },
+  CKP007: {
+    title: "a tensor gave another number of bytes than its shape needs",
+    about:
+      "The writer counts the bytes of every tensor, because one short tensor would shift all that follow it. This points at a damaged source file or at a bug in mmtrt.",
+  },
+  CKP008: {
+    title: "a JSON file cannot be parsed",
+    about:
+      "The position is that of the first character that does not fit. A file that ends too early was cut short by a download or copy; duplicate keys are refused because readers disagree about which one counts.",
+  },
+  CKP009: {
+    title: "a file cannot be written",
+    about:
+      "The disk is full, the directory is read-only or does not exist. Nothing is left under the final name: files are written aside and renamed when complete.",
+  },
+  CKP010: {
+    title: "a tensor in a safetensors header is described wrongly",
+    about:
+      "Each entry needs dtype, shape and data_offsets that agree with each other and with the file: the tensors must cover the data exactly, with no overlap and no hole.",
+  },
+  CKP011: {
+    title: "a tensor has a type this version cannot read",
+    about: "The message lists the types that can be read. Save the checkpoint again with one of them.",
+  },
+  CKP012: {
+    title: "a file is not a PyTorch checkpoint",
+    about:
+      "PyTorch writes an uncompressed zip archive with a data.pkl (since 1.6), or the older stream of pickles. TorchScript archives, compressed archives and the tar format from before 0.1.10 are not weights that can be read without running code.",
+  },
+  CKP013: {
+    title: "a pickle is malformed",
+    about:
+      "The pickle inside a PyTorch file ends too early, uses an opcode no state dict needs, or does not fit together. Download the file again, or save it as safetensors.",
+  },
+  CKP014: {
+    title: "a pickle asks for something other than tensors",
+    about:
+      "Unpickling an arbitrary global runs code, so only what state dicts need is allowed: dicts, lists, numbers, strings and tensors. Save the weights alone (`torch.save(model.state_dict(), …)` or safetensors); if the global looks like a command, treat the file as hostile.",
+  },
+  CKP015: {
+    title: "a PyTorch tensor does not fit its storage",
+    about:
+      "Offset, sizes and strides of the tensor reach outside the bytes that the file keeps for it. The file is damaged.",
+  },
+  CKP016: {
+    title: "a GGUF file is malformed",
+    about: "A length, count, type or offset in the header does not fit the file. Download it again.",
+  },
+  CKP017: {
+    title: "a GGUF model is of a kind this version does not read",
+    about:
+      "GGUF stores weights under its own names and in its own order for each architecture; only those that mmtrt can turn back into Hugging Face form are read. Convert the original Hugging Face checkpoint instead.",
+  },
+  CKP018: {
+    title: "a GGUF file has a key this version does not know",
+    about:
+      "A key of the model's own section that nobody reads may change its numbers, and a wrong model must not look right.",
+  },
+  CKP019: {
+    title: "no checkpoint is found",
+    about:
+      "A checkpoint is a directory with config.json and model.safetensors, its index with shards, or pytorch_model.bin; or a .gguf file; or, with --meta_ckpt_dir, params.json with consolidated.NN.pth.",
+  },
+  CKP020: {
+    title: "a weight index is not usable",
+    about:
+      "model.safetensors.index.json must hold a weight_map from tensor name to the name of a file in the same directory. Names that lead out of the directory are refused: an index is data from somebody else.",
+  },
+  CKP021: {
+    title: "a weight index and its shards disagree",
+    about:
+      "A tensor must be in the shard that the index names, and once only. Mixing files of two revisions of a model gives this; download all of them again.",
+  },
+  CKP022: {
+    title: "Meta's params.json is not usable",
+    about: "dim, n_layers and n_heads are needed, and the file must describe the consolidated.NN.pth files beside it.",
+  },
+  CKP023: {
+    title: "the tokenizer of a GGUF file cannot be rebuilt",
+    about:
+      "A GGUF file names its text-splitting rules by a short word; for an unknown word mmtrt does not guess, because a wrong tokenizer gives wrong text that looks right. Put the model's tokenizer.json beside the .gguf file.",
+  },
+  CKP024: {
+    title: "two tensors of a checkpoint have one name",
+    about:
+      "Nested dictionaries of a PyTorch file are joined with dots, and two paths gave the same name, or two files hold the same tensor.",
+  },
+} as const satisfies Record<string, CodeInfo>;

@@ -4,7 +4,7 @@ import { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from "../../../src/tensor/in
 const patterns = Uint16Array.from({ length: 65536 }, (_, i) => i);
 
 /** The value of a pattern by the definition of the format, in double precision. */
-function valueOf(h: number, exponentBits: number, mantissaBits: number): number {
+function definedValue(h: number, exponentBits: number, mantissaBits: number): number {
   const sign = h & 0x8000 ? -1 : 1;
   const exponent = (h >>> mantissaBits) & (2 ** exponentBits - 1);
   const mantissa = h & (2 ** mantissaBits - 1);
@@ -29,7 +29,7 @@ describe.each(formats)("$name", ({ exponent, mantissa, decode, encode, infinity 
   it("decodes all 65536 patterns to the value the format defines", () => {
     const out = new Float32Array(65536);
     decode(patterns, out);
-    const wrong = Array.from(patterns).filter(h => !Object.is(out[h], valueOf(h, exponent, mantissa)));
+    const wrong = Array.from(patterns).filter(h => !Object.is(out[h], definedValue(h, exponent, mantissa)));
     expect(wrong).toEqual([]);
   });
 
@@ -48,9 +48,9 @@ describe.each(formats)("$name", ({ exponent, mantissa, decode, encode, infinity 
     const bits = new Uint32Array(next.buffer);
     const wrong: string[] = [];
     for (let h = 0; h < infinity; h++) {
-      const low = valueOf(h, exponent, mantissa);
+      const low = definedValue(h, exponent, mantissa);
       // Beyond the largest finite value the next step is where infinity would be if the exponent went on.
-      const high = h + 1 === infinity ? 2 ** (2 ** (exponent - 1)) : valueOf(h + 1, exponent, mantissa);
+      const high = h + 1 === infinity ? 2 ** (2 ** (exponent - 1)) : definedValue(h + 1, exponent, mantissa);
       next[0] = (low + high) / 2;
       const even = h & 1 ? h + 1 : h;
       if (encodeOne(next[0]) !== even) wrong.push(`tie after ${h}`);
