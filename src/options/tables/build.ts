@@ -1,0 +1,179 @@
+import { defineOptions, type Values } from "../define.ts";
+
+const PLUGIN_WORDS = ["auto", "float16", "bfloat16", "float32", "disable"] as const;
+
+/** Flag names are trtllm-build's; the checkpoint decides tp_size and pp_size. */
+export const buildOptions = defineOptions({
+  checkpoint_dir: {
+    type: "path",
+    required: true,
+    group: "Files",
+    placeholder: "DIR",
+    aliases: [{ name: "i" }],
+    about: "What mmtrt convert wrote.",
+  },
+  output_dir: {
+    type: "path",
+    required: true,
+    group: "Files",
+    placeholder: "DIR",
+    aliases: [{ name: "o" }, { name: "engine_dir" }],
+    about: "Where the engines go. Must be new or empty.",
+  },
+  copy_weights: {
+    type: "boolean",
+    default: false,
+    group: "Files",
+    about: "Write the weights again beside the graphs, for tools that cannot follow a hard link into the checkpoint.",
+  },
+  plan: {
+    type: "boolean",
+    default: false,
+    aliases: [{ name: "dry_run" }],
+    group: "Files",
+    about: "Show engines, profiles and the memory account, and write nothing.",
+  },
+  force: {
+    type: "boolean",
+    default: false,
+    group: "Files",
+    about: "Build again what the cache says is up to date, and replace an engine directory that mmtrt wrote.",
+  },
+  only: {
+    type: "string",
+    enum: ["all", "llm", "visual"],
+    default: "all",
+    group: "Files",
+    about: "Build one part of a multimodal model alone.",
+  },
+
+  backend: {
+    type: "string",
+    enum: ["onnxruntime", "tensorrt", "tensorrt_rtx"],
+    default: "onnxruntime",
+    group: "Engine",
+    about: "What runs the graphs: the embedded ONNX Runtime, TensorRT, or TensorRT for RTX.",
+  },
+  logits_dtype: {
+    type: "string",
+    enum: ["float32", "float16"],
+    default: "float32",
+    group: "Engine",
+    about: "Element type of the logits output.",
+  },
+  kv_cache_type: {
+    type: "string",
+    enum: ["continuous", "static", "paged"],
+    default: "continuous",
+    group: "Engine",
+    aliases: [{ name: "paged_kv_cache", values: { enable: "paged", disable: "continuous" } }],
+    about:
+      "How keys and values are kept: grown by concatenation, written in place, or in blocks (needs gpt_attention_plugin).",
+  },
+  gpt_attention_plugin: {
+    type: "string",
+    enum: PLUGIN_WORDS,
+    default: "auto",
+    group: "Engine",
+    about:
+      "mmtrt's attention plugin and its element type. auto follows the model where the plugin's library is loaded; disable uses standard operators.",
+  },
+  gemm_plugin: {
+    type: "string",
+    enum: PLUGIN_WORDS,
+    default: "disable",
+    group: "Engine",
+    about: "mmtrt's matrix-product plugin and its element type.",
+  },
+
+  max_batch_size: {
+    type: "integer",
+    minimum: 1,
+    maximum: 65536,
+    default: 1,
+    group: "Limits",
+    about: "Most sequences the engine runs at once; the visual engine takes as many images.",
+  },
+  opt_batch_size: {
+    type: "integer",
+    minimum: 1,
+    maximum: 65536,
+    group: "Limits",
+    about: "Batch size the profiles are tuned for. Without it: half of max_batch_size, rounded up.",
+  },
+  max_input_len: {
+    type: "integer",
+    minimum: 1,
+    maximum: 1 << 24,
+    default: 1024,
+    group: "Limits",
+    about: "Longest prompt in tokens, visual features included.",
+  },
+  max_seq_len: {
+    type: "integer",
+    minimum: 2,
+    maximum: 1 << 24,
+    group: "Limits",
+    aliases: [{ name: "max_output_len", plus: "max_input_len" }, { name: "max_decoder_seq_len" }],
+    about: "Longest prompt and answer together, in tokens. Without it: the model's positions.",
+  },
+  max_beam_width: {
+    type: "integer",
+    minimum: 1,
+    maximum: 256,
+    default: 1,
+    group: "Limits",
+    about: "Most beams per sequence; 1 for greedy and sampling only.",
+  },
+  max_multimodal_len: {
+    type: "integer",
+    minimum: 0,
+    maximum: 1 << 24,
+    words: ["auto"],
+    default: "auto",
+    group: "Limits",
+    aliases: [{ name: "max_prompt_embedding_table_size" }],
+    about:
+      "Rows of the prompt table: visual features of all images of a batch. auto is max_batch_size × num_visual_features.",
+  },
+  max_num_tokens: {
+    type: "integer",
+    minimum: 1,
+    maximum: 1 << 24,
+    group: "Limits",
+    about: "Most tokens of one step over the whole batch. Without it: max_batch_size × max_input_len.",
+  },
+  opt_num_tokens: {
+    type: "integer",
+    minimum: 1,
+    maximum: 1 << 24,
+    group: "Limits",
+    about: "Tokens per step the profiles are tuned for. Without it: max_batch_size × max_beam_width.",
+  },
+
+  workers: {
+    type: "integer",
+    minimum: 1,
+    maximum: 256,
+    default: 1,
+    group: "Work",
+    about: "Engines built at the same time.",
+  },
+
+  strongly_typed: {
+    type: "boolean",
+    default: false,
+    hidden: true,
+    about: "Old flag of trtllm-build.",
+    ignored: "engines are always strongly typed",
+  },
+  use_custom_all_reduce: {
+    type: "boolean",
+    default: false,
+    hidden: true,
+    about: "Old flag of trtllm-build.",
+    ignored: "the all-reduce is chosen when the engine runs",
+  },
+});
+
+export type BuildOptions = Values<typeof buildOptions>;

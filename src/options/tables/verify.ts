@@ -1,0 +1,30 @@
+import { defineOptions, type Values } from "../define.ts";
+
+export const verifyOptions = defineOptions({
+  engine_dir: { type: "path", required: true, group: "Files", placeholder: "DIR", about: "What mmtrt build wrote." },
+  reference: {
+    type: "path",
+    required: true,
+    group: "Files",
+    placeholder: "FILE",
+    about: "safetensors file with the reference's inputs and stages (made by test/reference).",
+  },
+  tolerance: {
+    type: "number",
+    minimum: 0,
+    maximum: 1e6,
+    group: "Limits",
+    about:
+      "Largest difference of an element. Without it: by the engine's element type (1e-4 for float32, 2e-2 for float16 and bfloat16).",
+  },
+  threads: {
+    type: "integer",
+    minimum: 0,
+    maximum: 1024,
+    default: 0,
+    group: "Limits",
+    about: "Threads of ONNX Runtime per session; 0 lets it choose.",
+  },
+});
+
+export type VerifyOptions = Values<typeof verifyOptions>;
