@@ -22,6 +22,12 @@ export class GraphBuilder extends GraphRecorder {
   lessOrEqual(a: Value, b: Value): Value {
     return this.#binary("LessOrEqual", a, b, "bool");
   }
+  equal(a: Value, b: Value): Value {
+    return this.#binary("Equal", a, b, "bool");
+  }
+  or(a: Value, b: Value): Value {
+    return this.#binary("Or", a, b, "bool");
+  }
   and(a: Value, b: Value): Value {
     return this.#binary("And", a, b, "bool");
   }

@@ -27,6 +27,7 @@ export function attention(g: GraphBuilder, q: Value, k: Value, v: Value, scale: 
 /**
  * Which keys a query sees, bool [batch, 1, seq, past + seq]: those not padded and not after it. Built from run-time
  * sizes, because the standard op's own causal mode counts from the wrong corner when a cache is concatenated outside.
+ * A padded query sees itself all the same: a row with nothing to see would be NaN, and NaN · 0 poisons its neighbours.
  */
 export function causalMask(g: GraphBuilder, inputIds: Value, attentionMask: Value): Value {
   const seq = dimOf(inputIds, 1);
@@ -37,7 +38,7 @@ export function causalMask(g: GraphBuilder, inputIds: Value, attentionMask: Valu
     const pastSize = g.subtract(totalSize, seqSize);
     const keys = g.unsqueeze(g.range(totalSize, total), [0]);
     const queries = g.unsqueeze(g.add(g.range(seqSize, seq), pastSize), [1]);
-    const causal = g.lessOrEqual(keys, queries);
-    return g.and(causal, g.unsqueeze(g.cast(attentionMask, "bool"), [1, 2]));
+    const token = g.unsqueeze(g.cast(attentionMask, "bool"), [1, 2]);
+    return g.and(g.lessOrEqual(keys, queries), g.or(token, g.equal(keys, queries)));
   });
 }
