@@ -1,5 +1,5 @@
 import type { Graph } from "../graph/graph.ts";
-import type { FloatDtype } from "../tensor/index.ts";
+import type { FloatDtype, Shape } from "../tensor/index.ts";
 import type { ConfigReader } from "./config-reader.ts";
 import type { ModelSpec } from "./spec.ts";
 
@@ -10,34 +10,44 @@ import type { ModelSpec } from "./spec.ts";
  */
 export type Split = "column" | "row" | "qkv" | "vocab" | "embedding" | "replicated";
 
+/** A stored tensor by its canonical name (after `ModelWeights.names`), with the shape that config.json implies. */
+export interface SourceTensor {
+  readonly name: string;
+  readonly shape: Shape;
+}
+
 /** One tensor of the TensorRT-LLM checkpoint. `{l}` stands for the layer: global in `from`, local to the pipeline rank in `to`. */
 export interface WeightRule {
   readonly to: string;
-  /** Stored tensors stacked on axis 0 in this order (q, k, v); alternatives for one of them are tried left to right (`a|b`). */
-  readonly from: readonly string[];
+  /** Stored tensors stacked on axis 0 in this order (q, k, v). */
+  readonly from: readonly SourceTensor[];
   readonly split: Split;
   readonly stage: "first" | "layer" | "last";
-  /** Absent tensors are left out instead of being an error (lm_head of a tied model when sharing, optional biases). */
-  readonly optional?: boolean;
+  /** Left out when the vocabulary table is shared (--use_embedding_sharing): the lm_head of a tied model. */
+  readonly tied?: boolean;
   /** GPT-2's Conv1D keeps [in, out]. */
   readonly transpose?: boolean;
   /** Rows dropped from the front (OPT's and BART's position tables start 2 rows late). */
   readonly skipRows?: number;
 }
 
-/** A tensor of `visual/model.safetensors`: kept whole under one normalised Hugging Face name. */
-export interface VisualRule {
-  readonly to: string;
-  readonly from: string;
+/** A tensor of `visual/model.safetensors`: kept whole under one normalised Hugging Face name, the canonical one. */
+export type VisualRule = SourceTensor;
+
+/** Rewrites the spelling of one stored name layout into the canonical one; the first pattern that fits is used. */
+export interface NameRule {
+  readonly stored: RegExp;
+  readonly canonical: string;
 }
 
-/** Stored tensors that are known and of no use (rotary inv_freq buffers, position_ids, layers past the feature layer). */
-export type IgnoreRule = RegExp;
-
 export interface ModelWeights {
+  readonly names: readonly NameRule[];
   readonly language: readonly WeightRule[];
   readonly visual: readonly VisualRule[];
-  readonly ignore: readonly IgnoreRule[];
+  /** Canonical names that are known and of no use (rotary inv_freq buffers, position_ids, layers past the feature layer). */
+  readonly ignore: readonly RegExp[];
+  /** A stored copy of another tensor: not written, but refused when its bytes differ (lm_head beside tied embeddings). */
+  readonly copies?: readonly { readonly name: string; readonly of: string }[];
 }
 
 /** What decides how a rank's graph looks, besides the model. */

@@ -11,12 +11,25 @@ export class ConfigReader {
   readonly #read = new Set<string>();
   readonly #problems: Problem[];
   readonly #children: ConfigReader[] = [];
+  readonly #warnings: Problem[];
 
-  constructor(values: Readonly<Record<string, unknown>>, file: string, path = "", problems: Problem[] = []) {
+  constructor(
+    values: Readonly<Record<string, unknown>>,
+    file: string,
+    path = "",
+    problems: Problem[] = [],
+    warnings: Problem[] = [],
+  ) {
     this.#values = values;
     this.#file = file;
     this.#path = path;
     this.#problems = problems;
+    this.#warnings = warnings;
+  }
+
+  /** What is worth saying about a config that is converted all the same. */
+  get warnings(): readonly Problem[] {
+    return this.#warnings;
   }
 
   /** `config.json: text_config.hidden_size`, the form every problem points with. */
@@ -35,7 +48,12 @@ export class ConfigReader {
   }
 
   integer(key: string, fallback?: number): number {
-    return this.#typed(key, fallback, "a positive whole number", v => Number.isSafeInteger(v) && (v as number) > 0) as number;
+    return this.#typed(
+      key,
+      fallback,
+      "a positive whole number",
+      v => Number.isSafeInteger(v) && (v as number) > 0,
+    ) as number;
   }
 
   /** An integer that may be zero or negative (token ids, feature layers). */
@@ -63,8 +81,21 @@ export class ConfigReader {
   object(key: string): ConfigReader {
     const value = this.raw(key) ?? {};
     const usable = typeof value === "object" && !Array.isArray(value);
-    if (!usable) this.problem("SPC002", key, "is not an object", "the keys under it describe a part of the model", `give ${key} as { … }`);
-    const child = new ConfigReader(usable ? (value as Record<string, unknown>) : {}, this.#file, `${this.#path}${key}.`, this.#problems);
+    if (!usable)
+      this.problem(
+        "SPC002",
+        key,
+        "is not an object",
+        "the keys under it describe a part of the model",
+        `give ${key} as { … }`,
+      );
+    const child = new ConfigReader(
+      usable ? (value as Record<string, unknown>) : {},
+      this.#file,
+      `${this.#path}${key}.`,
+      this.#problems,
+      this.#warnings,
+    );
     this.#children.push(child);
     return child;
   }
@@ -79,11 +110,21 @@ export class ConfigReader {
   only(key: string, supported: readonly unknown[], why: string): void {
     const value = this.raw(key);
     if (value === undefined || value === null || supported.includes(value)) return;
-    this.problem("SPC004", key, `is ${JSON.stringify(value)}; supported: ${supported.map(v => JSON.stringify(v)).join(", ")}`, why, `convert a checkpoint with ${key} ${JSON.stringify(supported[0])}`);
+    this.problem(
+      "SPC004",
+      key,
+      `is ${JSON.stringify(value)}; supported: ${supported.map(v => JSON.stringify(v)).join(", ")}`,
+      why,
+      `convert a checkpoint with ${key} ${JSON.stringify(supported[0])}`,
+    );
   }
 
   problem(code: Code, key: string, what: string, why: string, fix: string): void {
     this.#problems.push({ code, what: `${this.#path}${key} ${what}`, at: this.where(key), why, fix });
+  }
+
+  warn(code: Code, key: string, what: string, why: string, fix: string): void {
+    this.#warnings.push({ code, what: `${this.#path}${key} ${what}`, at: this.where(key), why, fix });
   }
 
   /** Returns `value` if every key was read and everything read was usable; throws all problems otherwise. */
@@ -97,7 +138,13 @@ export class ConfigReader {
     for (const child of this.#children) child.#reportUnread();
     for (const [key, value] of Object.entries(this.#values)) {
       if (this.#read.has(key) || key.startsWith("_") || value === null) continue;
-      this.problem("SPC003", key, "is a key this version does not know", "an unread key may change the model's numbers, and a wrong model must not look right", `remove ${key} if it has no effect on inference, or use a version of mmtrt that knows it`);
+      this.problem(
+        "SPC003",
+        key,
+        "is a key this version does not know",
+        "an unread key may change the model's numbers, and a wrong model must not look right",
+        `remove ${key} if it has no effect on inference, or use a version of mmtrt that knows it`,
+      );
     }
   }
 

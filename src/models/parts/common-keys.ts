@@ -1,0 +1,182 @@
+import type { ConfigReader } from "../config-reader.ts";
+import type { ModelSpec } from "../spec.ts";
+
+/**
+ * Keys of transformers' base class, which old versions wrote out in full for nested configs. They steer training,
+ * generation defaults or bookkeeping; none changes what a forward pass computes.
+ */
+const WITHOUT_EFFECT = [
+  "architectures",
+  "attention_dropout",
+  "bad_words_ids",
+  "begin_suppress_tokens",
+  "chunk_size_feed_forward",
+  "decoder_start_token_id",
+  "diversity_penalty",
+  "do_sample",
+  "early_stopping",
+  "encoder_no_repeat_ngram_size",
+  "exponential_decay_length_penalty",
+  "finetuning_task",
+  "forced_bos_token_id",
+  "forced_eos_token_id",
+  "gradient_checkpointing",
+  "id2label",
+  "initializer_factor",
+  "initializer_range",
+  "is_composition",
+  "label2id",
+  "length_penalty",
+  "max_length",
+  "min_length",
+  "model_type",
+  "no_repeat_ngram_size",
+  "num_beam_groups",
+  "num_beams",
+  "num_return_sequences",
+  "output_attentions",
+  "output_hidden_states",
+  "output_scores",
+  "prefix",
+  "problem_type",
+  "remove_invalid_values",
+  "repetition_penalty",
+  "return_dict",
+  "return_dict_in_generate",
+  "sep_token_id",
+  "suppress_tokens",
+  "task_specific_params",
+  "temperature",
+  "tf_legacy_loss",
+  "tokenizer_class",
+  "top_k",
+  "top_p",
+  "torch_dtype",
+  "dtype",
+  "torchscript",
+  "transformers_version",
+  "typical_p",
+  "use_bfloat16",
+  "use_cache",
+  "attn_implementation",
+] as const;
+
+/** Keys every config may have. The few that would change numbers are held to their harmless value. */
+export function readCommonKeys(c: ConfigReader): void {
+  c.ignore(...WITHOUT_EFFECT);
+  c.only(
+    "add_cross_attention",
+    [false],
+    "the decoder would attend to an encoder that a decoder-only engine does not have",
+  );
+  c.only(
+    "cross_attention_hidden_size",
+    [null],
+    "the decoder would attend to an encoder that a decoder-only engine does not have",
+  );
+  c.only("is_decoder", [false, true], "a language model is a decoder");
+  c.only("is_encoder_decoder", [false], "the encoder would have to be built as an engine of its own");
+  c.only("tie_encoder_decoder", [false], "there is no encoder to share weights with");
+  const pruned = c.raw("pruned_heads");
+  if (pruned !== undefined && pruned !== null && JSON.stringify(pruned) !== "{}") {
+    c.problem(
+      "SPC004",
+      "pruned_heads",
+      "lists pruned attention heads",
+      "the weights of a pruned layer have other shapes",
+      "convert the model before pruning",
+    );
+  }
+}
+
+/** `quantization_config` in any form: the stored tensors are then codes that nothing here decodes. */
+export function refuseQuantized(c: ConfigReader): void {
+  for (const key of ["quantization_config", "compression_config"]) {
+    const value = c.raw(key);
+    if (value === undefined || value === null) continue;
+    const method = (value as { quant_method?: unknown }).quant_method;
+    const name = typeof method === "string" ? method : "an unnamed method";
+    c.problem(
+      "SPC009",
+      key,
+      `says the weights are quantized by ${name}, which is not readable yet`,
+      "the stored tensors are codes and scales; read as weights they would give a wrong model",
+      "convert the unquantized checkpoint of the same model",
+    );
+  }
+}
+
+/** Weight counts are products of these sizes; a damaged config must not make a loop of a billion layers. */
+const LIMITS: Readonly<Record<string, number>> = {
+  num_hidden_layers: 4096,
+  num_attention_heads: 65_536,
+  num_key_value_heads: 65_536,
+};
+/** 2^26: 100 times the widest published layer and vocabulary. */
+const MAX_SIZE = 67_108_864;
+
+/** A size: a positive whole number no larger than anything a real model has. */
+export function readSize(c: ConfigReader, key: string, fallback?: number): number {
+  const value = c.integer(key, fallback);
+  const limit = LIMITS[key] ?? MAX_SIZE;
+  if (value <= limit) return value;
+  c.problem(
+    "SPC002",
+    key,
+    `is ${value}; expected at most ${limit}`,
+    "no model is that large, so the file is damaged",
+    `give ${key} as it was trained`,
+  );
+  return limit;
+}
+
+const DTYPE_WORDS = ["float32", "float16", "bfloat16"] as const;
+
+/** `dtype` (transformers 5) or `torch_dtype` (before); `auto` and absence say nothing. */
+export function readDeclaredDtype(c: ConfigReader): ModelSpec["declaredDtype"] {
+  const values = ["dtype", "torch_dtype"].filter(key => c.has(key)).map(key => ({ key, value: c.raw(key) }));
+  const named = values.map(({ key, value }) => ({
+    key,
+    name: typeof value === "string" ? value.replace(/^torch\./, "") : value,
+  }));
+  const [first, second] = named.filter(({ name }) => name !== "auto");
+  if (first !== undefined && second !== undefined && first.name !== second.name)
+    conflict(c, first.key, first.name, second.key, second.name);
+  if (first === undefined || first.name === "float64") return undefined;
+  const known = DTYPE_WORDS.find(word => word === first.name);
+  if (known === undefined)
+    c.problem(
+      "SPC002",
+      first.key,
+      `is ${JSON.stringify(first.name)}; expected one of ${DTYPE_WORDS.join(", ")}`,
+      "it names the dtype the weights were saved in",
+      `give ${first.key} as ${DTYPE_WORDS.join(", ")}`,
+    );
+  return known;
+}
+
+export function conflict(c: ConfigReader, key: string, value: unknown, other: string, otherValue: unknown): void {
+  c.problem(
+    "SPC005",
+    key,
+    `is ${JSON.stringify(value)}, but ${other} is ${JSON.stringify(otherValue)}`,
+    "both spell the same fact, and only one of them can be right",
+    `remove ${key} or ${other}`,
+  );
+}
+
+/** Special token ids: one number, or for eos a list. */
+export function readTokenIds(c: ConfigReader, key: string): number[] {
+  const value = c.raw(key);
+  if (value === undefined || value === null) return [];
+  const ids = Array.isArray(value) ? value : [value];
+  if (ids.length <= 1024 && ids.every(id => Number.isSafeInteger(id))) return (ids as number[]).filter(id => id >= 0);
+  c.problem(
+    "SPC002",
+    key,
+    "is not a token id or a list of token ids",
+    "generation stops and pads by these ids",
+    `give ${key} as a whole number`,
+  );
+  return [];
+}

@@ -1,0 +1,97 @@
+import type { ConfigReader } from "../config-reader.ts";
+import type { DecoderSpec } from "../spec.ts";
+import { readCommonKeys, readSize } from "./common-keys.ts";
+import { readRope } from "./rope-spec.ts";
+
+/**
+ * LlamaConfig's own defaults. transformers leaves a nested config's keys out when they have these values (vicuna-7b
+ * inside llava-1.5-7b has no hidden_size), so they apply there; at the top level the sizes are always written.
+ */
+const NESTED_DEFAULTS = {
+  vocab_size: 32_000,
+  hidden_size: 4096,
+  intermediate_size: 11_008,
+  num_hidden_layers: 32,
+  num_attention_heads: 32,
+  max_position_embeddings: 2048,
+  rms_norm_eps: 1e-6,
+};
+
+const ACTIVATIONS: Readonly<Record<string, DecoderSpec["activation"]>> = {
+  silu: "silu",
+  swish: "silu",
+  gelu: "gelu",
+  gelu_new: "gelu_tanh",
+  gelu_pytorch_tanh: "gelu_tanh",
+  relu: "relu",
+};
+
+/** The keys of a LlamaConfig, at the top level or as `text_config` (`nested`). */
+export function readLlamaDecoder(c: ConfigReader, nested: boolean): DecoderSpec {
+  const fallback = (key: keyof typeof NESTED_DEFAULTS): number | undefined =>
+    nested ? NESTED_DEFAULTS[key] : undefined;
+  const size = (key: keyof typeof NESTED_DEFAULTS): number => readSize(c, key, fallback(key));
+  const [hiddenSize, heads] = [size("hidden_size"), size("num_attention_heads")];
+  readCommonKeys(c);
+  c.ignore("pretraining_tp", "max_sequence_length", "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id");
+  const bias = c.boolean("attention_bias", c.boolean("bias", false));
+  const spec: DecoderSpec = {
+    kind: "decoder",
+    architecture: "LlamaForCausalLM",
+    vocabSize: size("vocab_size"),
+    hiddenSize,
+    layers: size("num_hidden_layers"),
+    heads,
+    kvHeads: readSize(c, "num_key_value_heads", heads),
+    headDim: c.has("head_dim") ? readSize(c, "head_dim") : hiddenSize / heads,
+    intermediateSize: size("intermediate_size"),
+    activation: readActivation(c),
+    mlp: "gated",
+    norm: "rms",
+    normEps: c.number("rms_norm_eps", fallback("rms_norm_eps")),
+    positions: "rope",
+    maxPositions: size("max_position_embeddings"),
+    ...readRope(c),
+    attentionBias: bias,
+    outputBias: bias,
+    mlpBias: c.boolean("mlp_bias", false),
+    tiedEmbeddings: c.boolean("tie_word_embeddings", false),
+  };
+  c.ignore("head_dim");
+  checkSizes(c, spec);
+  return spec;
+}
+
+function readActivation(c: ConfigReader): DecoderSpec["activation"] {
+  return ACTIVATIONS[c.choice("hidden_act", Object.keys(ACTIVATIONS), "silu")] ?? "silu";
+}
+
+function checkSizes(c: ConfigReader, spec: DecoderSpec): void {
+  const { heads, kvHeads, headDim, hiddenSize } = spec;
+  if (!Number.isInteger(headDim)) {
+    c.problem(
+      "SPC006",
+      "num_attention_heads",
+      `is ${heads}, which does not divide hidden_size ${hiddenSize}`,
+      "each head holds hidden_size / num_attention_heads channels",
+      "give num_attention_heads as a divisor of hidden_size, or head_dim",
+    );
+  } else if (headDim % 2 !== 0) {
+    c.problem(
+      "SPC006",
+      "head_dim",
+      `is ${headDim}; expected an even number`,
+      "rotary embedding turns channels in pairs",
+      "give head_dim as it was trained",
+    );
+  }
+  if (heads % kvHeads !== 0) {
+    c.problem(
+      "SPC006",
+      "num_key_value_heads",
+      `is ${kvHeads}, which does not divide num_attention_heads ${heads}`,
+      "each key/value head serves the same number of query heads",
+      "give num_key_value_heads as a divisor of num_attention_heads",
+    );
+  }
+}
