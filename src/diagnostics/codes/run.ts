@@ -1,3 +1,24 @@
 import type { CodeInfo } from "../code-info.ts";
 
-export const RUN = {} as const satisfies Record<string, CodeInfo>;
+export const RUN = {
+  RUN001: {
+    title: "an image file cannot be decoded",
+    about:
+      "The file is missing, cut short, or not an image. PNG, JPEG, WebP, GIF, TIFF, AVIF and SVG-free bitmaps are read. Open it in a viewer to check it, or save it again.",
+  },
+  RUN002: {
+    title: "an image is too large",
+    about:
+      "Pictures above 178,956,970 pixels (the size Pillow, and with it Hugging Face's processors, refuses) are not decoded: a small file can claim any size and fill the memory. Scale the picture down.",
+  },
+  RUN003: {
+    title: "the image processor's configuration cannot be used",
+    about:
+      "A key of preprocessor_config.json or processor_config.json is missing, of the wrong type, out of range, or unknown. Preprocessing decides what the vision encoder sees, so nothing is guessed.",
+  },
+  RUN004: {
+    title: "the image processor is of a kind that is not supported",
+    about:
+      "image_processor_type names a preprocessing that this version does not implement. Pixels can be prepared elsewhere and given as a safetensors file.",
+  },
+} as const satisfies Record<string, CodeInfo>;

@@ -1,0 +1,97 @@
+import { MAX_PIXELS, tooLarge } from "./decode.ts";
+import type { Backend, ImageProcessorConfig } from "./processor-config.ts";
+import { resizeWindow, type Window } from "./resample.ts";
+import { paste, type RgbImage } from "./rgb.ts";
+
+/** Pixels ready for the vision encoder: planes R, G, B of height × width. */
+export interface PixelValues {
+  readonly height: number;
+  readonly width: number;
+  /** 3 × height × width. */
+  readonly data: Float32Array;
+}
+
+/** Resize, centre crop, rescale and normalize as Hugging Face's Pillow-backed image processors do, bit for bit. */
+export function preprocess(image: RgbImage, config: ImageProcessorConfig): PixelValues {
+  const square = config.squarePad === undefined ? image : padToSquare(image, config.squarePad);
+  return toPlanes(resizeAndCrop(square, config), config);
+}
+
+function padToSquare(image: RgbImage, fill: readonly [number, number, number]): RgbImage {
+  const edge = Math.max(image.width, image.height);
+  if (image.width === image.height) return image;
+  if (edge * edge > MAX_PIXELS) tooLarge("the picture padded to a square", edge, edge);
+  const left = Math.floor((edge - image.width) / 2);
+  const top = Math.floor((edge - image.height) / 2);
+  return paste(image, { width: edge, height: edge, left, top }, fill);
+}
+
+/** Size the whole picture would be resized to; the long edge is truncated, as in Python's int(). */
+export function resizedSize(
+  image: { readonly width: number; readonly height: number },
+  config: ImageProcessorConfig,
+): { readonly width: number; readonly height: number } {
+  const { resize } = config;
+  if (resize === undefined) return { width: image.width, height: image.height };
+  if (!("shortest" in resize)) return resize;
+  const [short, long] = image.width <= image.height ? [image.width, image.height] : [image.height, image.width];
+  const newLong = Math.trunc((resize.shortest * long) / short);
+  return image.width <= image.height
+    ? { width: resize.shortest, height: newLong }
+    : { width: newLong, height: resize.shortest };
+}
+
+function resizeAndCrop(image: RgbImage, config: ImageProcessorConfig): RgbImage {
+  const { width, height } = resizedSize(image, config);
+  const crop = config.crop ?? { width, height };
+  const x = cropSpan(width, crop.width, config.backend);
+  const y = cropSpan(height, crop.height, config.backend);
+  const window: Window = { left: x.from, right: x.to, top: y.from, bottom: y.to };
+  const part =
+    config.resize === undefined
+      ? cut(image, window)
+      : resizeWindow(image, width, height, config.resample, { window, backend: config.backend });
+  if (part.width === crop.width && part.height === crop.height) return part;
+  return paste(part, { width: crop.width, height: crop.height, left: x.pad, top: y.pad });
+}
+
+/** Along one axis: the part of the picture that the centre crop keeps, and the black pixels before it. */
+function cropSpan(size: number, crop: number, backend: Backend): { from: number; to: number; pad: number } {
+  if (crop > size) {
+    return {
+      from: 0,
+      to: size,
+      pad: (backend === "pillow" ? Math.ceil : Math.floor)((crop - size) / 2),
+    };
+  }
+  const from = Math.floor((size - crop) / 2);
+  return { from, to: from + crop, pad: 0 };
+}
+
+function cut(image: RgbImage, window: Window): RgbImage {
+  return paste(image, {
+    width: window.right - window.left,
+    height: window.bottom - window.top,
+    left: -window.left,
+    top: -window.top,
+  });
+}
+
+/** (pixel · factor − mean) / std, each step rounded to float32 as numpy does; the product is made in float64 first. */
+function toPlanes(image: RgbImage, config: ImageProcessorConfig): PixelValues {
+  const pixels = image.width * image.height;
+  const data = new Float32Array(pixels * 3);
+  for (let c = 0; c < 3; c++) {
+    const table = valueTable(config, c);
+    for (let i = 0; i < pixels; i++) data[c * pixels + i] = table[image.data[i * 3 + c] as number] as number;
+  }
+  return { height: image.height, width: image.width, data };
+}
+
+function valueTable(config: ImageProcessorConfig, channel: number): Float32Array {
+  const table = Float32Array.from({ length: 256 }, (_, pixel) => pixel * (config.rescale ?? 1));
+  if (config.normalize === undefined) return table;
+  const mean = Math.fround(config.normalize.mean[channel] as number);
+  const std = Math.fround(config.normalize.std[channel] as number);
+  return table.map(value => Math.fround(value - mean) / std);
+}

@@ -1,0 +1,244 @@
+import { fail, type Problem, throwIfAny } from "../../diagnostics/index.ts";
+import { type FilterName, PIL_RESAMPLING } from "./filters.ts";
+
+/** An image processor's settings with every default filled in; sizes in pixels. */
+export interface ImageProcessorConfig {
+  /** `shortest` keeps the aspect ratio; undefined: not resized. */
+  readonly resize?: { readonly shortest: number } | { readonly height: number; readonly width: number };
+  readonly resample: FilterName;
+  readonly crop?: { readonly height: number; readonly width: number };
+  /** Colour of the bars that make the picture square before it is resized (LLaVA's `do_pad`). */
+  readonly squarePad?: readonly [number, number, number];
+  /** Which library's habits decide where the two differ: the order of the resize passes, and the side of an odd pad. */
+  readonly backend: Backend;
+  /** Factor on 0…255 pixels; undefined: left as they are. */
+  readonly rescale?: number;
+  readonly normalize?: { readonly mean: Triple; readonly std: Triple };
+}
+
+/** Hugging Face's processors named …Fast resize with torchvision, the others with Pillow. */
+export type Backend = "pillow" | "torchvision";
+
+export type Triple = readonly [number, number, number];
+
+interface Family {
+  readonly shortest: number | undefined;
+  readonly size: number;
+  readonly crop: number | undefined;
+  readonly mean: Triple;
+  readonly std: Triple;
+  readonly resample: number;
+  readonly squarePad: boolean;
+}
+
+const CLIP_MEAN: Triple = [0.48145466, 0.4578275, 0.40821073];
+const CLIP_STD: Triple = [0.26862954, 0.26130258, 0.27577711];
+const CLIP: Family = {
+  shortest: 224,
+  size: 224,
+  crop: 224,
+  mean: CLIP_MEAN,
+  std: CLIP_STD,
+  resample: 3,
+  squarePad: false,
+};
+
+/** Class defaults, which a saved file may leave out; the class is spelled with Fast, Pil or FeatureExtractor at the end too. */
+const FAMILIES: Readonly<Record<string, Family>> = {
+  CLIP,
+  Llava: { ...CLIP, squarePad: true },
+  Siglip: { ...CLIP, shortest: undefined, crop: undefined, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
+};
+
+/** Keys that say nothing about the numbers: bookkeeping, and inputs of a call rather than of a processor. */
+const IGNORED: readonly string[] = [
+  "image_processor_type",
+  "feature_extractor_type",
+  "processor_class",
+  "auto_map",
+  "device",
+  "data_format",
+  "input_data_format",
+  "return_tensors",
+  "disable_grouping",
+  "do_convert_rgb",
+  "pad_size",
+  "image_seq_length",
+];
+
+/** Largest edge a processor may ask for: an engine's pixels are counted before they are allocated. */
+const MAX_EDGE = 16_384;
+
+/**
+ * Reads `preprocessor_config.json` (or the `image_processor` object of a newer `processor_config.json`).
+ * @throws MmtrtError RUN003 with every unknown or unusable key; RUN004 for a processor of another kind.
+ */
+export function readImageProcessor(json: Readonly<Record<string, unknown>>, file: string): ImageProcessorConfig {
+  const reader = new KeyReader(json, file);
+  const type = String(json.image_processor_type ?? json.feature_extractor_type ?? "CLIPImageProcessor");
+  const family = familyOf(type, file);
+  const resize = reader.flag("do_resize", true);
+  const size = readSize(reader, family);
+  const resample = reader.index("resample", family.resample, PIL_RESAMPLING);
+  const crop = reader.flag("do_center_crop", family.crop !== undefined);
+  const cropSize = crop ? readCrop(reader, family) : reader.skip("crop_size");
+  const rescale = reader.flag("do_rescale", true);
+  const factor = reader.number("rescale_factor", 1 / 255);
+  const normalize = reader.flag("do_normalize", true);
+  const mean = reader.triple("image_mean", family.mean);
+  const std = reader.triple("image_std", family.std);
+  if (std.includes(0)) reader.problem("image_std", `is ${JSON.stringify(std)}; expected no zeros`);
+  const pad = reader.flag("do_pad", false);
+  if (pad && !family.squarePad)
+    reader.problem("do_pad", `is true, which a ${type} does to fill up a batch; expected false`);
+  reader.finish(IGNORED);
+  return {
+    ...(resize && { resize: size }),
+    resample,
+    ...(cropSize && { crop: cropSize }),
+    ...(pad && {
+      squarePad: [Math.trunc(mean[0] * 255), Math.trunc(mean[1] * 255), Math.trunc(mean[2] * 255)] as const,
+    }),
+    backend: type.endsWith("Fast") ? "torchvision" : "pillow",
+    ...(rescale && { rescale: factor }),
+    ...(normalize && { normalize: { mean, std } }),
+  };
+}
+
+function familyOf(type: string, file: string): Family {
+  const name = type.replace(/(ImageProcessor|FeatureExtractor)(Fast|Pil)?$/, "");
+  const family = Object.hasOwn(FAMILIES, name) ? FAMILIES[name] : undefined;
+  if (family !== undefined) return family;
+  return fail({
+    code: "RUN004",
+    what: `image_processor_type ${JSON.stringify(type)} is not supported; expected ${Object.keys(FAMILIES)
+      .map(n => `${n}ImageProcessor`)
+      .join(", ")}`,
+    at: `${file}: image_processor_type`,
+    why: "each processor resizes, crops and normalizes in its own way, and other pixels give another answer",
+    fix: "give preprocessed pixels with --pixel_values FILE.safetensors",
+  });
+}
+
+type Size = { readonly shortest: number } | { readonly height: number; readonly width: number };
+
+/** int, {shortest_edge} or {height, width}; an int is the shortest edge or a square as the class (or default_to_square) says. */
+function readSize(reader: KeyReader, family: Family): Size {
+  const square = reader.flag("default_to_square", family.shortest === undefined);
+  const value = reader.take("size");
+  if (value === undefined || value === null)
+    return square ? { height: family.size, width: family.size } : { shortest: family.size };
+  if (typeof value === "number") {
+    const edge = reader.edge("size", value);
+    return square ? { height: edge, width: edge } : { shortest: edge };
+  }
+  const keys = sizeKeys(value);
+  if (keys === "shortest_edge") return { shortest: reader.edge("size.shortest_edge", (value as Sizes).shortest_edge) };
+  if (keys === "height,width") return rectangle(reader, "size", value as Sizes);
+  reader.problem("size", `is ${JSON.stringify(value)}; expected a number, {"shortest_edge"} or {"height", "width"}`);
+  return { shortest: family.size };
+}
+
+function readCrop(reader: KeyReader, family: Family): { height: number; width: number } {
+  const value = reader.take("crop_size") ?? family.crop ?? 224;
+  if (typeof value === "number") {
+    const edge = reader.edge("crop_size", value);
+    return { height: edge, width: edge };
+  }
+  if (sizeKeys(value) === "height,width") return rectangle(reader, "crop_size", value as Sizes);
+  reader.problem("crop_size", `is ${JSON.stringify(value)}; expected a number or {"height", "width"}`);
+  return { height: 1, width: 1 };
+}
+
+type Sizes = Readonly<Record<"shortest_edge" | "height" | "width", unknown>>;
+
+/** The keys that are set, sorted: newer files write the others as null. */
+function sizeKeys(value: unknown): string {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return "";
+  return Object.entries(value)
+    .filter(([, size]) => size !== null)
+    .map(([key]) => key)
+    .sort()
+    .join();
+}
+
+function rectangle(reader: KeyReader, key: string, value: Sizes): { height: number; width: number } {
+  return { height: reader.edge(`${key}.height`, value.height), width: reader.edge(`${key}.width`, value.width) };
+}
+
+/** Reads keys, remembers which, and reports all that is wrong at once. */
+class KeyReader {
+  readonly #json: Readonly<Record<string, unknown>>;
+  readonly #file: string;
+  readonly #read = new Set<string>();
+  readonly #problems: Problem[] = [];
+
+  constructor(json: Readonly<Record<string, unknown>>, file: string) {
+    this.#json = json;
+    this.#file = file;
+  }
+
+  take(key: string): unknown {
+    this.#read.add(key);
+    return this.#json[key];
+  }
+
+  skip(key: string): undefined {
+    this.#read.add(key);
+  }
+
+  flag(key: string, fallback: boolean): boolean {
+    const value = this.take(key) ?? fallback;
+    if (typeof value !== "boolean") this.problem(key, `is ${JSON.stringify(value)}; expected true or false`);
+    return value === true;
+  }
+
+  number(key: string, fallback: number): number {
+    const value = this.take(key) ?? fallback;
+    if (typeof value === "number" && Number.isFinite(value)) return value;
+    this.problem(key, `is ${JSON.stringify(value)}; expected a number`);
+    return fallback;
+  }
+
+  index<T>(key: string, fallback: number, choices: readonly T[]): T {
+    const value = this.take(key) ?? fallback;
+    const choice = typeof value === "number" ? choices[value] : undefined;
+    if (choice === undefined)
+      this.problem(key, `is ${JSON.stringify(value)}; expected 0 to ${choices.length - 1} (${choices.join(", ")})`);
+    return choice ?? (choices[0] as T);
+  }
+
+  triple(key: string, fallback: Triple): Triple {
+    const value = this.take(key) ?? fallback;
+    const all = typeof value === "number" ? [value, value, value] : value;
+    if (Array.isArray(all) && all.length === 3 && all.every(v => typeof v === "number" && Number.isFinite(v))) {
+      return all as unknown as Triple;
+    }
+    this.problem(key, `is ${JSON.stringify(value)}; expected three numbers, one a channel`);
+    return fallback;
+  }
+
+  edge(key: string, value: unknown): number {
+    if (Number.isSafeInteger(value) && (value as number) > 0 && (value as number) <= MAX_EDGE) return value as number;
+    this.problem(key, `is ${JSON.stringify(value)}; expected a whole number from 1 to ${MAX_EDGE}`);
+    return 1;
+  }
+
+  problem(key: string, what: string): void {
+    this.#problems.push({
+      code: "RUN003",
+      what: `${key} ${what}`,
+      at: `${this.#file}: ${key}`,
+      why: "it decides which pixels the vision encoder sees",
+      fix: `give ${key.split(".")[0]} as the model was trained with`,
+    });
+  }
+
+  finish(ignored: readonly string[]): void {
+    const unknown = Object.entries(this.#json).filter(
+      ([key, value]) => !this.#read.has(key) && !ignored.includes(key) && !key.startsWith("_") && value !== null,
+    );
+    for (const [key] of unknown) this.problem(key, "is a key this version does not know; expected it to be absent");
+    throwIfAny(this.#problems);
+  }
+}
