@@ -1,3 +1,4 @@
+import type { Problem } from "../diagnostics/index.ts";
 import type { Dtype } from "./dtype.ts";
 import type { Shape } from "./shape.ts";
 
@@ -32,6 +33,10 @@ export interface HfCheckpoint {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   /** Tokenizer, processor and generation files beside the weights, by name relative to `dir`. */
   readonly extraFiles: readonly string[];
+  /** Files that the source has in another form, made from it: a GGUF's tokenizer as tokenizer.json. Name → text. */
+  readonly generatedFiles: ReadonlyMap<string, string>;
+  /** What does not stop a conversion but should be said (a shard nobody names, a tokenizer that cannot be rebuilt). */
+  readonly warnings: readonly Problem[];
   /** Every file the tensors come from, for hashes and sizes. */
   readonly weightFiles: readonly string[];
   close(): Promise<void>;
