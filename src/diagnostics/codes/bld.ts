@@ -1,3 +1,184 @@
 import type { CodeInfo } from "../code-info.ts";
 
-export const BLD = {} as const satisfies Record<string, CodeInfo>;
+export const BLD = {
+  BLD001: {
+    title: "the output directory is not empty",
+    about:
+      "A build writes a whole directory and replaces nothing it did not make. Give another --output_dir; --force replaces an earlier engine directory of mmtrt, and never anything else.",
+  },
+  BLD002: {
+    title: "not an engine directory",
+    about:
+      "An engine directory has mmtrt.json beside llm/ (and visual/ for a model that takes images). `mmtrt build` writes it whole or not at all, so a missing file means that files were moved or deleted afterwards.",
+  },
+  BLD003: {
+    title: "a file of the engine directory has another form than this version writes",
+    about:
+      "config.json and mmtrt.json hold the shapes and limits a run is checked against; they are not repaired by guessing. Build the directory again with this version.",
+  },
+  BLD004: {
+    title: "this backend cannot build the plan",
+    about:
+      "The plan is right but the chosen backend has no way to carry it out in this version or on this machine. The onnxruntime backend needs nothing besides mmtrt itself.",
+    exit: 3,
+  },
+  BLD005: {
+    title: "the engine directory cannot be written",
+    about:
+      "The operating system refused to create, link or write a file: no permission, a read-only file system, or a full disk. Nothing is left under the final name.",
+  },
+  BLD006: {
+    title: "the checkpoint and the graph disagree",
+    about:
+      "The graph made from config.json needs a tensor that the checkpoint lacks, or has with another shape or dtype. Convert the model again.",
+  },
+  BLD007: {
+    title: "an optimization profile is not self-consistent",
+    about:
+      "In every profile min ≤ opt ≤ max must hold for each size, and sizes that depend on each other must agree at all three points. TensorRT itself checks this only at opt and ignores inputs it does not know.",
+  },
+  BLD008: {
+    title: "unknown GPU",
+    about: "The GPUs known to the memory account are listed in configs/gpus, one file each; copy one to add another.",
+  },
+  BLD009: {
+    title: "the engines do not fit into the GPU's memory",
+    about:
+      "Weights, KV cache, activations and the prompt table together need more than one GPU has. `mmtrt build --plan` shows each of them with its formula.",
+  },
+  BLD010: {
+    title: "max_input_len is larger than max_seq_len",
+    about:
+      "max_seq_len counts the prompt and everything generated after it, so no prompt can be longer. TensorRT-LLM lowers max_input_len by itself; here the two are yours to choose.",
+  },
+  BLD011: {
+    title: "max_input_len does not hold an image",
+    about:
+      "max_input_len counts the whole prompt, visual features included: an image of a LLaVA-1.5 model takes 576 of it before the first word.",
+  },
+  BLD012: {
+    title: "max_seq_len is larger than the positions the model knows",
+    about:
+      "Rotary positions beyond the trained length (times the factor of rope_scaling) can be computed but were never seen in training, so text gets worse. A table of learned positions has no rows there at all, which is an error.",
+  },
+  BLD013: {
+    title: "max_input_len leaves little room for text",
+    about:
+      "The prompt template alone (roles, newlines, the question) takes a few dozen tokens besides the image; a prompt that is too long is refused at run time.",
+  },
+  BLD014: {
+    title: "max_multimodal_len is too small for max_batch_size",
+    about:
+      "The prompt table holds the visual features of the whole batch, flattened: max_batch_size × num_visual_features rows. With fewer rows a full batch is refused at run time, in TensorRT by a message that names neither the input nor the flag. `auto` computes it.",
+  },
+  BLD015: {
+    title: "max_multimodal_len is larger than a batch can use",
+    about:
+      "Rows beyond max_batch_size × num_visual_features × images per prompt are never filled, and the engine reserves memory for them.",
+  },
+  BLD016: {
+    title: "max_num_tokens is too small for max_input_len",
+    about:
+      "A prompt is prefilled in one step, so the tokens of one step must hold at least the longest prompt. TensorRT-LLM raises the number by itself.",
+  },
+  BLD017: {
+    title: "an opt size is outside its range",
+    about:
+      "TensorRT chooses kernels for the opt point, which must lie between min and max. Leave the option out to take the middle of the range.",
+  },
+  BLD018: {
+    title: "a prompt of max_input_len leaves no room for an answer",
+    about:
+      "max_seq_len counts prompt and generated tokens together; where it equals max_input_len, a prompt of full length gets a single token.",
+  },
+  BLD019: {
+    title: "multiple_profiles and opt_num_tokens exclude each other",
+    about: "multiple_profiles gives every token range its own opt point, so a single opt point has no place.",
+  },
+  BLD020: {
+    title: "tp_size does not divide the attention heads",
+    about: "Every tensor-parallel rank holds the same number of whole heads. Convert with a tp_size that divides them.",
+  },
+  BLD021: {
+    title: "tp_size does not fit the key/value heads",
+    about:
+      "A rank holds whole key/value heads, or one copy of a head that it shares with other ranks; a part of a head cannot be attended to.",
+  },
+  BLD022: {
+    title: "pp_size does not divide the layers",
+    about: "Every pipeline stage holds the same number of layers; TensorRT-LLM drops the remaining ones in silence.",
+  },
+  BLD023: {
+    title: "world_size is not tp_size × pp_size",
+    about: "The checkpoint's mapping says for how many ranks it was made. Convert again instead of editing it.",
+  },
+  BLD024: {
+    title: "tp_size does not divide the MLP",
+    about: "Every rank holds the same number of the MLP's inner columns.",
+  },
+  BLD025: {
+    title: "the embedding table cannot be shared among the ranks",
+    about:
+      "A parallel embedding splits the vocabulary (sharding dim 0) or the hidden size (dim 1) into equal parts, and one table can serve as lm_head only when both are split alike.",
+  },
+  BLD026: {
+    title: "the parallelism asked for is not the checkpoint's",
+    about: "Weights are split by `mmtrt convert`; a build takes tp_size and pp_size from the checkpoint.",
+  },
+  BLD027: {
+    title: "a rank's weights are missing",
+    about:
+      "The checkpoint has one rank{R}.safetensors for each rank of its mapping. TensorRT-LLM builds a missing rank with dummy weights; mmtrt does not.",
+  },
+  BLD028: {
+    title: "a multi-rank engine on a backend that runs one rank",
+    about:
+      "ONNX Runtime has no all-reduce between processes: a tensor-parallel rank alone computes only its part. The graphs can be inspected and given to TensorRT.",
+  },
+  BLD030: {
+    title: "a plugin's dtype is not the model's",
+    about:
+      "The plugin would read the model's weights and activations in another dtype. `auto` takes the checkpoint's dtype.",
+  },
+  BLD031: {
+    title: "a paged KV cache needs the attention plugin",
+    about:
+      "Blocks of a paged cache are addressed by the attention plugin's kernel; standard ONNX attention reads contiguous tensors.",
+  },
+  BLD032: {
+    title: "this kv_cache_type is not available",
+    about: "`continuous` works with every backend and needs no plugin.",
+  },
+  BLD033: {
+    title: "tokens_per_block is not a usable block size",
+    about: "The attention kernels address a block by shifting, for sizes 8, 16, 32, 64 and 128.",
+  },
+  BLD034: {
+    title: "use_paged_context_fmha does not go with this KV cache",
+    about:
+      "The fused context attention over a paged cache reads keys and values in the cache's dtype: INT8 has no such kernel, FP8 needs FP8 weights.",
+  },
+  BLD035: {
+    title: "use_fused_mlp does not go with this quantization",
+    about:
+      "Fusing puts the gate and up weights into one matrix; quantized ones carry scales per matrix and cannot be joined, except FP8.",
+  },
+  BLD040: {
+    title: "this quantization cannot be built",
+    about: "The checkpoint's quant_algo has no graph in this version. Convert without quantization to build it.",
+  },
+  BLD041: {
+    title: "this logits_dtype is not available",
+    about: "The graph casts logits to float32, which every sampler reads.",
+  },
+  BLD043: {
+    title: "bfloat16 is computed as float32 in ONNX Runtime",
+    about:
+      "ONNX Runtime's CPU kernels lack bfloat16. The weights stay bfloat16 in the file and are widened when loaded: same values, twice the memory.",
+  },
+  BLD050: {
+    title: "max_beam_width is larger than the vocabulary allows",
+    about:
+      "A step of beam search keeps 2 × beam_width candidates, so that enough remain when some of them end; they must be different tokens.",
+  },
+} as const satisfies Record<string, CodeInfo>;

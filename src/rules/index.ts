@@ -1,0 +1,60 @@
+import type { Problem } from "../diagnostics/index.ts";
+import { beamFitsVocabulary } from "./beam.ts";
+import * as lengths from "./lengths.ts";
+import { promptTableHoldsBatch, promptTableIsUsed } from "./multimodal.ts";
+import * as parallel from "./parallel.ts";
+import * as plugins from "./plugins.ts";
+import { bfloat16IsWidened, logitsAreFloat32 } from "./precision.ts";
+import type { Rule, RuleContext } from "./rule.ts";
+
+export type { BuildSettings, CheckpointFacts, PluginChoice, Rule, RuleContext } from "./rule.ts";
+
+/** Each refuses the build. */
+export const RULES: readonly Rule[] = [
+  parallel.worldIsProduct,
+  parallel.everyRankIsThere,
+  parallel.tensorParallelismIsCheckpoints,
+  parallel.pipelineIsCheckpoints,
+  parallel.headsSplitEvenly,
+  parallel.kvHeadsSplitEvenly,
+  parallel.layersSplitEvenly,
+  parallel.mlpSplitsEvenly,
+  parallel.embeddingSplitsEvenly,
+  parallel.sharedTableIsWhole,
+  lengths.inputFitsSequence,
+  lengths.positionsExist,
+  lengths.promptHoldsImage,
+  lengths.stepHoldsPrompt,
+  lengths.optTokensWithinStep,
+  lengths.optBatchWithinBatch,
+  lengths.optInputWithinInput,
+  lengths.optSequenceWithinSequence,
+  lengths.oneWayToChooseOpt,
+  promptTableHoldsBatch,
+  plugins.attentionPluginHasModelDtype,
+  plugins.gemmPluginHasModelDtype,
+  plugins.pagedCacheHasPlugin,
+  plugins.cacheTypeIsBuilt,
+  plugins.blockSizeIsPowerOfTwo,
+  plugins.pagedContextReadsCache,
+  plugins.fusedMlpIsPlain,
+  plugins.quantizationIsBuilt,
+  logitsAreFloat32,
+  beamFitsVocabulary,
+];
+
+/** Each is shown and refuses nothing: the engine is the one asked for, but may not be the one wanted. */
+export const ADVICE: readonly Rule[] = [
+  lengths.positionsWereTrained,
+  lengths.promptHoldsText,
+  lengths.answerHasRoom,
+  promptTableIsUsed,
+  parallel.oneRankRunsAlone,
+  bfloat16IsWidened,
+];
+
+/** All problems and all advice at once. */
+export function checkRules(context: RuleContext): { readonly problems: Problem[]; readonly warnings: Problem[] } {
+  const run = (rules: readonly Rule[]): Problem[] => rules.flatMap(rule => rule(context) ?? []);
+  return { problems: run(RULES), warnings: run(ADVICE) };
+}

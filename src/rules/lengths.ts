@@ -1,0 +1,136 @@
+import type { Problem } from "../diagnostics/index.ts";
+import type { DecoderSpec } from "../models/spec.ts";
+import type { Rule } from "./rule.ts";
+
+/** A prompt template with a short question: "USER: …? ASSISTANT:" is about 20 tokens. */
+export const USUAL_TEXT_TOKENS = 32;
+
+/** Positions that numbers were trained for: TensorRT-LLM's max_position_embeddings × rotary factor. */
+export function trainedPositions(language: DecoderSpec): number {
+  const scaling = language.ropeScaling;
+  // longrope and llama3 state the stretched length in max_position_embeddings itself.
+  const factor = scaling === undefined || scaling.type === "longrope" || scaling.type === "llama3" ? 1 : scaling.factor;
+  return Math.floor(language.maxPositions * factor);
+}
+
+export const inputFitsSequence: Rule = ({ build: { max_input_len, max_seq_len }, origin }) =>
+  max_input_len <= max_seq_len
+    ? undefined
+    : {
+        code: "BLD010",
+        what: `max_input_len ${max_input_len} is larger than max_seq_len ${max_seq_len}`,
+        at: origin("max_input_len"),
+        why: "max_seq_len counts the prompt and all that is generated after it",
+        fix: `--max_seq_len ${max_input_len + 1} or more, or --max_input_len ${max_seq_len} or less`,
+      };
+
+/** Errors for learned positions, whose table ends; rotary positions are `positionsWereTrained`. */
+export const positionsExist: Rule = context => {
+  const { spec, build, origin } = context;
+  const positions = trainedPositions(spec.language);
+  if (spec.language.positions !== "learned" || build.max_seq_len <= positions) return undefined;
+  return {
+    code: "BLD012",
+    what: `max_seq_len ${build.max_seq_len} is larger than the ${positions} positions of the model`,
+    at: origin("max_seq_len"),
+    why: "the table of learned positions has no row for a later token",
+    fix: `--max_seq_len ${positions} or less`,
+  };
+};
+
+/** Advice. Computable, but never seen in training. */
+export const positionsWereTrained: Rule = ({ spec: { language }, build: { max_seq_len }, origin }) => {
+  const positions = trainedPositions(language);
+  if (language.positions !== "rope" || max_seq_len <= positions) return undefined;
+  const stretched = positions === language.maxPositions ? "" : ` (${language.maxPositions} × rope_scaling factor)`;
+  return {
+    code: "BLD012",
+    what: `max_seq_len ${max_seq_len} is larger than the ${positions} positions the model was trained for${stretched}`,
+    at: origin("max_seq_len"),
+    why: "rotary angles of later positions were never seen in training, so text past them gets worse",
+    fix: `--max_seq_len ${positions}, unless longer sequences were tried with this model`,
+  };
+};
+
+export const promptHoldsImage: Rule = ({ spec, build: { max_input_len }, origin }) => {
+  const features = spec.vision?.numVisualFeatures ?? 0;
+  if (features === 0 || max_input_len > features) return undefined;
+  return {
+    code: "BLD011",
+    what: `max_input_len ${max_input_len} does not hold an image of ${features} visual features and text`,
+    at: origin("max_input_len"),
+    why: `visual features count as prompt tokens: ${features} for the image, then the question`,
+    fix: `--max_input_len ${features + USUAL_TEXT_TOKENS} or more`,
+  };
+};
+
+/** Advice. */
+export const promptHoldsText: Rule = ({ spec, build: { max_input_len }, origin }) => {
+  const features = spec.vision?.numVisualFeatures ?? 0;
+  const text = max_input_len - features;
+  if (features === 0 || text <= 0 || text >= USUAL_TEXT_TOKENS) return undefined;
+  return {
+    code: "BLD013",
+    what: `max_input_len ${max_input_len} leaves ${text} tokens for text beside ${features} visual features`,
+    at: origin("max_input_len"),
+    why: "the prompt template takes about 20 tokens before the question, and a longer prompt is refused at run time",
+    fix: `--max_input_len ${features + USUAL_TEXT_TOKENS} or more`,
+  };
+};
+
+/** Advice. */
+export const answerHasRoom: Rule = ({ build: { max_input_len, max_seq_len }, origin }) =>
+  max_input_len !== max_seq_len
+    ? undefined
+    : {
+        code: "BLD018",
+        what: `max_input_len and max_seq_len are both ${max_seq_len}`,
+        at: origin("max_input_len"),
+        why: "a prompt of full length would get a single token of answer",
+        fix: `lower --max_input_len, or --max_seq_len ${max_seq_len + 128} where the model has the positions`,
+      };
+
+export const stepHoldsPrompt: Rule = ({ build: { max_num_tokens, max_input_len }, origin }) =>
+  max_num_tokens === undefined || max_num_tokens >= max_input_len
+    ? undefined
+    : {
+        code: "BLD016",
+        what: `max_num_tokens ${max_num_tokens} is smaller than max_input_len ${max_input_len}`,
+        at: origin("max_num_tokens"),
+        why: "a prompt is prefilled in one step, so a step must hold the longest one",
+        fix: `--max_num_tokens ${max_input_len} or more, or --max_input_len ${max_num_tokens} or less`,
+      };
+
+type OptKey = "opt_num_tokens" | "opt_batch_size" | "opt_input_len" | "opt_seq_len";
+type LimitKey = "max_num_tokens" | "max_batch_size" | "max_input_len" | "max_seq_len";
+
+function optWithin(opt: OptKey, limit: LimitKey): Rule {
+  return ({ build, origin }): Problem | undefined => {
+    const wanted = build[opt];
+    const most = build[limit];
+    if (wanted === undefined || most === undefined || wanted <= most) return undefined;
+    return {
+      code: "BLD017",
+      what: `${opt} ${wanted} is larger than ${limit} ${most}`,
+      at: origin(opt),
+      why: "TensorRT chooses kernels for the opt point, which must lie within the profile",
+      fix: `--${opt} ${most} or less, or --${limit} ${wanted} or more`,
+    };
+  };
+}
+
+export const optTokensWithinStep: Rule = optWithin("opt_num_tokens", "max_num_tokens");
+export const optBatchWithinBatch: Rule = optWithin("opt_batch_size", "max_batch_size");
+export const optInputWithinInput: Rule = optWithin("opt_input_len", "max_input_len");
+export const optSequenceWithinSequence: Rule = optWithin("opt_seq_len", "max_seq_len");
+
+export const oneWayToChooseOpt: Rule = ({ build: { multiple_profiles, opt_num_tokens }, origin }) =>
+  !multiple_profiles || opt_num_tokens === undefined
+    ? undefined
+    : {
+        code: "BLD019",
+        what: `multiple_profiles is on and opt_num_tokens is ${opt_num_tokens}`,
+        at: origin("opt_num_tokens"),
+        why: "with multiple_profiles every token range has an opt point of its own",
+        fix: "leave out --opt_num_tokens, or --multiple_profiles disable",
+      };

@@ -1,0 +1,101 @@
+import type { Problem } from "../diagnostics/index.ts";
+import type { Rule } from "./rule.ts";
+import { inCheckpoint } from "./rule.ts";
+
+const BLOCK_SIZES: readonly number[] = [8, 16, 32, 64, 128];
+
+function pluginDtype(key: "gpt_attention_plugin" | "gemm_plugin"): Rule {
+  return ({ build, checkpoint, origin }): Problem | undefined => {
+    const choice = build[key];
+    if (choice === "auto" || choice === "disable" || choice === checkpoint.dtype) return undefined;
+    return {
+      code: "BLD030",
+      what: `${key} ${choice} is not the model's dtype ${checkpoint.dtype}`,
+      at: origin(key),
+      why: "the plugin reads the model's own weights and activations, which are in the checkpoint's dtype",
+      fix: `--${key} auto (or ${checkpoint.dtype})`,
+    };
+  };
+}
+
+export const attentionPluginHasModelDtype: Rule = pluginDtype("gpt_attention_plugin");
+export const gemmPluginHasModelDtype: Rule = pluginDtype("gemm_plugin");
+
+export const pagedCacheHasPlugin: Rule = ({ build: { kv_cache_type, gpt_attention_plugin }, origin }) =>
+  kv_cache_type !== "paged" || gpt_attention_plugin !== "disable"
+    ? undefined
+    : {
+        code: "BLD031",
+        what: "kv_cache_type paged with gpt_attention_plugin disable",
+        at: origin("kv_cache_type"),
+        why: "only the attention plugin's kernel finds keys and values by block; standard attention reads contiguous ones",
+        fix: "--gpt_attention_plugin auto, or --kv_cache_type continuous",
+      };
+
+export const cacheTypeIsBuilt: Rule = ({ build: { kv_cache_type }, origin }) =>
+  kv_cache_type === "continuous"
+    ? undefined
+    : {
+        code: "BLD032",
+        what: `kv_cache_type ${kv_cache_type} cannot be built by this version; continuous can`,
+        at: origin("kv_cache_type"),
+        why: "the graph of this version concatenates new keys and values to the cache it is given",
+        fix: "--kv_cache_type continuous",
+      };
+
+export const blockSizeIsPowerOfTwo: Rule = ({ build: { tokens_per_block }, origin }) => {
+  if (BLOCK_SIZES.includes(tokens_per_block)) return undefined;
+  const nearest = BLOCK_SIZES.reduce((a, b) =>
+    Math.abs(b - tokens_per_block) < Math.abs(a - tokens_per_block) ? b : a,
+  );
+  return {
+    code: "BLD033",
+    what: `tokens_per_block ${tokens_per_block} is not one of ${BLOCK_SIZES.join(", ")}`,
+    at: origin("tokens_per_block"),
+    why: "the kernels find a token's block by shifting its position, and are compiled for these sizes",
+    fix: `--tokens_per_block ${nearest}`,
+  };
+};
+
+export const pagedContextReadsCache: Rule = context => {
+  const { build, checkpoint, origin } = context;
+  if (!build.use_paged_context_fmha) return undefined;
+  const cache = checkpoint.kvCacheQuantAlgo;
+  const fp8Weights = checkpoint.quantAlgo?.startsWith("FP8") === true;
+  if (cache !== "INT8" && (cache !== "FP8" || fp8Weights)) return undefined;
+  return {
+    code: "BLD034",
+    what: `use_paged_context_fmha with a ${cache} KV cache${cache === "FP8" ? " and weights that are not FP8" : ""}`,
+    at: origin("use_paged_context_fmha"),
+    why:
+      cache === "INT8"
+        ? "the fused context attention has no kernel that reads INT8 keys and values"
+        : "the fused context attention reads an FP8 cache only in an FP8 model",
+    fix: "--use_paged_context_fmha disable, or convert without a quantized KV cache",
+  };
+};
+
+export const fusedMlpIsPlain: Rule = context => {
+  const { quantAlgo } = context.checkpoint;
+  if (!context.build.use_fused_mlp || quantAlgo === null || quantAlgo.startsWith("FP8")) return undefined;
+  return {
+    code: "BLD035",
+    what: `use_fused_mlp with quant_algo ${quantAlgo}`,
+    at: context.origin("use_fused_mlp"),
+    why: "gate and up weights carry scales of their own and cannot become one matrix without changing numbers",
+    fix: "--use_fused_mlp disable",
+  };
+};
+
+export const quantizationIsBuilt: Rule = context => {
+  const { quantAlgo, kvCacheQuantAlgo } = context.checkpoint;
+  if (quantAlgo === null && kvCacheQuantAlgo === null) return undefined;
+  const key = quantAlgo === null ? "kv_cache_quant_algo" : "quant_algo";
+  return {
+    code: "BLD040",
+    what: `${key} ${quantAlgo ?? kvCacheQuantAlgo} cannot be built by this version`,
+    at: inCheckpoint(context, `quantization.${key}`),
+    why: "no graph reads its packed weights and scales yet, and reading them as plain weights would give garbage",
+    fix: "convert the model without quantization",
+  };
+};

@@ -1,0 +1,83 @@
+import type { Problem } from "../diagnostics/index.ts";
+import type { ModelSpec } from "../models/spec.ts";
+import type { FloatDtype } from "../tensor/index.ts";
+
+/** What a rule may know of the checkpoint; numbers of its config.json, no tensor. */
+export interface CheckpointFacts {
+  readonly dir: string;
+  readonly dtype: FloatDtype;
+  readonly tpSize: number;
+  readonly ppSize: number;
+  readonly worldSize: number;
+  /** Rank files found. */
+  readonly ranks: number;
+  /** TensorRT-LLM's words (W8A16, W4A16_AWQ, FP8, …); null for plain weights. */
+  readonly quantAlgo: string | null;
+  readonly kvCacheQuantAlgo: string | null;
+  readonly useParallelEmbedding: boolean;
+  readonly embeddingShardingDim: 0 | 1;
+  readonly shareEmbeddingTable: boolean;
+}
+
+export type PluginChoice = "auto" | "disable" | FloatDtype;
+
+/** The build options with every `auto` resolved. Lengths in tokens, the prompt table in rows. */
+export interface BuildSettings {
+  readonly backend: "onnxruntime" | "tensorrt" | "tensorrt_rtx";
+  readonly max_batch_size: number;
+  readonly max_input_len: number;
+  readonly max_seq_len: number;
+  readonly max_beam_width: number;
+  readonly max_multimodal_len: number;
+  readonly max_num_tokens: number | undefined;
+  readonly opt_num_tokens: number | undefined;
+  readonly opt_batch_size: number | undefined;
+  readonly opt_input_len: number | undefined;
+  readonly opt_seq_len: number | undefined;
+  readonly multiple_profiles: boolean;
+  readonly tp_size: number | undefined;
+  readonly pp_size: number | undefined;
+  readonly kv_cache_type: "continuous" | "static" | "paged";
+  readonly tokens_per_block: number;
+  readonly gpt_attention_plugin: PluginChoice;
+  readonly gemm_plugin: PluginChoice;
+  readonly use_fused_mlp: boolean;
+  readonly use_paged_context_fmha: boolean;
+  readonly logits_dtype: "float32" | "float16";
+}
+
+export interface RuleContext {
+  readonly spec: ModelSpec;
+  readonly checkpoint: CheckpointFacts;
+  readonly build: BuildSettings;
+  /** Where the user wrote an option: the flag, `file.yaml:line:col`, or that it is the default. */
+  readonly origin: (key: keyof BuildSettings) => string;
+}
+
+/** One fact about options that must go together: a Problem when they do not. Pure. */
+export type Rule = (context: RuleContext) => Problem | undefined;
+
+/** Where a number of the checkpoint stands, for `at`. */
+export function inCheckpoint({ checkpoint }: RuleContext, key: string): string {
+  return `${checkpoint.dir}/config.json: ${key}`;
+}
+
+/** Whole divisors of n in ascending order; the lists in messages stay short because head counts are. */
+export function divisors(n: number): readonly number[] {
+  const small: number[] = [];
+  const large: number[] = [];
+  for (let d = 1; d * d <= n; d++) {
+    if (n % d !== 0) continue;
+    small.push(d);
+    if (d * d !== n) large.unshift(n / d);
+  }
+  return [...small, ...large];
+}
+
+/** Bytes for people: `4.5 MiB`. */
+export function showBytes(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
+  const value = bytes / 1024 ** power;
+  return `${power === 0 ? value : value.toFixed(value < 10 ? 2 : 1)} ${units[power]}`;
+}
