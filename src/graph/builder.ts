@@ -1,4 +1,5 @@
 import { DTYPES, type Dtype, elementCount } from "../tensor/index.ts";
+import { type Dialect, MODERN } from "./dialect.ts";
 import type { DimShape } from "./dim.ts";
 import type { Attributes, Graph, GraphFunction, GraphNode, Initializer, Value } from "./graph.ts";
 
@@ -13,8 +14,9 @@ export interface OutputType {
  * Names are scope paths and unique by construction; a graph that cannot be right throws where it is built.
  */
 export class GraphRecorder {
+  /** What layers may use; those it lacks are written out. */
+  readonly dialect: Dialect;
   readonly #name: string;
-  readonly #opset: number;
   readonly #inputs: Value[] = [];
   readonly #outputs: Value[] = [];
   readonly #nodes: GraphNode[] = [];
@@ -25,9 +27,9 @@ export class GraphRecorder {
   readonly #names = new Set<string>();
   #scope: readonly string[] = [];
 
-  constructor(name: string, opset = 23) {
+  constructor(name: string, dialect: Dialect = MODERN) {
     this.#name = name;
-    this.#opset = opset;
+    this.dialect = dialect;
   }
 
   input(name: string, dtype: Dtype, shape: DimShape): Value {
@@ -133,7 +135,7 @@ export class GraphRecorder {
   finish(): Graph {
     return Object.freeze({
       name: this.#name,
-      opset: this.#opset,
+      opset: this.dialect.opset,
       inputs: this.#inputs,
       outputs: this.#outputs,
       nodes: this.#nodes,

@@ -36,6 +36,23 @@ export class GraphBuilder extends GraphRecorder {
     const shape = broadcast("Where", broadcast("Where", condition.shape, a.shape), b.shape);
     return this.node("Where", [condition, a, b], { dtype: a.dtype, shape });
   }
+  divide(a: Value, b: Value): Value {
+    return this.#binary("Div", a, b);
+  }
+  sqrt(x: Value): Value {
+    return this.node("Sqrt", [x], x);
+  }
+  negate(x: Value): Value {
+    return this.node("Neg", [x], x);
+  }
+  /** Mean over the last axis, which stays with size 1. */
+  meanLast(x: Value): Value {
+    const shape = [...x.shape.slice(0, -1), 1];
+    return this.node("ReduceMean", [x, this.int64s([-1])], { dtype: x.dtype, shape }, { keepdims: { int: 1 } });
+  }
+  softmaxLast(x: Value): Value {
+    return this.node("Softmax", [x], x, { axis: { int: -1 } });
+  }
   sigmoid(x: Value): Value {
     return this.node("Sigmoid", [x], x);
   }

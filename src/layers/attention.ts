@@ -19,9 +19,26 @@ export function mergeHeads(g: GraphBuilder, x: Value): Value {
  * heads/kv_heads query heads), mask bool [batch, 1, seq, total] or none for full attention.
  */
 export function attention(g: GraphBuilder, q: Value, k: Value, v: Value, scale: number, mask?: Value): Value {
+  if (!g.dialect.attention) return decomposedAttention(g, q, k, v, scale, mask);
   const fn = mask === undefined ? fullAttentionFunction : attentionFunction;
   const inputs = mask === undefined ? [q, k, v] : [q, k, v, mask];
   return g.call(fn, inputs, q, { scale: { float: scale }, TRT_decomposable: { int: 1 } });
+}
+
+/** The same in plain operators: query heads that share a KV head are a dimension of their own, so that no key is repeated. */
+function decomposedAttention(g: GraphBuilder, q: Value, k: Value, v: Value, scale: number, mask?: Value): Value {
+  const [batch, heads, seq, headDim] = q.shape as [Dim, number, Dim, number];
+  const kvHeads = dimOf(k, 1) as number;
+  return g.scope("sdpa", () => {
+    const grouped = g.reshape(g.multiply(q, g.scalar(scale, q.dtype)), [batch, kvHeads, heads / kvHeads, seq, headDim]);
+    const keys = g.transpose(g.unsqueeze(k, [2]), [0, 1, 2, 4, 3]);
+    // float32 from here to the probabilities: half precision loses the tail of a long row.
+    const scores = g.cast(g.matmul(grouped, keys), "float32");
+    const hidden = g.scalar(-3.4e38, "float32");
+    const visible = mask === undefined ? scores : g.where(g.unsqueeze(mask, [2]), scores, hidden);
+    const weights = g.cast(g.softmaxLast(visible), q.dtype);
+    return g.reshape(g.matmul(weights, g.unsqueeze(v, [2])), [batch, heads, seq, headDim]);
+  });
 }
 
 /**
@@ -29,11 +46,11 @@ export function attention(g: GraphBuilder, q: Value, k: Value, v: Value, scale: 
  * sizes, because the standard op's own causal mode counts from the wrong corner when a cache is concatenated outside.
  * A padded query sees itself all the same: a row with nothing to see would be NaN, and NaN · 0 poisons its neighbours.
  */
-export function causalMask(g: GraphBuilder, inputIds: Value, attentionMask: Value): Value {
-  const seq = dimOf(inputIds, 1);
+export function causalMask(g: GraphBuilder, positionIds: Value, attentionMask: Value): Value {
+  const seq = dimOf(positionIds, 1);
   const total = dimOf(attentionMask, 1);
   return g.scope("mask", () => {
-    const seqSize = g.sizeOf(inputIds, 1);
+    const seqSize = g.sizeOf(positionIds, 1);
     const totalSize = g.sizeOf(attentionMask, 1);
     const pastSize = g.subtract(totalSize, seqSize);
     const keys = g.unsqueeze(g.range(totalSize, total), [0]);

@@ -1,5 +1,6 @@
 import type { Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
+import { allReduce } from "./collective.ts";
 import type { WeightSource } from "./weights.ts";
 
 /** y = x · Wᵀ (+ b) for W stored [out, in] as Hugging Face keeps it; both engines fold the transpose into the product. */
@@ -13,4 +14,17 @@ export function linear(
   const weight = w.get(g, `${name}.weight`, [sizes.out, sizes.in]);
   const y = g.matmul(x, g.transpose(weight, [1, 0]));
   return sizes.bias ? g.add(y, w.get(g, `${name}.bias`, [sizes.out])) : y;
+}
+
+/** A product whose inputs are split over the ranks: partial sums are reduced, and the bias, whole on every rank, is added once after that. */
+export function rowParallelLinear(
+  g: GraphBuilder,
+  w: WeightSource,
+  x: Value,
+  name: string,
+  sizes: { in: number; out: number; bias?: boolean },
+  ranks: number,
+): Value {
+  const sum = allReduce(g, linear(g, w, x, name, { in: sizes.in, out: sizes.out }), ranks);
+  return sizes.bias ? g.add(sum, w.get(g, `${name}.bias`, [sizes.out])) : sum;
 }

@@ -1,7 +1,7 @@
 import type { Value } from "../graph/graph.ts";
 import { dimOf, type GraphBuilder } from "../graph/ops.ts";
 import { type Activation, activate } from "./activation.ts";
-import { linear } from "./linear.ts";
+import { linear, rowParallelLinear } from "./linear.ts";
 import type { WeightSource } from "./weights.ts";
 
 /**
@@ -13,10 +13,12 @@ export function gatedMlp(
   x: Value,
   name: string,
   sizes: { intermediate: number; activation: Activation; bias: boolean },
+  ranks: number,
 ): Value {
   const hidden = dimOf(x, -1) as number;
   const up = { in: hidden, out: sizes.intermediate, bias: sizes.bias };
   const activated = activate(g, linear(g, w, x, `${name}.fc`, up), sizes.activation);
   const product = g.multiply(activated, linear(g, w, x, `${name}.gate`, up));
-  return linear(g, w, product, `${name}.proj`, { in: sizes.intermediate, out: hidden });
+  const down = { in: sizes.intermediate, out: hidden, bias: sizes.bias };
+  return rowParallelLinear(g, w, product, `${name}.proj`, down, ranks);
 }

@@ -1,5 +1,5 @@
 import type { Value } from "../graph/graph.ts";
-import type { GraphBuilder } from "../graph/ops.ts";
+import { dimOf, type GraphBuilder } from "../graph/ops.ts";
 import type { Dtype } from "../tensor/index.ts";
 
 /** Angles of rotary position embedding: table row p, column i holds p · frequency(i). */
@@ -50,7 +50,14 @@ export function ropeTables(g: GraphBuilder, positionIds: Value, frequencies: Flo
   });
 }
 
-/** Rotates the halves of each head: x [batch, heads, seq, head_dim]; tables are [batch, seq, head_dim/2] in x's dtype. */
+/** (x₁, x₂) → (x₁·cos − x₂·sin, x₂·cos + x₁·sin) for the halves of each head: x [batch, heads, seq, head_dim], tables [batch, seq, head_dim/2]. */
 export function applyRope(g: GraphBuilder, x: Value, tables: RopeTables): Value {
-  return g.node("RotaryEmbedding", [x, tables.cos, tables.sin], x, { interleaved: { int: 0 } });
+  if (g.dialect.rotaryEmbedding)
+    return g.node("RotaryEmbedding", [x, tables.cos, tables.sin], x, { interleaved: { int: 0 } });
+  const half = (dimOf(x, 3) as number) / 2;
+  const [a, b] = g.split(x, [half, half], 3) as [Value, Value];
+  const cos = g.unsqueeze(tables.cos, [1]);
+  const sin = g.unsqueeze(tables.sin, [1]);
+  const first = g.subtract(g.multiply(a, cos), g.multiply(b, sin));
+  return g.concat([first, g.add(g.multiply(b, cos), g.multiply(a, sin))], 3);
 }

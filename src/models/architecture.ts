@@ -1,3 +1,4 @@
+import type { Dialect } from "../graph/dialect.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { FloatDtype, Shape } from "../tensor/index.ts";
 import type { ConfigReader } from "./config-reader.ts";
@@ -59,6 +60,10 @@ export interface GraphOptions {
   readonly tpSize: number;
   readonly ppSize: number;
   readonly rank: number;
+  /** continuous: concatenated, of any length; static: a fixed capacity written in place. */
+  readonly kvCache: { readonly type: "continuous" } | { readonly type: "static"; readonly capacity: number };
+  /** Operators the builder's TensorRT knows. */
+  readonly dialect: Dialect;
   /** Prompt-table inputs are there when the model takes visual features. */
   readonly promptTable: boolean;
 }

@@ -13,7 +13,7 @@ export function clipVisualGraph(spec: ModelSpec, options: GraphOptions): Graph {
   const { vision, projector } = spec;
   if (vision === undefined || projector === undefined)
     throw new Error(`${spec.architecture} has no vision tower to build`);
-  const g = new GraphBuilder("visual");
+  const g = new GraphBuilder("visual", options.dialect);
   const w = new WeightSource(options.weightDtype, options.computeDtype);
   const pixels = g.input("input", options.computeDtype, ["batch", vision.channels, vision.imageSize, vision.imageSize]);
   const features = g.tap("vision", clipTower(g, w, vision, pixels));

@@ -1,9 +1,9 @@
 import type { Graph, Value } from "../../graph/graph.ts";
 import { GraphBuilder } from "../../graph/ops.ts";
-import { attention, causalMask, mergeHeads, splitHeads } from "../../layers/attention.ts";
-import { allReduce } from "../../layers/collective.ts";
+import { attention, mergeHeads, splitHeads } from "../../layers/attention.ts";
 import { promptTuningEmbedding } from "../../layers/embedding.ts";
-import { linear } from "../../layers/linear.ts";
+import { continuousCache, type KvCache, staticCache } from "../../layers/kv-cache.ts";
+import { linear, rowParallelLinear } from "../../layers/linear.ts";
 import { gatedMlp } from "../../layers/mlp.ts";
 import { rmsNorm } from "../../layers/norm.ts";
 import { applyRope, inverseFrequencies, type RopeTables, ropeTables } from "../../layers/rope.ts";
@@ -30,7 +30,7 @@ interface Context {
   readonly rank: Rank;
   readonly tpSize: number;
   readonly rope: RopeTables;
-  readonly mask: Value;
+  readonly cache: KvCache;
 }
 
 /**
@@ -40,17 +40,16 @@ interface Context {
 export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
   const language = spec.language;
   const rank = rankOf(language, options);
-  const g = new GraphBuilder("decoder");
+  const g = new GraphBuilder("decoder", options.dialect);
   const w = new WeightSource(options.weightDtype, options.computeDtype);
 
-  const ids = g.input("input_ids", "int32", ["batch", "seq"]);
+  const ids = rank.first ? g.input("input_ids", "int32", ["batch", "seq"]) : undefined;
   const positionIds = g.input("position_ids", "int32", ["batch", "seq"]);
   const lastTokenIds = rank.last ? g.input("last_token_ids", "int32", ["batch"]) : undefined;
-  const attentionMask = g.input("attention_mask", "int32", ["batch", "past + seq"]);
-  const entry = rank.first
-    ? g.scope("embedding", () => embed(g, w, language, options, ids))
-    : g.input("hidden_states_input", options.computeDtype, ["batch", "seq", language.hiddenSize]);
-
+  const entry =
+    ids === undefined
+      ? g.input("hidden_states_input", options.computeDtype, ["batch", "seq", language.hiddenSize])
+      : g.scope("embedding", () => embed(g, w, language, options, ids));
   const frequencies = inverseFrequencies(language.headDim, language.ropeTheta, language.ropeScaling);
   const context: Context = {
     g,
@@ -59,32 +58,27 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
     rank,
     tpSize: options.tpSize,
     rope: ropeTables(g, positionIds, frequencies, options.computeDtype),
-    mask: causalMask(g, ids, attentionMask),
+    cache:
+      options.kvCache.type === "static"
+        ? staticCache(g, options.computeDtype, positionIds, options.kvCache.capacity)
+        : continuousCache(g, options.computeDtype, positionIds),
   };
+
   const firstLayer = rank.layers * Math.floor(options.rank / options.tpSize);
-  const presents: { key: Value; value: Value }[] = [];
   let x = g.tap("inputs_embeds", entry);
   for (let layer = 0; layer < rank.layers; layer++) {
-    const pastShape = ["batch", rank.kvHeads, "past", language.headDim];
-    const past = {
-      key: g.input(`past_key_${layer}`, options.computeDtype, pastShape),
-      value: g.input(`past_value_${layer}`, options.computeDtype, pastShape),
-    };
-    const out = g.scope(`layers.${layer}`, () => decoderLayer(context, x, past, `transformer.layers.${layer}`));
-    presents.push(out.present);
-    x = g.tap(`layers.${firstLayer + layer}`, out.x);
+    x = g.tap(
+      `layers.${firstLayer + layer}`,
+      g.scope(`layers.${layer}`, () => decoderLayer(context, x, layer)),
+    );
   }
-
   if (lastTokenIds === undefined) g.output(x, "hidden_states_output");
   else
     g.output(
       g.scope("lm_head", () => logits(context, x, lastTokenIds)),
       "logits",
     );
-  for (const [layer, present] of presents.entries()) {
-    g.output(present.key, `present_key_${layer}`);
-    g.output(present.value, `present_value_${layer}`);
-  }
+  context.cache.finish();
   return g.finish();
 }
 
@@ -110,29 +104,22 @@ function embed(g: GraphBuilder, w: WeightSource, spec: DecoderSpec, options: Gra
   return promptTuningEmbedding(g, ids, words, { table, tasks, vocabSize });
 }
 
-function decoderLayer(
-  c: Context,
-  x: Value,
-  past: { key: Value; value: Value },
-  name: string,
-): { x: Value; present: { key: Value; value: Value } } {
+function decoderLayer(c: Context, x: Value, layer: number): Value {
   const { g, w, spec, rank } = c;
+  const name = `transformer.layers.${layer}`;
   const normed = rmsNorm(g, w, x, `${name}.input_layernorm`, spec.normEps);
-  const attended = g.scope("attention", () => selfAttention(c, normed, past, `${name}.attention`));
-  const middle = g.add(x, attended.y);
+  const middle = g.add(
+    x,
+    g.scope("attention", () => selfAttention(c, normed, layer, `${name}.attention`)),
+  );
   const normedMiddle = rmsNorm(g, w, middle, `${name}.post_layernorm`, spec.normEps);
   const sizes = { intermediate: rank.intermediate, activation: spec.activation, bias: spec.mlpBias };
-  const fed = g.scope("mlp", () => allReduce(g, gatedMlp(g, w, normedMiddle, `${name}.mlp`, sizes), c.tpSize));
-  return { x: g.add(middle, fed), present: attended.present };
+  const fed = g.scope("mlp", () => gatedMlp(g, w, normedMiddle, `${name}.mlp`, sizes, c.tpSize));
+  return g.add(middle, fed);
 }
 
-/** qkv → heads → rope → cache → attention → dense. The concatenated cache is what the next call gets as past. */
-function selfAttention(
-  c: Context,
-  x: Value,
-  past: { key: Value; value: Value },
-  name: string,
-): { y: Value; present: { key: Value; value: Value } } {
+/** qkv → heads → rope → cache → attention → dense. */
+function selfAttention(c: Context, x: Value, layer: number, name: string): Value {
   const { g, w, spec, rank } = c;
   const qSize = rank.heads * spec.headDim;
   const kvSize = rank.kvHeads * spec.headDim;
@@ -143,14 +130,13 @@ function selfAttention(
   });
   const [q, k, v] = g.split(qkv, [qSize, kvSize, kvSize], 2) as [Value, Value, Value];
   const query = applyRope(g, splitHeads(g, q, rank.heads, spec.headDim), c.rope);
-  const key = g.concat([past.key, applyRope(g, splitHeads(g, k, rank.kvHeads, spec.headDim), c.rope)], 2);
-  const value = g.concat([past.value, splitHeads(g, v, rank.kvHeads, spec.headDim)], 2);
-  const attended = mergeHeads(g, attention(g, query, key, value, 1 / Math.sqrt(spec.headDim), c.mask));
-  const dense = linear(g, w, attended, `${name}.dense`, { in: qSize, out: spec.hiddenSize });
-  const summed = allReduce(g, dense, c.tpSize);
-  // Every rank holds the whole bias of a row-parallel product: it is added once, after the sum.
-  const y = spec.outputBias ? g.add(summed, w.get(g, `${name}.dense.bias`, [spec.hiddenSize])) : summed;
-  return { y, present: { key, value } };
+  const cached = c.cache.update(layer, {
+    key: applyRope(g, splitHeads(g, k, rank.kvHeads, spec.headDim), c.rope),
+    value: splitHeads(g, v, rank.kvHeads, spec.headDim),
+  });
+  const attended = attention(g, query, cached.key, cached.value, 1 / Math.sqrt(spec.headDim), c.cache.mask);
+  const sizes = { in: qSize, out: spec.hiddenSize, bias: spec.outputBias };
+  return rowParallelLinear(g, w, mergeHeads(g, attended), `${name}.dense`, sizes, c.tpSize);
 }
 
 /** float32 logits of each item's last token: the row is picked before the norm, so one row and not seq goes through the head. */

@@ -1,0 +1,24 @@
+/**
+ * Which operators a graph may use. One graph runs everywhere as long as the newest forms parse; for older TensorRT the
+ * same layers write out what the operator means. Versions: onnx-tensorrt's changelog (Attention 10.14,
+ * RotaryEmbedding, RMSNormalization and TensorScatter 10.15).
+ */
+export interface Dialect {
+  /** Standard operator set: 20 has no attention family, 23 has, 24 adds TensorScatter. */
+  readonly opset: 20 | 23 | 24;
+  readonly attention: boolean;
+  readonly rotaryEmbedding: boolean;
+  readonly rmsNormalization: boolean;
+}
+
+/** ONNX Runtime, TensorRT-RTX and TensorRT from 10.15. */
+export const MODERN: Dialect = { opset: 23, attention: true, rotaryEmbedding: true, rmsNormalization: true };
+
+/** MODERN plus the in-place cache update of a static KV cache. */
+export const MODERN_STATIC_CACHE: Dialect = { ...MODERN, opset: 24 };
+
+/** TensorRT 10.0 to 10.13: everything written out. */
+export const DECOMPOSED: Dialect = { opset: 20, attention: false, rotaryEmbedding: false, rmsNormalization: false };
+
+/** TensorRT 10.14 knows attention alone. */
+export const ATTENTION_ONLY: Dialect = { ...DECOMPOSED, opset: 23, attention: true };

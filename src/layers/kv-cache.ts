@@ -1,0 +1,78 @@
+import type { Value } from "../graph/graph.ts";
+import { dimOf, type GraphBuilder } from "../graph/ops.ts";
+import type { FloatDtype } from "../tensor/index.ts";
+import { causalMask } from "./attention.ts";
+
+/** Keys and values of one layer, [batch, kv_heads, total, head_dim]. */
+export interface KeyValue {
+  readonly key: Value;
+  readonly value: Value;
+}
+
+/** Where keys and values of earlier tokens come from and where the new ones go. */
+export interface KvCache {
+  /** Which cached keys each query sees: bool [batch, 1, seq, total]. */
+  readonly mask: Value;
+  /** Adds a layer's new keys and values, [batch, kv_heads, seq, head_dim], and gives all of them. */
+  update(layer: number, fresh: KeyValue): KeyValue;
+  /** Declares the outputs, layer by layer; called once after the last layer. */
+  finish(): void;
+}
+
+/** past_key_i ++ new → present_key_i: the cache grows by a copy a step; left- or right-padded prompts by attention_mask. */
+export function continuousCache(g: GraphBuilder, dtype: FloatDtype, positionIds: Value): KvCache {
+  const attentionMask = g.input("attention_mask", "int32", ["batch", "past + seq"]);
+  const mask = causalMask(g, positionIds, attentionMask);
+  const presents: KeyValue[] = [];
+  const extend = (layer: number, part: keyof KeyValue, fresh: Value): Value => {
+    const past = g.input(`past_${part}_${layer}`, dtype, ["batch", dimOf(fresh, 1), "past", dimOf(fresh, 3)]);
+    return g.concat([past, fresh], 2);
+  };
+  return {
+    mask,
+    update(layer, fresh) {
+      const present = { key: extend(layer, "key", fresh.key), value: extend(layer, "value", fresh.value) };
+      presents[layer] = present;
+      return present;
+    },
+    finish() {
+      for (const [layer, { key, value }] of presents.entries()) {
+        g.output(key, `present_key_${layer}`);
+        g.output(value, `present_value_${layer}`);
+      }
+    },
+  };
+}
+
+/**
+ * A cache of fixed capacity, written in place at `cache_lengths` (TensorScatter; TensorRT updates without a copy).
+ * Prompts are right-padded: what padding wrote lies beyond the item's length, is seen by nobody and overwritten next.
+ */
+export function staticCache(g: GraphBuilder, dtype: FloatDtype, positionIds: Value, capacity: number): KvCache {
+  const lengths = g.input("cache_lengths", "int32", ["batch"]);
+  const writeAt = g.cast(lengths, "int64");
+  const mask = g.scope("mask", () => {
+    const keys = g.unsqueeze(g.range(g.int64s([capacity]), capacity), [0, 1, 2]);
+    const queries = g.add(g.unsqueeze(g.range(g.sizeOf(positionIds, 1), "seq"), [0]), g.unsqueeze(writeAt, [1]));
+    return g.lessOrEqual(keys, g.unsqueeze(queries, [1, 3]));
+  });
+  const updated: KeyValue[] = [];
+  const scatter = (layer: number, part: keyof KeyValue, fresh: Value): Value => {
+    const cache = g.input(`cache_${part}_${layer}`, dtype, ["batch", dimOf(fresh, 1), capacity, dimOf(fresh, 3)]);
+    return g.node("TensorScatter", [cache, fresh, writeAt], cache, { axis: { int: 2 }, mode: { text: "linear" } });
+  };
+  return {
+    mask,
+    update(layer, fresh) {
+      const both = { key: scatter(layer, "key", fresh.key), value: scatter(layer, "value", fresh.value) };
+      updated[layer] = both;
+      return both;
+    },
+    finish() {
+      for (const [layer, { key, value }] of updated.entries()) {
+        g.output(key, `cache_key_${layer}_out`);
+        g.output(value, `cache_value_${layer}_out`);
+      }
+    },
+  };
+}
