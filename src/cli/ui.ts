@@ -19,6 +19,8 @@ export interface Ui {
   info(message: string, data?: EventData): void;
   warn(problem: Problem): void;
   error(problem: Problem): void;
+  /** An error that mmtrt did not foresee, with its stack and the versions to report. */
+  bug(stack: string, versions: Readonly<Record<string, string>>): void;
   /** Bars with rate and ETA on a terminal, lines at every tenth elsewhere. Call with done === total to end one. */
   progress(progress: Progress): void;
   /** Text that grows on stdout while it is generated (tokens); `{ event: "text", text }` with --json. */
@@ -70,6 +72,10 @@ class JsonUi implements Ui {
     this.#out.write(`${JSON.stringify(problemEvent(problem))}\n`);
   }
 
+  bug(stack: string, versions: Readonly<Record<string, string>>): void {
+    this.event("bug", { stack, ...versions });
+  }
+
   progress(progress: Progress): void {
     this.event("progress", { ...progress });
   }
@@ -110,6 +116,13 @@ class TextUi implements Ui {
 
   error(problem: Problem): void {
     this.#err(`${formatProblem(problem, "error", text => this.#paint(text, RED))}\n`);
+  }
+
+  bug(stack: string, versions: Readonly<Record<string, string>>): void {
+    const facts = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+    this.#err(
+      `${this.#paint("bug in mmtrt", RED)}: ${stack}\nThis should not happen. Please report it with the lines above, the command, and: ${facts.join(", ")}\n`,
+    );
   }
 
   progress(progress: Progress): void {

@@ -17,6 +17,8 @@ export interface ParsedArgv {
   readonly passthrough: readonly string[] | undefined;
   readonly notes: readonly string[];
   readonly problems: readonly Problem[];
+  /** Options that a problem is about: not to be reported as missing on top. */
+  readonly bad: readonly string[];
 }
 
 interface Target {
@@ -43,6 +45,7 @@ class ArgvParser {
   readonly #mentions: Mention[] = [];
   readonly #notes: string[] = [];
   readonly #problems: Problem[] = [];
+  readonly #bad: string[] = [];
   readonly #words: string[] = [];
   #next = 0;
 
@@ -65,7 +68,7 @@ class ArgvParser {
       else this.#words.push(word);
     }
     this.#assignWords();
-    return { mentions: this.#mentions, passthrough, notes: this.#notes, problems: this.#problems };
+    return { mentions: this.#mentions, passthrough, notes: this.#notes, problems: this.#problems, bad: this.#bad };
   }
 
   /** Pasted lines often end in `# why`, which some shells hand over as words. */
@@ -87,7 +90,10 @@ class ArgvParser {
       return;
     }
     const texts = this.#texts(target, typed, inline);
-    if (texts === undefined) return;
+    if (texts === undefined) {
+      this.#bad.push(target.key);
+      return;
+    }
     this.#mentions.push({ key: target.key, flag: typed, texts, ...(target.alias && { alias: target.alias }) });
   }
 

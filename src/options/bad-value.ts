@@ -3,10 +3,9 @@ import type { OptionSpec } from "./define.ts";
 import { nearest } from "./nearest.ts";
 import { expectation, placeholderOf } from "./value.ts";
 
-/** A value outside the option's type, range or words. */
-export function badValue(key: string, spec: OptionSpec, seen: unknown, origin: string): Problem {
-  const text =
-    typeof seen === "string" ? (seen === "" ? "an empty text" : seen) : (JSON.stringify(seen) ?? String(seen));
+/** A value outside the option's type, range or words. `write` is how the place spells it: `--key `, `MMTRT_KEY=`, `key: `. */
+export function badValue(key: string, spec: OptionSpec, seen: unknown, origin: string, write: string): Problem {
+  const text = typeof seen === "string" ? seen || "an empty text" : (JSON.stringify(seen) ?? String(seen));
   const words = [...(spec.enum ?? []), ...(spec.words ?? [])];
   const guess = typeof seen === "string" ? nearest(seen, words) : undefined;
   return {
@@ -14,6 +13,6 @@ export function badValue(key: string, spec: OptionSpec, seen: unknown, origin: s
     at: origin,
     what: `${key} must be ${expectation(spec)}; got ${text}`,
     why: spec.about,
-    fix: guess === undefined ? `--${key} ${placeholderOf(spec)}` : `did you mean ${guess}?`,
+    fix: guess === undefined ? `${write}${placeholderOf(spec)}` : `did you mean ${guess}?`,
   };
 }

@@ -34,7 +34,7 @@ export const COMMANDS = {
     table: async () => (await import("./tables/inspect.ts")).inspectOptions,
   },
   explain: {
-    about: "Explain an error code, or the errors in a build log.",
+    about: "Explain an error code: what it means, why it is an error, what to do.",
     table: async () => (await import("./tables/explain.ts")).explainOptions,
   },
   doctor: {

@@ -1,6 +1,6 @@
 import { readFile, stat } from "node:fs/promises";
 import { Ajv2020, type ErrorObject } from "ajv/dist/2020.js";
-import { type Document, isNode, LineCounter, type Node, parseDocument } from "yaml";
+import { type Document, isNode, LineCounter, parseDocument } from "yaml";
 import { fail, type Problem } from "../diagnostics/index.ts";
 import { badValue } from "./bad-value.ts";
 import type { OptionScalar, OptionSpec, OptionTable, OptionValue } from "./define.ts";
@@ -77,10 +77,10 @@ class ConfigFile {
         const full = [...path, key];
         const value = this.#bad.has(full.join(".")) ? undefined : this.#value(key, spec, data, full);
         if (value === undefined) bad.add(key);
-        else values.set(key, { value, origin: this.#at(full) });
+        else values.set(key, { value, origin: this.#at(full, "value") });
       }
     }
-    return { values, problems: this.#problems, bad: [...bad] };
+    return { values, problems: this.#problems.toSorted((a, b) => byPlace(a.at, b.at)), bad: [...bad] };
   }
 
   /** An empty file is an empty mapping; alias bombs throw inside `toJS`. */
@@ -128,7 +128,7 @@ class ConfigFile {
     this.#problems.push(
       owner === undefined
         ? this.#notMapping(path)
-        : badValue(owner.key, owner.spec, this.#valueAt(path), this.#at(path)),
+        : badValue(owner.key, owner.spec, this.#valueAt(path), this.#at(path, "value"), `${owner.key}: `),
     );
   }
 
@@ -190,7 +190,7 @@ class ConfigFile {
       const scalars = checked.map(c => (c as { value: OptionScalar }).value);
       return spec.list ? scalars : (scalars[0] as OptionScalar);
     }
-    this.#problems.push(badValue(key, spec, data, this.#at(path)));
+    this.#problems.push(badValue(key, spec, data, this.#at(path, "value"), `${key}: `));
     return undefined;
   }
 
@@ -201,21 +201,20 @@ class ConfigFile {
     );
   }
 
-  /** `file:line:col` of the key, or of the item in a list. */
-  #at(path: Path): string {
-    const offset = this.#offset(path);
-    return offset === undefined ? `${this.#file}:1:1` : this.#position(offset);
+  /** `file:line:col` of a key, or of its value. */
+  #at(path: Path, end: "key" | "value" = "key"): string {
+    return this.#position(this.#offset(path, end) ?? 0);
   }
 
-  #offset(path: Path): number | undefined {
+  #offset(path: Path, end: "key" | "value"): number | undefined {
     let node: unknown = this.#document.contents;
-    let offset: number | undefined = isNode(node) ? node.range?.[0] : undefined;
+    let offset = startOf(node);
     for (const part of path) {
-      const items = (node as { items?: readonly unknown[] } | undefined)?.items ?? [];
-      const pair = items.find(item => keyOf(item) === String(part)) as { key: Node; value: unknown } | undefined;
-      const next = pair?.value ?? items[Number(part)];
-      offset = pair?.key.range?.[0] ?? (isNode(next) ? next.range?.[0] : undefined) ?? offset;
-      node = next;
+      const items = (node as { items?: readonly unknown[] } | null)?.items ?? [];
+      const pair = items.find(item => keyOf(item) === String(part)) as { key: unknown; value: unknown } | undefined;
+      node = pair === undefined ? items[Number(part)] : pair.value;
+      offset =
+        (end === "value" ? (startOf(node) ?? startOf(pair?.key)) : (startOf(pair?.key) ?? startOf(node))) ?? offset;
     }
     return offset;
   }
@@ -224,6 +223,17 @@ class ConfigFile {
     const { line, col } = this.#lines.linePos(offset);
     return `${this.#file}:${Math.max(1, line)}:${Math.max(1, col)}`;
   }
+}
+
+/** Orders `file:line:col` as the file is read. */
+function byPlace(a: string, b: string): number {
+  const [line = 0, column = 0] = a.split(":").slice(-2).map(Number);
+  const [otherLine = 0, otherColumn = 0] = b.split(":").slice(-2).map(Number);
+  return line - otherLine || column - otherColumn;
+}
+
+function startOf(node: unknown): number | undefined {
+  return isNode(node) ? node.range?.[0] : undefined;
 }
 
 function keyOf(item: unknown): string | undefined {

@@ -1,6 +1,6 @@
 import { dirname, isAbsolute, join } from "node:path";
 import { type Problem, throwIfAny } from "../diagnostics/index.ts";
-import { type Mention, type ParsedArgv, parseArgv } from "./argv.ts";
+import { type Mention, type ParsedArgv, parseArgv, positionalName } from "./argv.ts";
 import { badValue } from "./bad-value.ts";
 import { COMMANDS, type CommandName } from "./commands.ts";
 import type { OptionScalar, OptionSpec, OptionTable, OptionValue, Values } from "./define.ts";
@@ -79,8 +79,8 @@ class Resolver {
   readonly #table: OptionTable;
   readonly #input: ResolveInput;
   /** Options with a reported problem: not to be reported as missing on top. */
-  readonly #bad = new Set<string>();
-  readonly #sums: { readonly key: string; readonly plus: string }[] = [];
+  readonly #bad: Set<string>;
+  readonly #sums: { readonly key: string; readonly plus: string; readonly flag: string }[] = [];
 
   constructor(command: CommandName, table: OptionTable, input: ResolveInput) {
     this.#command = command;
@@ -89,6 +89,7 @@ class Resolver {
     this.argv = parseArgv(table, input.argv);
     this.problems = [...this.argv.problems];
     this.notes = [...this.argv.notes];
+    this.#bad = new Set(this.argv.bad);
   }
 
   async run(): Promise<void> {
@@ -129,8 +130,8 @@ class Resolver {
       return;
     }
     if (before !== undefined && !sameValue(before.value, value)) this.#refuseTwice(key, before, value, origin);
-    if (alias !== undefined) this.#noteAlias(key, flag, value, alias.plus);
-    if (alias?.plus !== undefined) this.#sums.push({ key, plus: alias.plus });
+    if (alias?.plus !== undefined) this.#sums.push({ key, plus: alias.plus, flag });
+    else if (alias !== undefined) this.notes.push(`${flag} is an old spelling: write --${key} ${shown(value)}`);
     if (spec.deprecated !== undefined) this.notes.push(`${flag} is deprecated: ${spec.deprecated}`);
     if (spec.ignored !== undefined) this.notes.push(`${flag} has no effect: ${spec.ignored}`);
     this.given.set(key, { value, origin });
@@ -191,34 +192,32 @@ class Resolver {
         continue;
       }
       this.#bad.add(key);
-      this.problems.push(badValue(key, spec, text, origin));
+      this.problems.push(badValue(key, spec, text, origin, typed.startsWith(ENV_PREFIX) ? `${typed}=` : `--${key} `));
     }
     if (values.length !== texts.length) return undefined;
     return spec.list ? values : values[0];
   }
 
-  #noteAlias(key: string, flag: string, value: OptionValue, plus: string | undefined): void {
-    const modern = plus === undefined ? `--${key} ${shown(value)}` : `--${key} with ${plus} + ${shown(value)}`;
-    this.notes.push(`${flag} is an old spelling: write ${modern}`);
-  }
-
   #addSums(): void {
-    for (const { key, plus } of this.#sums) {
-      const sum = this.given.get(key) as Given;
+    for (const { key, plus, flag } of this.#sums) {
+      const { value, origin } = this.given.get(key) as Given;
       const other = this.given.get(plus)?.value ?? this.#spec(plus).default;
-      if (typeof other === "number") this.given.set(key, { ...sum, value: (sum.value as number) + other });
+      if (typeof value !== "number" || typeof other !== "number") continue;
+      this.given.set(key, { value: value + other, origin });
+      this.notes.push(`${flag} is an old spelling: write --${key} ${value + other} (${plus} ${other} + ${value})`);
     }
   }
 
   #findMissing(): void {
     for (const [key, spec] of Object.entries(this.#table)) {
       if (!spec.required || this.given.has(key) || this.#bad.has(key)) continue;
+      const name = spec.positional ? positionalName(key, spec) : `--${key}`;
       this.problems.push({
         code: "CFG004",
-        at: `--${key} (command line)`,
-        what: `--${key} is missing`,
+        at: `${name} (command line)`,
+        what: `${name} is missing`,
         why: spec.about,
-        fix: spec.positional ? `mmtrt ${this.#command} ${placeholderOf(spec)}` : `--${key} ${placeholderOf(spec)}`,
+        fix: spec.positional ? `mmtrt ${this.#command} ${name}` : `${name} ${placeholderOf(spec)}`,
       });
     }
   }

@@ -60,4 +60,9 @@ export const CFG = {
     title: "words after -- where the command passes nothing on",
     about: "Only commands that run another tool hand the words after `--` to it.",
   },
+  CFG012: {
+    exit: 2,
+    title: "there is no such error code",
+    about: "`mmtrt explain` knows the codes in docs/errors. Log files of other tools are not codes.",
+  },
 } as const satisfies Record<string, CodeInfo>;

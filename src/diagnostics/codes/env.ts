@@ -1,3 +1,10 @@
 import type { CodeInfo } from "../code-info.ts";
 
-export const ENV = {} as const satisfies Record<string, CodeInfo>;
+export const ENV = {
+  ENV001: {
+    exit: 3,
+    title: "a native package is missing or does not load",
+    about:
+      "onnxruntime-node and sharp bring native code for each platform. npm can leave them out when their install script cannot reach the network; ONNXRUNTIME_NODE_INSTALL=skip lets the CPU build that is in the package do. `mmtrt doctor` shows what loads.",
+  },
+} as const satisfies Record<string, CodeInfo>;

@@ -1,13 +1,12 @@
 import { defineOptions, type Values } from "../define.ts";
 
 export const explainOptions = defineOptions({
-  what: {
+  code: {
     type: "string",
     required: true,
     positional: true,
-    placeholder: "CODE",
     group: "What",
-    about: "An error code such as CFG001.",
+    about: "An error code such as CFG001, as errors print it in brackets.",
   },
 });
 

@@ -1,0 +1,13 @@
+import type { CommandName } from "../options/commands.ts";
+import type { Command } from "./command.ts";
+
+type Loader = () => Promise<Command>;
+
+/** The code of each command, loaded when it is asked for. */
+export const REGISTRY: Readonly<Partial<Record<CommandName, Loader>>> = {
+  explain: async () => (await import("./commands/explain.ts")).explain,
+};
+
+export function loaderOf(name: string): Loader | undefined {
+  return Object.hasOwn(REGISTRY, name) ? REGISTRY[name as CommandName] : undefined;
+}
