@@ -18,7 +18,7 @@ export class GraphRecorder {
   readonly dialect: Dialect;
   readonly #name: string;
   readonly #inputs: Value[] = [];
-  readonly #outputs: Value[] = [];
+  readonly #outputNames = new Map<Value, string>();
   readonly #nodes: GraphNode[] = [];
   readonly #initializers = new Map<string, Initializer>();
   readonly #constants = new Map<string, Value>();
@@ -38,11 +38,15 @@ export class GraphRecorder {
     return value;
   }
 
-  /** Marks `value` as the graph's next output, under a name of the I/O contract. */
-  output(value: Value, name: string): Value {
-    const named = this.node("Identity", [value], value, {}, { outputName: name });
-    this.#outputs.push(named);
-    return named;
+  /**
+   * Makes `value` the graph's next output under a name of the I/O contract. The value itself gets that name, with no
+   * Identity between: TensorRT updates a cache in place only if the update's own result is the network's output.
+   */
+  output(value: Value, name: string): void {
+    if (this.#outputNames.has(value))
+      throw new Error(`${value.name} is already output ${this.#outputNames.get(value)}`);
+    if (this.#inputs.includes(value)) throw new Error(`input ${value.name} cannot be output ${name} unchanged`);
+    this.#outputNames.set(value, this.#claim(name));
   }
 
   /** A tensor of the checkpoint's weights file, under its checkpoint name. Asking twice gives the same value (tied tables). */
@@ -84,9 +88,9 @@ export class GraphRecorder {
     inputs: readonly (Value | undefined)[],
     output: OutputType,
     attributes: Attributes = {},
-    extra: { domain?: string; outputName?: string } = {},
+    domain = "",
   ): Value {
-    return this.nodes(op, inputs, [output], attributes, extra)[0]!;
+    return this.nodes(op, inputs, [output], attributes, domain)[0] as Value;
   }
 
   /** Adds a node with any number of outputs. */
@@ -95,17 +99,13 @@ export class GraphRecorder {
     inputs: readonly (Value | undefined)[],
     outputs: readonly OutputType[],
     attributes: Attributes = {},
-    extra: { domain?: string; outputName?: string } = {},
+    domain = "",
   ): readonly Value[] {
     const name = this.#unique([...this.#scope, op].join("/"));
     const values = outputs.map(({ dtype, shape }, i) =>
-      Object.freeze({
-        name: extra.outputName !== undefined ? this.#claim(extra.outputName) : i === 0 ? name : `${name}.${i}`,
-        dtype,
-        shape,
-      }),
+      Object.freeze({ name: i === 0 ? name : `${name}.${i}`, dtype, shape }),
     );
-    this.#nodes.push(Object.freeze({ name, op, domain: extra.domain ?? "", inputs, outputs: values, attributes }));
+    this.#nodes.push({ name, op, domain, inputs, outputs: values, attributes });
     return values;
   }
 
@@ -122,7 +122,7 @@ export class GraphRecorder {
     const known = this.#functions.get(fn.name);
     if (known !== undefined && known !== fn) throw new Error(`graph ${this.#name} has two functions called ${fn.name}`);
     this.#functions.set(fn.name, fn);
-    return this.node(fn.name, inputs, output, attributes, { domain: fn.domain });
+    return this.node(fn.name, inputs, output, attributes, fn.domain);
   }
 
   /** Gives an inner value a stable name for `verify` and calibration. */
@@ -133,15 +133,21 @@ export class GraphRecorder {
   }
 
   finish(): Graph {
+    const renamed = new Map([...this.#outputNames].map(([value, name]) => [value, Object.freeze({ ...value, name })]));
+    const current = (value: Value): Value => renamed.get(value) ?? value;
     return Object.freeze({
       name: this.#name,
       opset: this.dialect.opset,
       inputs: this.#inputs,
-      outputs: this.#outputs,
-      nodes: this.#nodes,
+      outputs: [...renamed.values()],
+      nodes: this.#nodes.map(node => ({
+        ...node,
+        inputs: node.inputs.map(value => (value === undefined ? undefined : current(value))),
+        outputs: node.outputs.map(current),
+      })),
       initializers: [...this.#initializers.values()],
       functions: [...this.#functions.values()],
-      taps: this.#taps,
+      taps: new Map([...this.#taps].map(([name, value]) => [name, current(value)])),
     });
   }
 
