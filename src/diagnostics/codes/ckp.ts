@@ -117,4 +117,87 @@ export const CKP = {
     about:
       "Nested dictionaries of a PyTorch file are joined with dots, and two paths gave the same name, or two files hold the same tensor.",
   },
+  CKP040: {
+    title: "tensors of the model are missing from the checkpoint",
+    about:
+      "config.json implies tensors that no weight file holds. Either the weights belong to another config, a shard is missing, or the names follow a layout this version does not know; the message lists names that look alike.",
+  },
+  CKP041: {
+    title: "the checkpoint holds tensors that the model does not use",
+    about:
+      "Every stored tensor must be used or be known to be of no use; a left-over one means that config.json describes another model than the weights (fewer layers, a missing bias flag), and a wrong model must not look right.",
+  },
+  CKP042: {
+    title: "a tensor has another shape than config.json implies",
+    about:
+      "The shape of each tensor follows from sizes in config.json. When they disagree, the config or the weights are of another model or revision.",
+  },
+  CKP043: {
+    title: "a weight tensor is not of a float type",
+    about:
+      "Weights are float32, float16, bfloat16 or float64. Integers are codes of a quantized checkpoint, or the file is damaged.",
+  },
+  CKP044: {
+    title: "two stored tensors mean the same tensor of the model",
+    about:
+      "The checkpoint mixes two name layouts of transformers, and mmtrt cannot know which of the two copies is meant.",
+  },
+  CKP045: {
+    title: "tied embeddings, but lm_head differs from the embedding table",
+    about:
+      "tie_word_embeddings says that lm_head is the embedding table; the checkpoint stores both with different bytes. Versions of transformers disagree about which one counts, so mmtrt does not choose.",
+  },
+  CKP046: {
+    title: "the output directory is not empty",
+    about:
+      "convert writes a whole directory and never mixes it with files of somebody else. Only what an earlier run of the same inputs and options left is continued.",
+  },
+  CKP047: {
+    title: "another run is writing to the same output directory",
+    about: "Two runs would overwrite each other's files. Wait for the other one, or give another directory.",
+  },
+  CKP048: {
+    title: "weights hold NaN or infinite values",
+    about:
+      "A NaN weight makes every output NaN. Values outside the range of the target type become infinite: bfloat16 or float32 weights above 65504 do not fit float16. --strict refuses; without it the values are written as they are.",
+  },
+  CKP049: {
+    title: "tokenizer or processor files are missing beside the weights",
+    about:
+      "The checkpoint is converted all the same, but run then needs token ids and preprocessed tensors instead of text and images. Copy tokenizer.json, tokenizer_config.json and preprocessor_config.json from the original repository.",
+  },
+  CKP050: {
+    title: "the directory is not a checkpoint made by mmtrt convert",
+    about:
+      "A converted checkpoint has config.json, rank0.safetensors and so on, hf_config.json and mmtrt.json. A Hugging Face directory has to be converted first.",
+  },
+  CKP051: {
+    title: "a rank file does not fit the checkpoint's config",
+    about:
+      "A file is missing, of another size than the manifest says, or its tensors do not match; TensorRT-LLM would go on with random weights here, mmtrt does not. Convert again.",
+  },
+  CKP052: {
+    title: "the model cannot be split among that many tensor-parallel ranks",
+    about:
+      "Each rank holds whole attention heads and equal parts of the MLP; key/value heads are either dealt out or copied whole. The message lists tp_size values that fit.",
+  },
+  CKP053: {
+    title: "the model cannot be split into that many pipeline stages",
+    about: "Every stage holds the same number of layers, so pp_size must divide num_hidden_layers.",
+  },
+  CKP054: {
+    title: "the embedding table cannot be shared with lm_head",
+    about:
+      "Sharing needs tied embeddings, both tensors on one rank (pp_size 1) and split alike: tp_size 1, or use_parallel_embedding with embedding_sharding_dim 0.",
+  },
+  CKP055: {
+    title: "no model to convert was named",
+    about: "convert takes either MODEL_DIR (Hugging Face or GGUF) or --meta_ckpt_dir, not both and not none.",
+    exit: 2,
+  },
+  CKP056: {
+    title: "Meta's checkpoint files do not fit together",
+    about:
+      "Each consolidated.NN.pth holds one tensor-parallel part of every tensor; joined, they must give the shapes that params.json implies. A file is missing or of another model.",
+  },
 } as const satisfies Record<string, CodeInfo>;

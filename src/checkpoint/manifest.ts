@@ -1,0 +1,64 @@
+import type { Problem } from "../diagnostics/index.ts";
+import type { FloatDtype } from "../tensor/index.ts";
+import type { CoverageSummary } from "./coverage.ts";
+
+/** Names inside a converted checkpoint. */
+export const CONFIG_FILE = "config.json";
+export const MANIFEST_FILE = "mmtrt.json";
+/** The source's config: build and run read the model from it again. */
+export const HF_CONFIG_FILE = "hf_config.json";
+export const TOKENIZER_DIR = "tokenizer";
+export const VISUAL_DIR = "visual";
+export const VISUAL_WEIGHTS = "model.safetensors";
+
+export function rankFile(rank: number): string {
+  return `rank${rank}.safetensors`;
+}
+
+export interface SourceFileRecord {
+  /** Relative to the source directory. */
+  readonly name: string;
+  readonly size: number;
+  /** Plain SHA-256 of the whole file, as the Hugging Face Hub shows it; null with --no_hash. */
+  readonly sha256: string | null;
+}
+
+/** NaN and infinite values written into one tensor of one rank. */
+export interface NonFinite {
+  readonly file: string;
+  readonly tensor: string;
+  readonly nan: number;
+  readonly infinite: number;
+}
+
+/** The options that decide which bytes are written, resolved (no `auto`). */
+export interface ConvertSettings {
+  readonly dtype: FloatDtype;
+  readonly tp_size: number;
+  readonly pp_size: number;
+  readonly use_parallel_embedding: boolean;
+  readonly embedding_sharding_dim: 0 | 1;
+  readonly use_embedding_sharing: boolean;
+}
+
+/** `mmtrt.json` of a converted checkpoint. */
+export interface CheckpointManifest {
+  readonly kind: "checkpoint";
+  /** Layout version of the directory; another number is refused. */
+  readonly format: 1;
+  /** Version of mmtrt that wrote it. */
+  readonly version: string;
+  /** Of inputs and settings: a run with the same one is continued, or has nothing to do. */
+  readonly fingerprint: string;
+  readonly architecture: string;
+  readonly source: {
+    readonly format: "safetensors" | "torch" | "meta" | "gguf";
+    readonly files: readonly SourceFileRecord[];
+  };
+  readonly options: ConvertSettings;
+  /** Weight files written, with their sizes in bytes. */
+  readonly files: readonly { readonly name: string; readonly size: number }[];
+  readonly coverage: CoverageSummary;
+  readonly non_finite: readonly NonFinite[];
+  readonly warnings: readonly Problem[];
+}

@@ -1,0 +1,120 @@
+import { throwIfAny } from "../diagnostics/index.ts";
+import type { ModelWeights, SourceTensor, WeightRule } from "../models/architecture.ts";
+import type { ModelSpec } from "../models/spec.ts";
+import {
+  cast,
+  type FloatDtype,
+  fromStored,
+  named,
+  rowCount,
+  type StoredTensor,
+  sliceRows,
+  type TensorRecipe,
+  transpose,
+} from "../tensor/index.ts";
+import { Coverage, type CoverageSummary } from "./coverage.ts";
+import { canonicalNames } from "./names.ts";
+import { type Parallel, shard } from "./shard.ts";
+
+export interface Mapping {
+  /** By rank: pp_rank · tp_size + tp_rank. */
+  readonly ranks: readonly (readonly TensorRecipe[])[];
+  readonly visual: readonly TensorRecipe[];
+  readonly coverage: CoverageSummary;
+  /** Stored copies of tied tensors, to be compared before anything is written. */
+  readonly copies: readonly { readonly copy: StoredTensor; readonly original: StoredTensor }[];
+}
+
+/**
+ * Every tensor of every rank as a recipe over the stored tensors; reads no tensor bytes.
+ * Throws all problems at once: tensors missing, left over, of another shape or dtype. `parallel` was checked before.
+ */
+export function mapWeights(
+  stored: ReadonlyMap<string, StoredTensor>,
+  spec: ModelSpec,
+  weights: ModelWeights,
+  parallel: Parallel,
+  dtype: FloatDtype,
+): Mapping {
+  const { tensors, problems } = canonicalNames(stored, weights.names);
+  throwIfAny(problems);
+  const coverage = new Coverage(tensors);
+  const take = (source: SourceTensor): TensorRecipe | undefined => {
+    const tensor = coverage.take(source);
+    return tensor && cast(fromStored(tensor), dtype);
+  };
+  const ranks = mapLanguage(spec, weights.language, parallel, take);
+  const visual = weights.visual.flatMap(rule => {
+    const recipe = take(rule);
+    return recipe ? [named(rule.name, recipe)] : [];
+  });
+  const copies = (weights.copies ?? []).flatMap(({ name, of }) => {
+    const [copy, original] = [tensors.get(name), tensors.get(of)];
+    return copy && original ? [{ copy, original }] : [];
+  });
+  coverage.ignore([...weights.ignore, ...copies.map(({ copy }) => exactly(copy.name, tensors))]);
+  throwIfAny(coverage.problems(spec.language.layers));
+  return { ranks, visual, coverage: coverage.summary, copies };
+}
+
+function exactly(storedName: string, tensors: ReadonlyMap<string, StoredTensor>): RegExp {
+  const canonical = [...tensors].find(([, tensor]) => tensor.name === storedName)?.[0] ?? storedName;
+  return new RegExp(`^${canonical.replaceAll(".", "\\.")}$`);
+}
+
+type Take = (source: SourceTensor) => TensorRecipe | undefined;
+
+/** Rank by rank, layer by layer: close to the order in which checkpoints store their tensors. */
+function mapLanguage(spec: ModelSpec, rules: readonly WeightRule[], parallel: Parallel, take: Take): TensorRecipe[][] {
+  const { language } = spec;
+  const { tpSize, ppSize } = parallel;
+  const ranks: TensorRecipe[][] = Array.from({ length: tpSize * ppSize }, () => []);
+  const perStage = language.layers / ppSize;
+  const place = (rule: WeightRule, stage: number, layer?: number): void => {
+    if (rule.tied && parallel.shareEmbedding) return;
+    const parts = partsOf(rule, layer, take);
+    if (parts === undefined) return;
+    // Layers are numbered from 0 in every pipeline stage.
+    const to = layer === undefined ? rule.to : rule.to.replace("{l}", String(layer % perStage));
+    for (let r = 0; r < tpSize; r++)
+      ranks[stage * tpSize + r]?.push(named(to, shard(rule, parts, r, language, parallel)));
+  };
+  const rulesOf = (stage: WeightRule["stage"]): WeightRule[] => rules.filter(rule => rule.stage === stage);
+  for (const rule of rulesOf("first")) place(rule, 0);
+  for (let layer = 0; layer < language.layers; layer++) {
+    for (const rule of rulesOf("layer")) place(rule, Math.floor(layer / perStage), layer);
+  }
+  for (const rule of rulesOf("last")) place(rule, ppSize - 1);
+  return ranks;
+}
+
+/** What every rank's file must hold, from the spec alone: the same rules run over tensors that are never read. */
+export function expectedTensors(
+  spec: ModelSpec,
+  weights: ModelWeights,
+  parallel: Parallel,
+  dtype: FloatDtype,
+): TensorRecipe[][] {
+  return mapLanguage(spec, weights.language, parallel, source => unread(source, dtype));
+}
+
+function unread({ name, shape }: SourceTensor, dtype: FloatDtype): TensorRecipe {
+  return {
+    name,
+    dtype,
+    shape,
+    sources: [name],
+    readRows: () => Promise.reject(new Error(`${name} is a shape, not data`)),
+  };
+}
+
+/** The rule's sources, or undefined when one of them is missing or unusable (which `take` has noted). */
+function partsOf(rule: WeightRule, layer: number | undefined, take: Take): TensorRecipe[] | undefined {
+  const parts = rule.from.map(({ name, shape }) => {
+    const recipe = take({ name: layer === undefined ? name : name.replace("{l}", String(layer)), shape });
+    if (recipe === undefined) return undefined;
+    const turned = rule.transpose ? transpose(recipe) : recipe;
+    return rule.skipRows ? sliceRows(turned, rule.skipRows, rowCount(turned.shape)) : turned;
+  });
+  return parts.every(part => part !== undefined) ? parts : undefined;
+}

@@ -1,0 +1,178 @@
+import { join } from "node:path";
+import { fail, MmtrtError, type Problem, throwIfAny } from "../diagnostics/index.ts";
+import { FilePool } from "../formats/file.ts";
+import { type Json, type JsonObject, readJsonObject } from "../formats/json.ts";
+import { openSafetensors } from "../formats/safetensors.ts";
+import type { Architecture } from "../models/architecture.ts";
+import { readModel } from "../models/registry.ts";
+import type { ModelSpec } from "../models/spec.ts";
+import { isFloatDtype, type Shape, type StoredTensor, sameShape, showShape } from "../tensor/index.ts";
+import {
+  type CheckpointManifest,
+  CONFIG_FILE,
+  HF_CONFIG_FILE,
+  MANIFEST_FILE,
+  rankFile,
+  VISUAL_DIR,
+  VISUAL_WEIGHTS,
+} from "./manifest.ts";
+import { expectedTensors } from "./map.ts";
+import type { Parallel } from "./shard.ts";
+import type { TrtllmConfig } from "./trtllm-config.ts";
+
+/** One weight file by its header; every tensor has `range` (file, offset, length), which external data can point at. */
+export interface WeightFile {
+  readonly file: string;
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+}
+
+/** A directory that `convert` wrote: headers read and checked against the model, no tensor bytes. */
+export interface ConvertedCheckpoint {
+  readonly dir: string;
+  readonly architecture: Architecture;
+  readonly spec: ModelSpec;
+  readonly config: TrtllmConfig;
+  readonly parallel: Parallel;
+  /** By rank: pp_rank · tp_size + tp_rank. */
+  readonly ranks: readonly WeightFile[];
+  readonly visual?: WeightFile & { readonly config: Readonly<Record<string, unknown>> };
+  readonly manifest: CheckpointManifest;
+  close(): Promise<void>;
+}
+
+/** Errors: CKP050 not a converted checkpoint, CKP051 a weight file does not fit, CKP001–CKP010 for each file, SPC… for hf_config.json. */
+export async function openCheckpoint(dir: string): Promise<ConvertedCheckpoint> {
+  const manifest = await readManifest(dir);
+  const config = (await readJsonObject(join(dir, CONFIG_FILE))) as JsonObject & TrtllmConfig;
+  const { architecture, spec } = readModel(await readJsonObject(join(dir, HF_CONFIG_FILE)), HF_CONFIG_FILE);
+  const parallel = parallelOf(manifest);
+  const pool = new FilePool();
+  try {
+    const weights = architecture.weights(spec);
+    const dtype = manifest.options.dtype;
+    const problems: Problem[] = [];
+    const ranks: WeightFile[] = [];
+    for (const [rank, expected] of expectedTensors(spec, weights, parallel, dtype).entries()) {
+      ranks.push(await openWeights(pool, dir, rankFile(rank), expected, manifest, problems));
+    }
+    const visualFile = join(VISUAL_DIR, VISUAL_WEIGHTS);
+    const visual =
+      weights.visual.length === 0
+        ? undefined
+        : {
+            ...(await openWeights(
+              pool,
+              dir,
+              visualFile,
+              weights.visual.map(source => ({ ...source, dtype })),
+              manifest,
+              problems,
+            )),
+            config: await readJsonObject(join(dir, VISUAL_DIR, CONFIG_FILE)),
+          };
+    throwIfAny(problems);
+    return {
+      dir,
+      architecture,
+      spec,
+      config,
+      parallel,
+      ranks,
+      ...(visual && { visual }),
+      manifest,
+      close: () => pool.close(),
+    };
+  } catch (error) {
+    await pool.close();
+    throw error;
+  }
+}
+
+/** `mmtrt.json` of `dir`, or CKP050 when it is none of ours. */
+export async function readManifest(dir: string): Promise<CheckpointManifest> {
+  const path = join(dir, MANIFEST_FILE);
+  const json = await readJsonObject(path).catch((error: unknown) => {
+    const missing =
+      error instanceof MmtrtError && error.problems.every(p => p.code === "CKP001" || p.code === "CKP002");
+    return missing ? fail(notConverted(dir, `${MANIFEST_FILE} is missing`)) : Promise.reject(error);
+  });
+  if (json.kind !== "checkpoint") fail(notConverted(dir, `${MANIFEST_FILE} says kind ${JSON.stringify(json.kind)}`));
+  if (json.format !== 1)
+    fail(notConverted(dir, `${MANIFEST_FILE} has layout version ${JSON.stringify(json.format)}; this version reads 1`));
+  if (!usable(json)) fail(notConverted(dir, `${MANIFEST_FILE} lacks options or files`));
+  return json as unknown as CheckpointManifest;
+}
+
+function usable(json: JsonObject): boolean {
+  const options = json.options as JsonObject | undefined;
+  const count = (value: Json | undefined): boolean =>
+    Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= 1024;
+  const files =
+    Array.isArray(json.files) &&
+    json.files.every(f => typeof f === "object" && f !== null && "name" in f && "size" in f);
+  if (typeof options !== "object" || options === null) return false;
+  return files && count(options.tp_size) && count(options.pp_size) && isFloatDtype(options.dtype as "float32");
+}
+
+function parallelOf({ options }: CheckpointManifest): Parallel {
+  return {
+    tpSize: options.tp_size,
+    ppSize: options.pp_size,
+    parallelEmbedding: options.use_parallel_embedding,
+    embeddingShardingDim: options.embedding_sharding_dim === 1 ? 1 : 0,
+    shareEmbedding: options.use_embedding_sharing,
+  };
+}
+
+interface Expected {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: Shape;
+}
+
+async function openWeights(
+  pool: FilePool,
+  dir: string,
+  name: string,
+  expected: readonly Expected[],
+  manifest: CheckpointManifest,
+  problems: Problem[],
+): Promise<WeightFile> {
+  const path = join(dir, name);
+  const { tensors } = await openSafetensors(pool, path);
+  const { size } = await pool.open(path);
+  const recorded = manifest.files.find(file => join(dir, file.name) === path)?.size;
+  if (recorded !== size)
+    problems.push(misfit(path, `has ${size} bytes; ${MANIFEST_FILE} says ${recorded ?? "nothing about it"}`));
+  const wrong = expected.flatMap(({ name: tensor, dtype, shape }) => {
+    const found = tensors.get(tensor);
+    if (found === undefined) return [`${tensor} is missing`];
+    const same = found.dtype === dtype && sameShape(found.shape, shape);
+    return same ? [] : [`${tensor} is ${found.dtype} ${showShape(found.shape)}; expected ${dtype} ${showShape(shape)}`];
+  });
+  if (wrong.length > 0)
+    problems.push(
+      misfit(path, `${wrong.slice(0, 5).join("; ")}${wrong.length > 5 ? ` and ${wrong.length - 5} more` : ""}`),
+    );
+  return { file: path, tensors };
+}
+
+function misfit(path: string, reason: string): Problem {
+  return {
+    code: "CKP051",
+    what: `${path} does not fit the checkpoint: ${reason}`,
+    at: path,
+    why: "the graph takes names, shapes and offsets of its weights from here",
+    fix: "run mmtrt convert again into a new directory",
+  };
+}
+
+function notConverted(dir: string, reason: string): Problem {
+  return {
+    code: "CKP050",
+    what: `${dir} is not a converted checkpoint: ${reason}`,
+    at: dir,
+    why: "engines are built from what mmtrt convert writes",
+    fix: `mmtrt convert ${dir} --output_dir CHECKPOINT, then give CHECKPOINT`,
+  };
+}
