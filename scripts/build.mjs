@@ -18,7 +18,9 @@ await build({
   target: "node20",
   external: ["onnxruntime-node", "sharp"],
   // CommonJS packages inside an ES module bundle still call require() for Node's own modules.
-  banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' },
+  banner: {
+    js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
+  },
   chunkNames: "chunks/[name]-[hash]",
   legalComments: "none",
   logLevel: "warning",

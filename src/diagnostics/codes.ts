@@ -1,3 +1,4 @@
+import type { CodeInfo } from "./code-info.ts";
 import { BLD } from "./codes/bld.ts";
 import { CFG } from "./codes/cfg.ts";
 import { CKP } from "./codes/ckp.ts";
@@ -8,7 +9,6 @@ import { PLG } from "./codes/plg.ts";
 import { RUN } from "./codes/run.ts";
 import { SPC } from "./codes/spc.ts";
 import { TRT } from "./codes/trt.ts";
-import type { CodeInfo } from "./code-info.ts";
 
 /** Areas: CFG options, CKP checkpoint files, SPC model spec, GRF graph, BLD build rules, RUN requests, PLG plugins, TRT tool output, ENV machine, NUM numerics. */
 export const CODES = { ...BLD, ...CFG, ...CKP, ...ENV, ...GRF, ...NUM, ...PLG, ...RUN, ...SPC, ...TRT } as const;
