@@ -4,6 +4,13 @@ import { type Activation, activate } from "./activation.ts";
 import { linear, rowParallelLinear } from "./linear.ts";
 import type { WeightSource } from "./weights.ts";
 
+/** `intermediate` is the rank's share. */
+export interface MlpSizes {
+  readonly intermediate: number;
+  readonly activation: Activation;
+  readonly bias: boolean;
+}
+
 /**
  * down(act(fc(x)) · gate(x)). Mind TensorRT-LLM's names: `fc` is Hugging Face's gate_proj (the activated one), `gate` its up_proj.
  */
@@ -12,7 +19,7 @@ export function gatedMlp(
   w: WeightSource,
   x: Value,
   name: string,
-  sizes: { intermediate: number; activation: Activation; bias: boolean },
+  sizes: MlpSizes,
   ranks: number,
 ): Value {
   const hidden = dimOf(x, -1) as number;
@@ -21,4 +28,19 @@ export function gatedMlp(
   const product = g.multiply(activated, linear(g, w, x, `${name}.gate`, up));
   const down = { in: sizes.intermediate, out: hidden, bias: sizes.bias };
   return rowParallelLinear(g, w, product, `${name}.proj`, down, ranks);
+}
+
+/** proj(act(fc(x))). */
+export function plainMlp(
+  g: GraphBuilder,
+  w: WeightSource,
+  x: Value,
+  name: string,
+  sizes: MlpSizes,
+  ranks: number,
+): Value {
+  const hidden = dimOf(x, -1) as number;
+  const up = linear(g, w, x, `${name}.fc`, { in: hidden, out: sizes.intermediate, bias: sizes.bias });
+  const down = { in: sizes.intermediate, out: hidden, bias: sizes.bias };
+  return rowParallelLinear(g, w, activate(g, up, sizes.activation), `${name}.proj`, down, ranks);
 }

@@ -23,6 +23,8 @@ export interface DecoderSpec {
   readonly mlp: "gated" | "plain";
   readonly norm: "rms" | "layer";
   readonly normEps: number;
+  /** The norm follows the residual sum and there is none at the end (OPT-350m). */
+  readonly postNorm?: boolean;
   readonly positions: "rope" | "learned";
   readonly maxPositions: number;
   readonly ropeTheta: number;

@@ -4,8 +4,8 @@ import { attention, mergeHeads, splitHeads } from "../../layers/attention.ts";
 import { promptTuningEmbedding } from "../../layers/embedding.ts";
 import { continuousCache, type KvCache, staticCache } from "../../layers/kv-cache.ts";
 import { linear, rowParallelLinear } from "../../layers/linear.ts";
-import { gatedMlp } from "../../layers/mlp.ts";
-import { rmsNorm } from "../../layers/norm.ts";
+import { gatedMlp, plainMlp } from "../../layers/mlp.ts";
+import { layerNorm, rmsNorm } from "../../layers/norm.ts";
 import { applyRope, inverseFrequencies, type RopeTables, ropeTables } from "../../layers/rope.ts";
 import { WeightSource } from "../../layers/weights.ts";
 import type { GraphOptions } from "../architecture.ts";
@@ -29,12 +29,13 @@ interface Context {
   readonly spec: DecoderSpec;
   readonly rank: Rank;
   readonly tpSize: number;
-  readonly rope: RopeTables;
+  /** undefined for learned positions, which are added to the embeddings. */
+  readonly rope: RopeTables | undefined;
   readonly cache: KvCache;
 }
 
 /**
- * A pre-norm decoder with rotary positions, grouped-query attention and a gated MLP (LLaMA and its kin), as the rank
+ * A decoder of the kinds DecoderSpec tells apart (norms, positions, MLP, grouped-query attention), as rank
  * `options.rank` of the TensorRT-LLM checkpoint. Inputs and outputs are the contract of docs/internals/graph-contract.md.
  */
 export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
@@ -49,15 +50,14 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
   const entry =
     ids === undefined
       ? g.input("hidden_states_input", options.computeDtype, ["batch", "seq", language.hiddenSize])
-      : g.scope("embedding", () => embed(g, w, language, options, ids));
-  const frequencies = inverseFrequencies(language.headDim, language.ropeTheta, language.ropeScaling);
+      : g.scope("embedding", () => embed(g, w, language, options, ids, positionIds));
   const context: Context = {
     g,
     w,
     spec: language,
     rank,
     tpSize: options.tpSize,
-    rope: ropeTables(g, positionIds, frequencies, options.computeDtype),
+    rope: language.positions === "rope" ? rotary(g, language, options, positionIds) : undefined,
     cache:
       options.kvCache.type === "static"
         ? staticCache(g, options.computeDtype, positionIds, options.kvCache.capacity)
@@ -95,27 +95,53 @@ function rankOf(spec: DecoderSpec, { tpSize, ppSize, rank }: GraphOptions): Rank
   };
 }
 
-function embed(g: GraphBuilder, w: WeightSource, spec: DecoderSpec, options: GraphOptions, ids: Value): Value {
-  const words = w.get(g, "transformer.vocab_embedding.weight", [spec.vocabSize, spec.hiddenSize]);
-  if (!options.promptTable) return g.gather(words, ids);
-  const table = g.input("prompt_embedding_table", options.computeDtype, ["rows", spec.hiddenSize]);
-  const tasks = g.input("tasks", "int32", ["batch", 1]);
-  const vocabSize = g.input("prompt_vocab_size", "int32", [1]);
-  return promptTuningEmbedding(g, ids, words, { table, tasks, vocabSize });
+function rotary(g: GraphBuilder, spec: DecoderSpec, options: GraphOptions, positionIds: Value): RopeTables {
+  const frequencies = inverseFrequencies(spec.headDim, spec.ropeTheta, spec.ropeScaling);
+  return ropeTables(g, positionIds, frequencies, options.computeDtype);
 }
 
+function embed(
+  g: GraphBuilder,
+  w: WeightSource,
+  spec: DecoderSpec,
+  options: GraphOptions,
+  ids: Value,
+  positionIds: Value,
+): Value {
+  const words = w.get(g, "transformer.vocab_embedding.weight", [spec.vocabSize, spec.hiddenSize]);
+  const x = options.promptTable
+    ? promptTuningEmbedding(g, ids, words, {
+        table: g.input("prompt_embedding_table", options.computeDtype, ["rows", spec.hiddenSize]),
+        tasks: g.input("tasks", "int32", ["batch", 1]),
+        vocabSize: g.input("prompt_vocab_size", "int32", [1]),
+      })
+    : g.gather(words, ids);
+  if (spec.positions === "rope") return x;
+  const table = w.get(g, "transformer.position_embedding.weight", [spec.maxPositions, spec.hiddenSize]);
+  return g.add(x, g.gather(table, positionIds));
+}
+
+/** Pre-norm: x + f(norm(x)) twice; post-norm: norm(x + f(x)) twice. */
 function decoderLayer(c: Context, x: Value, layer: number): Value {
-  const { g, w, spec, rank } = c;
+  const { g } = c;
   const name = `transformer.layers.${layer}`;
-  const normed = rmsNorm(g, w, x, `${name}.input_layernorm`, spec.normEps);
-  const middle = g.add(
-    x,
-    g.scope("attention", () => selfAttention(c, normed, layer, `${name}.attention`)),
-  );
-  const normedMiddle = rmsNorm(g, w, middle, `${name}.post_layernorm`, spec.normEps);
+  const attend = (y: Value): Value => g.scope("attention", () => selfAttention(c, y, layer, `${name}.attention`));
+  const feed = (y: Value): Value => g.scope("mlp", () => feedForward(c, y, `${name}.mlp`));
+  if (c.spec.postNorm) {
+    const middle = norm(c, g.add(x, attend(x)), `${name}.input_layernorm`);
+    return norm(c, g.add(middle, feed(middle)), `${name}.post_layernorm`);
+  }
+  const middle = g.add(x, attend(norm(c, x, `${name}.input_layernorm`)));
+  return g.add(middle, feed(norm(c, middle, `${name}.post_layernorm`)));
+}
+
+function norm({ g, w, spec }: Context, x: Value, name: string): Value {
+  return (spec.norm === "rms" ? rmsNorm : layerNorm)(g, w, x, name, spec.normEps);
+}
+
+function feedForward({ g, w, spec, rank, tpSize }: Context, x: Value, name: string): Value {
   const sizes = { intermediate: rank.intermediate, activation: spec.activation, bias: spec.mlpBias };
-  const fed = g.scope("mlp", () => gatedMlp(g, w, normedMiddle, `${name}.mlp`, sizes, c.tpSize));
-  return g.add(middle, fed);
+  return (spec.mlp === "gated" ? gatedMlp : plainMlp)(g, w, x, name, sizes, tpSize);
 }
 
 /** qkv → heads → rope → cache → attention → dense. */
@@ -129,9 +155,13 @@ function selfAttention(c: Context, x: Value, layer: number, name: string): Value
     bias: spec.attentionBias,
   });
   const [q, k, v] = g.split(qkv, [qSize, kvSize, kvSize], 2) as [Value, Value, Value];
-  const query = applyRope(g, splitHeads(g, q, rank.heads, spec.headDim), c.rope);
+  const placed = (x: Value, heads: number): Value => {
+    const split = splitHeads(g, x, heads, spec.headDim);
+    return c.rope === undefined ? split : applyRope(g, split, c.rope);
+  };
+  const query = placed(q, rank.heads);
   const cached = c.cache.update(layer, {
-    key: applyRope(g, splitHeads(g, k, rank.kvHeads, spec.headDim), c.rope),
+    key: placed(k, rank.kvHeads),
     value: splitHeads(g, v, rank.kvHeads, spec.headDim),
   });
   const attended = attention(g, query, cached.key, cached.value, 1 / Math.sqrt(spec.headDim), c.cache.mask);
@@ -143,6 +173,6 @@ function selfAttention(c: Context, x: Value, layer: number, name: string): Value
 function logits(c: Context, x: Value, lastTokenIds: Value): Value {
   const { g, w, spec, rank } = c;
   const last = g.gatherRow(x, g.cast(lastTokenIds, "int64"));
-  const normed = rmsNorm(g, w, last, "transformer.ln_f", spec.normEps);
+  const normed = spec.postNorm ? last : norm(c, last, "transformer.ln_f");
   return g.cast(linear(g, w, normed, "lm_head", { in: spec.hiddenSize, out: rank.vocab }), "float32");
 }
