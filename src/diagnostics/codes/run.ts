@@ -21,4 +21,19 @@ export const RUN = {
     about:
       "image_processor_type names a preprocessing that this version does not implement. Pixels can be prepared elsewhere and given as a safetensors file.",
   },
+  RUN005: {
+    title: "the model has no tokenizer that text could go through",
+    about:
+      "The engine directory's tokenizer/ lacks tokenizer.json. Give token ids with --input_ids, or save the tokenizer with transformers (which writes tokenizer.json for SentencePiece models too), convert and build again.",
+  },
+  RUN006: {
+    title: "a tokenizer.json cannot be used",
+    about:
+      "The file is JSON, but describes a tokenizer with parts that this version does not know, or lacks parts. Save it again with a current transformers, or give token ids with --input_ids.",
+  },
+  RUN007: {
+    title: "a chat template cannot be used",
+    about:
+      "The Jinja template that the model brings does not parse, or raised an error for a single user turn. Give the whole prompt in --input_text with --prompt_format raw.",
+  },
 } as const satisfies Record<string, CodeInfo>;
