@@ -33,14 +33,14 @@ export const pagedCacheHasPlugin: Rule = ({ build: { kv_cache_type, gpt_attentio
       };
 
 export const cacheTypeIsBuilt: Rule = ({ build: { kv_cache_type }, origin }) =>
-  kv_cache_type === "continuous"
+  kv_cache_type !== "paged"
     ? undefined
     : {
         code: "BLD032",
-        what: `kv_cache_type ${kv_cache_type} cannot be built by this version; continuous can`,
+        what: "kv_cache_type paged cannot be built by this version; continuous and static can",
         at: origin("kv_cache_type"),
-        why: "the graph of this version concatenates new keys and values to the cache it is given",
-        fix: "--kv_cache_type continuous",
+        why: "blocks are addressed by the attention plugin, which this version does not put into graphs",
+        fix: "--kv_cache_type continuous, or static",
       };
 
 export const blockSizeIsPowerOfTwo: Rule = ({ build: { tokens_per_block }, origin }) => {

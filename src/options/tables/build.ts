@@ -85,6 +85,47 @@ export const buildOptions = defineOptions({
     group: "Engine",
     about: "mmtrt's matrix-product plugin and its element type.",
   },
+  tokens_per_block: {
+    type: "integer",
+    minimum: 1,
+    maximum: 4096,
+    default: 64,
+    group: "Engine",
+    about: "Tokens in a block of a paged KV cache: 8, 16, 32, 64 or 128.",
+  },
+  use_paged_context_fmha: {
+    type: "boolean",
+    default: false,
+    group: "Engine",
+    about:
+      "Prefill reads earlier keys and values from a paged cache, for prompts in several pieces and shared prefixes.",
+  },
+  use_fused_mlp: {
+    type: "boolean",
+    default: false,
+    group: "Engine",
+    about: "Gate and up projections of the MLP as one product. TensorRT joins them by itself; the graph keeps two.",
+  },
+  tp_size: {
+    type: "integer",
+    minimum: 1,
+    maximum: 1024,
+    group: "Engine",
+    about: "Checked against the checkpoint, which was split for a number of tensor-parallel ranks by mmtrt convert.",
+  },
+  pp_size: {
+    type: "integer",
+    minimum: 1,
+    maximum: 1024,
+    group: "Engine",
+    about: "Checked against the checkpoint, whose layers were dealt out to pipeline stages by mmtrt convert.",
+  },
+  gpu: {
+    type: "string",
+    group: "Engine",
+    placeholder: "NAME",
+    about: "GPU the engines are meant for (A10, L4, RTX 4090, …): refused when its memory cannot hold them.",
+  },
 
   max_batch_size: {
     type: "integer",
@@ -148,7 +189,28 @@ export const buildOptions = defineOptions({
     minimum: 1,
     maximum: 1 << 24,
     group: "Limits",
-    about: "Tokens per step the profiles are tuned for. Without it: max_batch_size × max_beam_width.",
+    about: "Tokens per step the engine is tuned for, kept in its config. Without it: max_batch_size × max_beam_width.",
+  },
+  opt_input_len: {
+    type: "integer",
+    minimum: 1,
+    maximum: 1 << 24,
+    group: "Limits",
+    about: "Prompt length the context profile is tuned for. Without it: half of max_input_len, rounded up.",
+  },
+  opt_seq_len: {
+    type: "integer",
+    minimum: 1,
+    maximum: 1 << 24,
+    group: "Limits",
+    about: "Total length the generation profile is tuned for. Without it: half of max_seq_len, rounded up.",
+  },
+  multiple_profiles: {
+    type: "boolean",
+    default: false,
+    group: "Limits",
+    about:
+      "Several context profiles, cut at 64, 128, 256, 512 and 1024 tokens: short prompts get kernels of their own.",
   },
 
   workers: {
@@ -166,6 +228,34 @@ export const buildOptions = defineOptions({
     hidden: true,
     about: "Old flag of trtllm-build.",
     ignored: "engines are always strongly typed",
+  },
+  remove_input_padding: {
+    type: "boolean",
+    default: false,
+    hidden: true,
+    about: "Old flag of trtllm-build.",
+    ignored: "inputs are [batch, seq] with an attention mask; padding changes no result",
+  },
+  context_fmha: {
+    type: "boolean",
+    default: true,
+    hidden: true,
+    about: "Old flag of trtllm-build.",
+    ignored: "attention is one node, and the backend chooses its kernel",
+  },
+  multi_block_mode: {
+    type: "boolean",
+    default: false,
+    hidden: true,
+    about: "Old flag of trtllm-build.",
+    ignored: "attention is one node, and the backend chooses its kernel",
+  },
+  enable_xqa: {
+    type: "boolean",
+    default: true,
+    hidden: true,
+    about: "Old flag of trtllm-build.",
+    ignored: "attention is one node, and the backend chooses its kernel",
   },
   use_custom_all_reduce: {
     type: "boolean",

@@ -1,0 +1,82 @@
+import type { Problem } from "../diagnostics/index.ts";
+import type {
+  Backend,
+  EngineIo,
+  EngineModel,
+  EngineProfile,
+  LlmEngineConfig,
+  VisualEngineConfig,
+} from "../formats/engine-config.ts";
+import type { GraphOptions } from "../models/architecture.ts";
+import type { Gpu } from "./gpus.ts";
+import type { MemoryAccount } from "./memory.ts";
+import type { Adjustment } from "./settings.ts";
+
+/** One graph with its weights: what becomes `dir`/`stem`.onnx, .safetensors and, with TensorRT, .engine. */
+export interface EnginePlan {
+  /** `llm/rank0`, `visual`. */
+  readonly name: string;
+  readonly kind: "llm" | "visual";
+  /** Global rank; 0 for the visual engine, which is the same on every GPU. */
+  readonly rank: number;
+  /** What the graph is built from again when the plan runs. */
+  readonly options: GraphOptions;
+  /** Relative to the engine directory. */
+  readonly onnx: string;
+  readonly weights: string;
+  readonly engine: string | null;
+  /** The checkpoint's file. */
+  readonly source: string;
+  readonly graph: {
+    readonly opset: number;
+    readonly nodes: number;
+    readonly initializers: number;
+    readonly functions: readonly string[];
+    /** Size of the .onnx file. */
+    readonly onnx_bytes: number;
+    readonly onnx_sha256: string;
+    readonly weight_bytes: number;
+  };
+  readonly io: readonly EngineIo[];
+  readonly profiles: readonly EngineProfile[];
+}
+
+/** link: a hard link or copy of weights · emit: a graph as ONNX · engine: TensorRT at work · files: configs and tokenizer. */
+export interface Step {
+  readonly id: string;
+  readonly kind: "link" | "emit" | "engine" | "files";
+  readonly fingerprint: string;
+  /** Absolute, or relative to the engine directory when an earlier step made them. */
+  readonly inputs: readonly string[];
+  /** Relative to the engine directory. */
+  readonly outputs: readonly string[];
+  /** What is spawned, for steps that spawn. */
+  readonly argv?: readonly string[];
+}
+
+/** Plain frozen data: printable as JSON, and all that `runPlan` needs. */
+export interface BuildPlan {
+  readonly version: string;
+  readonly backend: Backend;
+  readonly checkpoint_dir: string;
+  readonly output_dir: string;
+  /** Over all steps: an engine directory with the same one is up to date. */
+  readonly fingerprint: string;
+  readonly copy_weights: boolean;
+  readonly force: boolean;
+  readonly workers: number;
+  readonly model: EngineModel;
+  /** Options that shape the engines, resolved. */
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly engines: readonly EnginePlan[];
+  readonly steps: readonly Step[];
+  /** Contents of the JSON files to be written, without what only the run knows. */
+  readonly configs: { readonly llm: LlmEngineConfig | null; readonly visual: VisualEngineConfig | null };
+  readonly tokenizer: readonly string[];
+  readonly memory: MemoryAccount;
+  readonly gpu: Gpu | null;
+  readonly adjustments: readonly Adjustment[];
+  readonly warnings: readonly Problem[];
+  /** Not empty: the plan may be looked at but not run. */
+  readonly problems: readonly Problem[];
+}

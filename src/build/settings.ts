@@ -1,0 +1,136 @@
+import type { ModelSpec } from "../models/spec.ts";
+import type { BuildOptions } from "../options/tables/build.ts";
+import { trainedPositions, USUAL_TEXT_TOKENS } from "../rules/lengths.ts";
+import { promptRowsOfBatch } from "../rules/multimodal.ts";
+import type { BuildSettings } from "../rules/rule.ts";
+
+/** A number that was chosen for the user: shown with the plan, because nothing changes in silence. */
+export interface Adjustment {
+  readonly option: string;
+  readonly from: string | number | boolean | null;
+  readonly to: string | number | boolean | null;
+  readonly why: string;
+}
+
+export interface SettingsInput {
+  readonly options: BuildOptions;
+  readonly spec: ModelSpec;
+  /** Engines there are to build. */
+  readonly engines: number;
+  /** Whether the user gave an option: a default may be adjusted, a given value may not. */
+  given(key: string): boolean;
+}
+
+export interface Settings {
+  readonly build: BuildSettings;
+  readonly workers: number;
+  /** Tokens of a step over the whole batch; what the engine's config states. */
+  readonly maxNumTokens: number;
+  readonly optNumTokens: number;
+  readonly adjustments: readonly Adjustment[];
+}
+
+/** Every `auto` and absent number resolved. Given values are taken as they are, even wrong ones: rules judge them. */
+export function resolveSettings(input: SettingsInput): Settings {
+  const { options, spec } = input;
+  const adjustments: Adjustment[] = [];
+  const max_seq_len = sequenceLength(input, adjustments);
+  const build: BuildSettings = {
+    backend: options.backend,
+    max_batch_size: options.max_batch_size,
+    max_input_len: inputLength(input, max_seq_len, adjustments),
+    max_seq_len,
+    max_beam_width: options.max_beam_width,
+    max_multimodal_len: promptRows(options, spec, adjustments),
+    max_num_tokens: options.max_num_tokens,
+    opt_num_tokens: options.opt_num_tokens,
+    opt_batch_size: options.opt_batch_size,
+    opt_input_len: options.opt_input_len,
+    opt_seq_len: options.opt_seq_len,
+    multiple_profiles: options.multiple_profiles,
+    tp_size: options.tp_size,
+    pp_size: options.pp_size,
+    kv_cache_type: options.kv_cache_type,
+    tokens_per_block: options.tokens_per_block,
+    gpt_attention_plugin: options.gpt_attention_plugin,
+    gemm_plugin: options.gemm_plugin,
+    use_fused_mlp: options.use_fused_mlp,
+    use_paged_context_fmha: options.use_paged_context_fmha,
+    logits_dtype: options.logits_dtype,
+  };
+  notePlugins(build, adjustments);
+  const workers = workerCount(input, adjustments);
+  return { build, workers, ...tokensOfStep(build, adjustments), adjustments };
+}
+
+/** Effective words: no plugin library is put into graphs by this version, so a standard body runs instead. */
+function notePlugins(build: BuildSettings, adjustments: Adjustment[]): void {
+  for (const option of ["gpt_attention_plugin", "gemm_plugin"] as const) {
+    const from = build[option];
+    if (from === "disable" || from === "auto") continue;
+    const why = "no plugin library is loaded; the same operation runs as standard operators in the model's dtype";
+    adjustments.push({ option, from, to: "disable", why });
+  }
+  if (build.use_fused_mlp) {
+    const why =
+      "gate and up stay two products in the graph, so that weights are not copied; TensorRT joins them itself";
+    adjustments.push({ option: "use_fused_mlp", from: true, to: false, why });
+  }
+}
+
+/** TensorRT-LLM's defaults, and its clipping of what no step can reach; raising too small a number is left to a rule. */
+function tokensOfStep(
+  build: BuildSettings,
+  adjustments: Adjustment[],
+): { readonly maxNumTokens: number; readonly optNumTokens: number } {
+  const { max_batch_size, max_beam_width, max_num_tokens: given } = build;
+  const reachable = max_batch_size * Math.max(build.max_seq_len, max_beam_width);
+  const maxNumTokens = Math.min(given ?? max_batch_size * build.max_input_len, reachable);
+  if (given !== undefined && given > reachable) {
+    const why = `a batch of ${max_batch_size} × max_seq_len ${build.max_seq_len} has no more`;
+    adjustments.push({ option: "max_num_tokens", from: given, to: maxNumTokens, why });
+  }
+  return {
+    maxNumTokens,
+    optNumTokens: build.opt_num_tokens ?? Math.min(max_batch_size * max_beam_width, maxNumTokens),
+  };
+}
+
+/** TensorRT-LLM's rule: without max_seq_len, the positions the model was trained for. */
+function sequenceLength({ options, spec }: SettingsInput, adjustments: Adjustment[]): number {
+  if (options.max_seq_len !== undefined) return options.max_seq_len;
+  const to = trainedPositions(spec.language);
+  adjustments.push({ option: "max_seq_len", from: null, to, why: "the positions the model was trained for" });
+  return to;
+}
+
+/** The default of 1024 is lowered to a short model's positions, or raised to hold an image; a given value never. */
+function inputLength({ options, spec, given }: SettingsInput, maxSeqLen: number, adjustments: Adjustment[]): number {
+  const from = options.max_input_len;
+  const needed = (spec.vision?.numVisualFeatures ?? 0) + USUAL_TEXT_TOKENS;
+  const to = Math.min(Math.max(from, needed), maxSeqLen);
+  if (given("max_input_len") || to === from) return from;
+  const why = to < from ? "the default does not fit into max_seq_len" : "the default does not hold an image and text";
+  adjustments.push({ option: "max_input_len", from, to, why });
+  return to;
+}
+
+function promptRows(options: BuildOptions, spec: ModelSpec, adjustments: Adjustment[]): number {
+  if (options.max_multimodal_len !== "auto") return options.max_multimodal_len;
+  const to = promptRowsOfBatch(spec, options.max_batch_size);
+  const features = spec.vision?.numVisualFeatures ?? 0;
+  const why =
+    to === 0
+      ? "the model takes no images"
+      : `max_batch_size ${options.max_batch_size} × ${features} visual features of an image`;
+  adjustments.push({ option: "max_multimodal_len", from: "auto", to, why });
+  return to;
+}
+
+/** More workers than engines do nothing; TensorRT-LLM clips to the number of GPUs, which without one is 0 and fails. */
+function workerCount({ options, engines }: SettingsInput, adjustments: Adjustment[]): number {
+  if (options.workers <= engines) return options.workers;
+  const why = engines === 1 ? "there is one engine to build" : `there are ${engines} engines to build`;
+  adjustments.push({ option: "workers", from: options.workers, to: engines, why });
+  return engines;
+}
