@@ -3,8 +3,9 @@ import { fail, MmtrtError, type Problem, throwIfAny } from "../../diagnostics/in
 import type { FilePool } from "../../formats/file.ts";
 import { isJsonObject, readJsonObject } from "../../formats/json.ts";
 import { openSafetensors } from "../../formats/safetensors.ts";
+import { openTorch } from "../../formats/torch.ts";
 import type { StoredTensor } from "../../tensor/index.ts";
-import { noCheckpoint, type WeightLayout } from "./layout.ts";
+import type { WeightLayout } from "./layout.ts";
 
 const MAX_PROBLEMS = 20;
 
@@ -53,8 +54,7 @@ async function openShard(
   { format }: WeightLayout,
   path: string,
 ): Promise<ReadonlyMap<string, StoredTensor>> {
-  if (format !== "safetensors") throw noCheckpoint(path, `this version reads no ${format} file`);
-  return (await openSafetensors(pool, path)).tensors;
+  return format === "torch" ? openTorch(pool, path) : (await openSafetensors(pool, path)).tensors;
 }
 
 async function readWeightMap(at: string): Promise<ReadonlyMap<string, string>> {
