@@ -1,0 +1,105 @@
+"""Events: one JSON object a line on the standard output the process was started with."""
+
+import json
+import os
+import sys
+import threading
+
+
+class Failure(Exception):
+    """An expected end: `problems` are {code, what, at, why, fix}, `extra` goes into the error event."""
+
+    def __init__(self, stage, problems=(), exit_code=1, **extra):
+        super().__init__(stage)
+        self.stage = stage
+        self.problems = list(problems)
+        self.exit_code = exit_code
+        self.extra = extra
+
+
+def problem(code, what, at, why, fix):
+    return {"code": code, "what": what, "at": at, "why": why, "fix": fix}
+
+
+class Events:
+    """Takes over descriptor 1: TensorRT's libraries print there themselves, which would break the event stream."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+        os.dup2(2, 1)
+        sys.stdout = sys.stderr
+
+    def emit(self, event, **data):
+        line = json.dumps({"event": event, **data}, ensure_ascii=False, separators=(",", ":"))
+        with self._lock:
+            try:
+                self._out.write(line + "\n")
+                self._out.flush()
+            except (BrokenPipeError, ValueError):
+                # Whoever asked for the engine is gone: nothing is written under its name, so stopping is safe.
+                os._exit(1)
+
+    def error(self, failure, messages):
+        self.emit("error", stage=failure.stage, problems=failure.problems, messages=messages, **failure.extra)
+
+
+class Progress:
+    """Folds TensorRT's nested phases into one percentage. A child phase fills the current step of its parent."""
+
+    # Parsing is milliseconds against seconds to minutes of building.
+    PARSE_SHARE = 2.0
+    # Thousands of steps may end in a second; a reader needs a few a second.
+    SMALLEST_STEP = 0.5
+
+    def __init__(self, events):
+        self._events = events
+        self._phases = {}
+        self._percent = 0.0
+        self._shown = -1.0
+
+    def parsed(self, done, total):
+        self._show("Parsing", None, done, total, self.PARSE_SHARE * done / max(total, 1))
+
+    def start(self, name, parent, steps):
+        self._phases[name] = {"parent": parent, "steps": max(steps, 1), "done": 0, "child": 0.0}
+        self._show(name, parent, 0, steps, self._overall(), always=True)
+
+    def step(self, name, index):
+        phase = self._phases.get(name)
+        if phase is None:
+            return
+        phase["done"], phase["child"] = index + 1, 0.0
+        self._carry_up(name)
+        self._show(name, phase["parent"], phase["done"], phase["steps"], self._overall())
+
+    def finish(self, name):
+        phase = self._phases.get(name)
+        if phase is not None:
+            phase["done"], phase["child"] = phase["steps"], 0.0
+            self._carry_up(name)
+            del self._phases[name]
+
+    def _carry_up(self, name):
+        # TensorRT names a phase's parent; 32 is far deeper than any nesting it reports and stops a cycle of names.
+        for _ in range(32):
+            phase = self._phases.get(name)
+            parent = self._phases.get(phase["parent"]) if phase else None
+            if parent is None:
+                return
+            parent["child"] = min((phase["done"] + phase["child"]) / phase["steps"], 1.0)
+            name = phase["parent"]
+
+    def _overall(self):
+        roots = [p for p in self._phases.values() if p["parent"] is None]
+        done = max(((p["done"] + p["child"]) / p["steps"] for p in roots), default=0.0)
+        return self.PARSE_SHARE + (100.0 - self.PARSE_SHARE) * min(done, 1.0)
+
+    def _show(self, phase, parent, step, steps, percent, always=False):
+        self._percent = max(self._percent, percent)
+        if not always and self._percent - self._shown < self.SMALLEST_STEP:
+            return
+        self._shown = self._percent
+        self._events.emit(
+            "progress", phase=phase, parent=parent, step=step, steps=steps, percent=round(self._percent, 1)
+        )
