@@ -12,7 +12,7 @@ dir=$1
 shift
 python=${PYTHON:-python3}
 
-# Wheels exist for CPython 3.9–3.14 on 64-bit Linux and Windows; pip's own message for another version names neither.
+# The driver is written for Python 3.9; pip's own message for a version without wheels names neither.
 "$python" -c 'import sys; sys.exit(0 if (3, 9) <= sys.version_info[:2] <= (3, 14) else "Python 3.9 to 3.14 is needed, this is " + sys.version)'
 "$python" -m venv "$dir"
 "$dir/bin/python" -m pip install --quiet --disable-pip-version-check \
