@@ -1,0 +1,202 @@
+import { mkdir, readdir, readFile, rename, rm, rmdir, stat } from "node:fs/promises";
+import { hostname } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { fail, type Problem } from "../diagnostics/index.ts";
+import { asOutputProblem, writeJson } from "./files.ts";
+import { MANIFEST_FILE, type NonFinite } from "./manifest.ts";
+
+const STATE_FILE = "convert.json";
+const INNER_STAGE = ".partial";
+
+/** What an interrupted run leaves for the next: which run it was, who holds the directory, what was found in finished files. */
+interface RunState {
+  readonly fingerprint: string;
+  readonly pid: number;
+  readonly host: string;
+  readonly finished: Readonly<Record<string, readonly NonFinite[]>>;
+}
+
+/**
+ * The directory that files are written into before they appear under the final name: `DIR.partial`, renamed at the end.
+ * Where DIR is a mount point its neighbour is another file system, so the stage is `DIR/.partial` and its entries move.
+ */
+export class OutputDir {
+  readonly final: string;
+  readonly stage: string;
+  readonly #fingerprint: string;
+  readonly #inner: boolean;
+  #finished: Record<string, readonly NonFinite[]>;
+  #saving: Promise<void> = Promise.resolve();
+
+  private constructor(
+    final: string,
+    stage: string,
+    inner: boolean,
+    fingerprint: string,
+    finished: RunState["finished"],
+  ) {
+    this.final = final;
+    this.stage = stage;
+    this.#inner = inner;
+    this.#fingerprint = fingerprint;
+    this.#finished = { ...finished };
+  }
+
+  /** "done" when DIR already holds this very run. Errors: CKP046 not empty, CKP047 in use, CKP009 cannot be written. */
+  static async open(path: string, fingerprint: string): Promise<OutputDir | "done"> {
+    const final = resolve(path);
+    const present = await entriesOf(final);
+    if (present.includes(MANIFEST_FILE) && (await fingerprintOf(join(final, MANIFEST_FILE))) === fingerprint)
+      return "done";
+    if (present.some(name => name !== INNER_STAGE)) fail(notEmpty(final, present));
+    const inner = present.includes(INNER_STAGE) || (await isMountPoint(final));
+    const stage = inner ? join(final, INNER_STAGE) : `${final}.partial`;
+    const finished = await earlierRun(stage, fingerprint);
+    const output = new OutputDir(final, stage, inner, fingerprint, finished);
+    await mkdir(stage, { recursive: true }).catch((error: unknown) => {
+      throw asOutputProblem(final, error);
+    });
+    await output.#saveState();
+    return output;
+  }
+
+  /** What was found in `file` if an earlier run finished it. */
+  async finished(file: string): Promise<readonly NonFinite[] | undefined> {
+    const found = this.#finished[file];
+    const size = await sizeOf(join(this.stage, file));
+    return size === undefined ? undefined : found;
+  }
+
+  async finish(file: string, found: readonly NonFinite[]): Promise<void> {
+    this.#finished[file] = found;
+    await this.#saveState();
+  }
+
+  /** Bytes of files in the stage, for the manifest. */
+  async sizes(files: readonly string[]): Promise<{ name: string; size: number }[]> {
+    return Promise.all(files.map(async name => ({ name, size: (await sizeOf(join(this.stage, name))) ?? 0 })));
+  }
+
+  /** Everything is written: gives it its final name. */
+  async publish(): Promise<void> {
+    await rm(join(this.stage, STATE_FILE), { force: true });
+    try {
+      if (!this.#inner) {
+        await rmdir(this.final).catch(() => undefined);
+        await rename(this.stage, this.final);
+        return;
+      }
+      // mmtrt.json goes last: without it the directory is not taken for a checkpoint.
+      const names = (await readdir(this.stage)).sort(
+        (a, b) => Number(a === MANIFEST_FILE) - Number(b === MANIFEST_FILE),
+      );
+      for (const name of names) await rename(join(this.stage, name), join(this.final, name));
+      await rmdir(this.stage);
+    } catch (error) {
+      throw asOutputProblem(this.final, error);
+    }
+  }
+
+  /** After a failure nothing stays; after an interruption finished files stay for the next run. */
+  async abandon(interrupted: boolean): Promise<void> {
+    if (!interrupted || Object.keys(this.#finished).length === 0)
+      await rm(this.stage, { recursive: true, force: true });
+  }
+
+  /** One after the other: workers finish files at the same time, and the last state must be the last written. */
+  #saveState(): Promise<void> {
+    this.#saving = this.#saving.then(() => {
+      const state: RunState = {
+        fingerprint: this.#fingerprint,
+        pid: process.pid,
+        host: hostname(),
+        finished: this.#finished,
+      };
+      return writeJson(join(this.stage, STATE_FILE), state);
+    });
+    return this.#saving;
+  }
+}
+
+async function earlierRun(stage: string, fingerprint: string): Promise<RunState["finished"]> {
+  const names = await entriesOf(stage);
+  if (names.length === 0) return {};
+  const state = await stateOf(stage);
+  if (state === undefined && !names.includes(MANIFEST_FILE)) fail(notEmpty(stage, names));
+  if (state !== undefined && isRunning(state)) fail(inUse(stage, state));
+  if (state?.fingerprint === fingerprint) return state.finished;
+  await rm(stage, { recursive: true, force: true });
+  return {};
+}
+
+async function stateOf(stage: string): Promise<RunState | undefined> {
+  try {
+    const state = JSON.parse(await readFile(join(stage, STATE_FILE), "utf8")) as Partial<RunState>;
+    const usable =
+      typeof state.fingerprint === "string" && typeof state.pid === "number" && typeof state.finished === "object";
+    return usable ? (state as RunState) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A process of this machine that still lives; in another container or machine it cannot be seen and counts as gone. */
+function isRunning({ pid, host }: RunState): boolean {
+  if (host !== hostname() || pid === process.pid) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function fingerprintOf(manifest: string): Promise<unknown> {
+  const text = await readFile(manifest, "utf8").catch(() => "{}");
+  try {
+    return (JSON.parse(text) as { fingerprint?: unknown }).fingerprint;
+  } catch {
+    return undefined;
+  }
+}
+
+async function entriesOf(dir: string): Promise<string[]> {
+  return readdir(dir).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    if (error.code === "ENOTDIR") return fail(notEmpty(dir, []));
+    throw asOutputProblem(dir, error);
+  });
+}
+
+async function isMountPoint(dir: string): Promise<boolean> {
+  const [own, parent] = await Promise.all([dir, dirname(dir)].map(path => stat(path).catch(() => undefined)));
+  return own !== undefined && parent !== undefined && own.dev !== parent.dev;
+}
+
+async function sizeOf(file: string): Promise<number | undefined> {
+  return stat(file).then(
+    ({ size }) => size,
+    () => undefined,
+  );
+}
+
+function notEmpty(dir: string, names: readonly string[]): Problem {
+  const some = names.slice(0, 3).join(", ") + (names.length > 3 ? ", …" : "");
+  return {
+    code: "CKP046",
+    what: names.length === 0 ? `${dir} is a file` : `${dir} is not empty: it holds ${some}`,
+    at: `${dir} (--output_dir)`,
+    why: "files of another checkpoint or another person must not be mixed with this one or overwritten",
+    fix: "give a new directory, or remove this one if nothing in it is needed",
+  };
+}
+
+function inUse(stage: string, { pid }: RunState): Problem {
+  return {
+    code: "CKP047",
+    what: `${stage} is being written by process ${pid}`,
+    at: `${stage} (--output_dir)`,
+    why: "two runs would overwrite each other's files",
+    fix: `wait until it ends, or remove ${stage} if that process is no mmtrt convert`,
+  };
+}

@@ -1,0 +1,122 @@
+import { join } from "node:path";
+import { MmtrtError, type Problem, throwIfAny } from "../diagnostics/index.ts";
+import { type KnownModel, readModel } from "../models/registry.ts";
+import {
+  byteLength,
+  type FloatDtype,
+  fromStored,
+  type HfCheckpoint,
+  recipeBytes,
+  type TensorRecipe,
+} from "../tensor/index.ts";
+import { CONFIG_FILE, type ConvertSettings, rankFile, VISUAL_DIR, VISUAL_WEIGHTS } from "./manifest.ts";
+import { type Mapping, mapWeights } from "./map.ts";
+import { type Origin, parallelProblems } from "./parallel-rules.ts";
+import type { Parallel } from "./shard.ts";
+import { fingerprintOf, missingExtras, resolveDtype } from "./source.ts";
+
+export interface ConvertRequest {
+  /** Hugging Face directory or GGUF file; exactly one of the two sources is given. */
+  readonly modelDir?: string | undefined;
+  /** Meta's consolidated.NN.pth and params.json. */
+  readonly metaDir?: string | undefined;
+  readonly outputDir: string;
+  readonly dtype: FloatDtype | "auto";
+  readonly parallel: Parallel;
+  /** Files written at the same time. */
+  readonly workers: number;
+  /** Warnings about NaN weights and missing tokenizer files are errors. */
+  readonly strict: boolean;
+  /** SHA-256 of every source file into mmtrt.json. */
+  readonly hash: boolean;
+  /** Version of mmtrt, for the manifest. */
+  readonly version: string;
+  readonly origin?: Origin;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: ConvertProgress) => void;
+}
+
+export interface ConvertProgress {
+  readonly event: "progress";
+  readonly id: "convert";
+  readonly label: string;
+  readonly done: number;
+  readonly total: number;
+  readonly unit: "B";
+}
+
+/** One weight file to be written. */
+export interface Job {
+  readonly file: string;
+  readonly recipes: readonly TensorRecipe[];
+}
+
+/** Everything known before the first byte is written. */
+export interface Plan {
+  readonly source: HfCheckpoint;
+  readonly model: KnownModel;
+  readonly settings: ConvertSettings;
+  readonly mapping: Mapping;
+  readonly jobs: readonly Job[];
+  readonly fingerprint: string;
+  readonly warnings: readonly Problem[];
+}
+
+/** Reads headers only. Errors: SPC… of config.json, CKP040–CKP045, CKP049 with --strict, CKP052–CKP054. */
+export async function planConversion(source: HfCheckpoint, request: ConvertRequest): Promise<Plan> {
+  const { parallel } = request;
+  const model = readModel(source.config, source.format === "meta" ? "params.json" : CONFIG_FILE);
+  const dtype = resolveDtype(request.dtype, source, model.spec);
+  throwIfAny(parallelProblems(model.spec.language, parallel, request.origin ?? (key => `--${key}`)));
+  const mapping = mapWeights(source.tensors, model.spec, model.architecture.weights(model.spec), parallel, dtype);
+  await compareCopies(mapping);
+  const extras = missingExtras(source, model.spec);
+  if (request.strict) throwIfAny(extras);
+  const settings: ConvertSettings = {
+    dtype,
+    tp_size: parallel.tpSize,
+    pp_size: parallel.ppSize,
+    use_parallel_embedding: parallel.parallelEmbedding,
+    embedding_sharding_dim: parallel.embeddingShardingDim,
+    use_embedding_sharing: parallel.shareEmbedding,
+  };
+  const visual: Job[] =
+    mapping.visual.length > 0 ? [{ file: join(VISUAL_DIR, VISUAL_WEIGHTS), recipes: mapping.visual }] : [];
+  return {
+    source,
+    model,
+    settings,
+    mapping,
+    jobs: [...visual, ...mapping.ranks.map((recipes, rank) => ({ file: rankFile(rank), recipes }))],
+    fingerprint: await fingerprintOf(source, settings, request.version),
+    warnings: [...source.warnings, ...model.warnings, ...extras],
+  };
+}
+
+/** A tied lm_head that is stored as well must be the embedding table, byte for byte. */
+async function compareCopies({ copies }: Mapping): Promise<void> {
+  for (const { copy, original } of copies) {
+    const [a, b] = [recipeBytes(fromStored(copy)), recipeBytes(fromStored(original))];
+    let same = copy.dtype === original.dtype && copy.shape.join() === original.shape.join();
+    while (same) {
+      const [x, y] = await Promise.all([a.next(), b.next()]);
+      if (x.done || y.done) break;
+      same = Buffer.compare(x.value, y.value) === 0;
+    }
+    if (!same) {
+      throw new MmtrtError([
+        {
+          code: "CKP045",
+          what: `${copy.name} is stored with other values than ${original.name}, though config.json ties them`,
+          at: `${copy.name} in ${copy.at}`,
+          why: "transformers 4 would use the embedding table as lm_head, transformers 5 the stored tensor",
+          fix: `set "tie_word_embeddings": false if lm_head was trained, or remove ${copy.name}`,
+        },
+      ]);
+    }
+  }
+}
+
+export function bytesOf({ recipes }: Job): number {
+  return recipes.reduce((sum, { dtype, shape }) => sum + byteLength(dtype, shape), 0);
+}

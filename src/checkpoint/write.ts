@@ -1,0 +1,130 @@
+import { mkdir } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { throwIfAny } from "../diagnostics/index.ts";
+import { writeSafetensors } from "../formats/safetensors.ts";
+import { copyInto, needSpace, writeJson, writeText } from "./files.ts";
+import type { FileHashes } from "./hash.ts";
+import {
+  type CheckpointManifest,
+  CONFIG_FILE,
+  HF_CONFIG_FILE,
+  MANIFEST_FILE,
+  type NonFinite,
+  TOKENIZER_DIR,
+  VISUAL_DIR,
+} from "./manifest.ts";
+import { NonFiniteCounter, nonFiniteProblems } from "./non-finite.ts";
+import type { OutputDir } from "./output-dir.ts";
+import { bytesOf, type ConvertRequest, type Job, type Plan } from "./plan.ts";
+import { recordFiles } from "./source.ts";
+import { trtllmConfig } from "./trtllm-config.ts";
+import { visualConfig } from "./visual-config.ts";
+
+/** Writes every file that no earlier run has finished, then gives the directory its name. Errors: CKP007, CKP009, CKP048. */
+export async function writeAll(
+  plan: Plan,
+  request: ConvertRequest,
+  output: OutputDir,
+  hashes: FileHashes | undefined,
+): Promise<{ some: boolean; nonFinite: NonFinite[] }> {
+  const { jobs } = plan;
+  const total = jobs.reduce((sum, job) => sum + bytesOf(job), 0);
+  const earlier = await Promise.all(jobs.map(job => output.finished(job.file)));
+  const kept = jobs.reduce((sum, job, i) => sum + (earlier[i] ? bytesOf(job) : 0), 0);
+  await needSpace(output.stage, total - kept);
+  let done = kept;
+  const advance = (bytes: number): void => {
+    done += bytes;
+    request.onProgress?.({ event: "progress", id: "convert", label: "writing weights", done, total, unit: "B" });
+  };
+  advance(0);
+  const found: NonFinite[][] = earlier.map(counts => [...(counts ?? [])]);
+  const waiting = jobs.map((job, i) => ({ job, i })).filter(({ i }) => earlier[i] === undefined);
+  await inParallel(
+    waiting,
+    request.workers,
+    async ({ job, i }, signal) => {
+      found[i] = await writeJob(job, request, output, signal, advance);
+    },
+    request.signal,
+  );
+  const nonFinite = found.flat();
+  await writeRest(plan, request, output, nonFinite, await hashes?.result);
+  request.signal?.throwIfAborted();
+  await output.publish();
+  return { some: waiting.length < jobs.length, nonFinite };
+}
+
+async function writeJob(
+  { file, recipes }: Job,
+  request: ConvertRequest,
+  output: OutputDir,
+  signal: AbortSignal,
+  advance: (bytes: number) => void,
+): Promise<NonFinite[]> {
+  const path = join(output.stage, file);
+  await mkdir(dirname(path), { recursive: true });
+  const counter = new NonFiniteCounter(file);
+  await writeSafetensors(path, recipes, { signal, onProgress: advance, inspect: counter.inspect });
+  if (request.strict) throwIfAny(nonFiniteProblems(counter.found));
+  await output.finish(file, counter.found);
+  return counter.found;
+}
+
+/** Runs `work` on up to `limit` items at a time; the first failure stops the others before it is thrown. */
+async function inParallel<T>(
+  items: readonly T[],
+  limit: number,
+  work: (item: T, signal: AbortSignal) => Promise<void>,
+  outer?: AbortSignal,
+): Promise<void> {
+  const failure = new AbortController();
+  const signal = outer ? AbortSignal.any([outer, failure.signal]) : failure.signal;
+  const errors: unknown[] = [];
+  const queue = [...items];
+  const worker = async (): Promise<void> => {
+    for (let item = queue.shift(); item !== undefined && !signal.aborted; item = queue.shift()) {
+      await work(item, signal).catch((error: unknown) => {
+        errors.push(error);
+        failure.abort();
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
+  if (errors.length > 0) throw errors[0];
+  outer?.throwIfAborted();
+}
+
+async function writeRest(
+  plan: Plan,
+  request: ConvertRequest,
+  output: OutputDir,
+  nonFinite: NonFinite[],
+  hashes?: ReadonlyMap<string, string>,
+): Promise<void> {
+  const { source, model, settings } = plan;
+  const at = (...names: string[]): string => join(output.stage, ...names);
+  await mkdir(at(TOKENIZER_DIR), { recursive: true });
+  for (const name of source.extraFiles) await copyInto(join(source.dir, name), at(TOKENIZER_DIR, basename(name)));
+  for (const [name, text] of source.generatedFiles) await writeText(at(TOKENIZER_DIR, basename(name)), text);
+  if (model.spec.vision) await writeJson(at(VISUAL_DIR, CONFIG_FILE), visualConfig(model.spec, settings.dtype));
+  await writeJson(at(HF_CONFIG_FILE), source.config);
+  await writeJson(
+    at(CONFIG_FILE),
+    trtllmConfig(model.spec, request.parallel, settings.dtype, source.format === "meta"),
+  );
+  const manifest: CheckpointManifest = {
+    kind: "checkpoint",
+    format: 1,
+    version: request.version,
+    fingerprint: plan.fingerprint,
+    architecture: model.spec.architecture,
+    source: { format: source.format, files: await recordFiles(source, hashes) },
+    options: settings,
+    files: await output.sizes(plan.jobs.map(({ file }) => file)),
+    coverage: plan.mapping.coverage,
+    non_finite: nonFinite,
+    warnings: plan.warnings,
+  };
+  await writeJson(at(MANIFEST_FILE), manifest);
+}
