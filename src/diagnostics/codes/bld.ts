@@ -22,16 +22,6 @@ export const BLD = {
       "The plan is right but the chosen backend has no way to carry it out in this version or on this machine. The onnxruntime backend needs nothing besides mmtrt itself.",
     exit: 3,
   },
-  BLD005: {
-    title: "the engine directory cannot be written",
-    about:
-      "The operating system refused to create, link or write a file: no permission, a read-only file system, or a full disk. Nothing is left under the final name.",
-  },
-  BLD006: {
-    title: "the checkpoint and the graph disagree",
-    about:
-      "The graph made from config.json needs a tensor that the checkpoint lacks, or has with another shape or dtype. Convert the model again.",
-  },
   BLD007: {
     title: "an optimization profile is not self-consistent",
     about:
@@ -134,6 +124,10 @@ export const BLD = {
     title: "a multi-rank engine on a backend that runs one rank",
     about:
       "ONNX Runtime has no all-reduce between processes: a tensor-parallel rank alone computes only its part. The graphs can be inspected and given to TensorRT.",
+  },
+  BLD029: {
+    title: "the checkpoint has no visual part",
+    about: "A model that takes text alone has no image encoder to build.",
   },
   BLD030: {
     title: "a plugin's dtype is not the model's",

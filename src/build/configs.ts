@@ -1,0 +1,105 @@
+import type { ConvertedCheckpoint } from "../checkpoint/read.ts";
+import type { BuildConfig, EngineModel, LlmEngineConfig, VisualEngineConfig } from "../formats/engine-config.ts";
+import type { ModelSpec } from "../models/spec.ts";
+import type { EnginePlan } from "./plan.ts";
+import type { Settings } from "./settings.ts";
+
+/** What `run` needs of the model, from config.json by way of the spec. */
+export function engineModel(spec: ModelSpec): EngineModel {
+  return {
+    architecture: spec.architecture,
+    model_type: spec.modelType,
+    vocab_size: spec.language.vocabSize,
+    image_token_id: spec.imageTokenId ?? null,
+    num_visual_features: spec.vision?.numVisualFeatures ?? 0,
+    bos_token_id: spec.bosTokenId ?? null,
+    eos_token_ids: spec.eosTokenIds,
+    pad_token_id: spec.padTokenId ?? null,
+  };
+}
+
+/** `llm/config.json` in TensorRT-LLM's shape: its keys, with our resolved numbers. */
+export function llmConfig(
+  checkpoint: ConvertedCheckpoint,
+  settings: Settings,
+  engines: readonly EnginePlan[],
+  version: string,
+): LlmEngineConfig | null {
+  const [first] = engines;
+  if (first === undefined) return null;
+  const { tpSize, ppSize } = checkpoint.parallel;
+  const stages = engines.filter((_, rank) => rank > 0 && rank % tpSize === 0);
+  return {
+    version,
+    pretrained_config: checkpoint.config,
+    build_config: buildConfig(settings),
+    profiles: first.profiles,
+    io: first.io,
+    ...(ppSize > 1 && {
+      pp_stages: stages.map(stage => ({ first_rank: stage.rank, profiles: stage.profiles, io: stage.io })),
+    }),
+  };
+}
+
+export function buildConfig({ build, maxNumTokens, optNumTokens }: Settings): BuildConfig {
+  return {
+    max_input_len: build.max_input_len,
+    max_seq_len: build.max_seq_len,
+    opt_batch_size: build.opt_batch_size ?? Math.floor((build.max_batch_size + 1) / 2),
+    max_batch_size: build.max_batch_size,
+    max_beam_width: build.max_beam_width,
+    max_num_tokens: maxNumTokens,
+    opt_num_tokens: optNumTokens,
+    max_prompt_embedding_table_size: build.max_multimodal_len,
+    max_multimodal_len: build.max_multimodal_len,
+    kv_cache_type: build.kv_cache_type,
+    logits_dtype: build.logits_dtype,
+    strongly_typed: true,
+    gather_context_logits: false,
+    gather_generation_logits: false,
+    max_draft_len: 0,
+    use_refit: false,
+    use_strip_plan: false,
+    weight_sparsity: false,
+    weight_streaming: false,
+    use_fused_mlp: false,
+    lora_config: { lora_dir: [], lora_ckpt_source: "hf", max_lora_rank: 64, lora_target_modules: [] },
+    plugin_config: {
+      gpt_attention_plugin: null,
+      gemm_plugin: null,
+      lora_plugin: null,
+      nccl_plugin: null,
+      paged_kv_cache: build.kv_cache_type === "paged",
+      remove_input_padding: false,
+      tokens_per_block: build.tokens_per_block,
+      use_paged_context_fmha: build.use_paged_context_fmha,
+      multiple_profiles: build.multiple_profiles,
+    },
+  };
+}
+
+/** `visual/config.json`: TensorRT-LLM's builder_config beside what the image encoder computes. */
+export function visualConfig(
+  checkpoint: ConvertedCheckpoint,
+  settings: Settings,
+  engine: EnginePlan | undefined,
+  version: string,
+): VisualEngineConfig | null {
+  const { vision } = checkpoint.spec;
+  if (engine === undefined || vision === undefined) return null;
+  return {
+    version,
+    builder_config: {
+      precision: engine.options.computeDtype,
+      model_type: checkpoint.spec.modelType,
+      max_batch_size: settings.build.max_batch_size,
+      tensor_parallel: 1,
+      strongly_typed: true,
+    },
+    num_visual_features: vision.numVisualFeatures,
+    image_shape: [vision.channels, vision.imageSize, vision.imageSize],
+    vision: checkpoint.visual?.config ?? {},
+    profiles: engine.profiles,
+    io: engine.io,
+  };
+}

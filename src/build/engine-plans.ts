@@ -1,0 +1,135 @@
+import type { ConvertedCheckpoint, WeightFile } from "../checkpoint/read.ts";
+import { encodeOnnx, type WeightLocation } from "../emit/onnx.ts";
+import { decoderProfiles, visualProfiles } from "../emit/profiles.ts";
+import type { Backend, EngineIo } from "../formats/engine-config.ts";
+import { MODERN, MODERN_STATIC_CACHE } from "../graph/dialect.ts";
+import type { Dim } from "../graph/dim.ts";
+import type { Graph, Value } from "../graph/graph.ts";
+import type { GraphOptions } from "../models/architecture.ts";
+import type { BuildSettings } from "../rules/rule.ts";
+import type { FloatDtype, StoredTensor } from "../tensor/index.ts";
+import { byteLength } from "../tensor/index.ts";
+import { sha256 } from "./fingerprint.ts";
+import type { EnginePlan } from "./plan.ts";
+
+/** dtype the graphs compute in: ONNX Runtime's CPU kernels lack bfloat16, so it is widened there. */
+export function computeDtypeOf(backend: Backend, dtype: FloatDtype): FloatDtype {
+  return backend === "onnxruntime" && dtype === "bfloat16" ? "float32" : dtype;
+}
+
+/** The decoder of every rank. Rules must have passed: graphs of shapes that do not divide are not built. */
+export function planLanguage(checkpoint: ConvertedCheckpoint, build: BuildSettings, version: string): EnginePlan[] {
+  return checkpoint.ranks.map((file, rank) => {
+    const options = graphOptions(checkpoint, build, rank);
+    const graph = buildGraph(checkpoint, "llm", options);
+    const profiles = decoderProfiles(graph, {
+      maxBatchSize: build.max_batch_size,
+      maxBeamWidth: build.max_beam_width,
+      maxInputLen: build.max_input_len,
+      maxSeqLen: build.max_seq_len,
+      promptRows: build.max_multimodal_len,
+      optBatchSize: build.opt_batch_size,
+      optInputLen: build.opt_input_len,
+      optSeqLen: build.opt_seq_len,
+      multipleProfiles: build.multiple_profiles,
+    });
+    const names = { name: `llm/rank${rank}`, kind: "llm" as const, rank, stem: `llm/rank${rank}` };
+    return enginePlan(names, graph, options, file, build.backend, version, profiles);
+  });
+}
+
+/** The visual engine: one for all ranks, with as many images as the batch has sequences. */
+export function planVisual(checkpoint: ConvertedCheckpoint, build: BuildSettings, version: string): EnginePlan[] {
+  if (checkpoint.visual === undefined) return [];
+  const options = graphOptions(checkpoint, build, 0);
+  const graph = buildGraph(checkpoint, "visual", options);
+  const profiles = visualProfiles(graph, build.max_batch_size, build.opt_batch_size);
+  const names = { name: "visual", kind: "visual" as const, rank: 0, stem: "visual/model" };
+  return [enginePlan(names, graph, options, checkpoint.visual, build.backend, version, profiles)];
+}
+
+/** The same graph for plan and run: everything it depends on is in the plan. */
+export function buildGraph(checkpoint: ConvertedCheckpoint, kind: EnginePlan["kind"], options: GraphOptions): Graph {
+  const { architecture, spec } = checkpoint;
+  if (kind === "llm") return architecture.languageGraph(spec, options);
+  if (architecture.visualGraph === undefined) throw new Error(`${spec.architecture} has visual weights and no graph`);
+  return architecture.visualGraph(spec, options);
+}
+
+/** The weights file as external data: absolute offsets by tensor name. */
+export function locationsOf(tensors: ReadonlyMap<string, StoredTensor>): ReadonlyMap<string, WeightLocation> {
+  const located = new Map<string, WeightLocation>();
+  for (const [name, { dtype, shape, range }] of tensors) {
+    if (range !== undefined) located.set(name, { dtype, shape, offset: range.offset });
+  }
+  return located;
+}
+
+/** Bytes of the tensors a graph uses, as `dtype` in memory. */
+export function loadedBytes(tensors: Iterable<StoredTensor>, dtype: FloatDtype): number {
+  let total = 0;
+  for (const { shape } of tensors) total += byteLength(dtype, shape);
+  return total;
+}
+
+function graphOptions(checkpoint: ConvertedCheckpoint, build: BuildSettings, rank: number): GraphOptions {
+  const { dtype } = checkpoint.manifest.options;
+  const isStatic = build.kv_cache_type === "static";
+  return {
+    weightDtype: dtype,
+    computeDtype: computeDtypeOf(build.backend, dtype),
+    tpSize: checkpoint.parallel.tpSize,
+    ppSize: checkpoint.parallel.ppSize,
+    rank,
+    kvCache: isStatic ? { type: "static", capacity: build.max_seq_len } : { type: "continuous" },
+    dialect: isStatic ? MODERN_STATIC_CACHE : MODERN,
+    promptTable: build.max_multimodal_len > 0,
+  };
+}
+
+function enginePlan(
+  { stem, ...names }: Pick<EnginePlan, "name" | "kind" | "rank"> & { readonly stem: string },
+  graph: Graph,
+  options: GraphOptions,
+  { file, tensors }: WeightFile,
+  backend: Backend,
+  version: string,
+  profiles: EnginePlan["profiles"],
+): EnginePlan {
+  const weights = `${stem}.safetensors`;
+  const location = weights.slice(weights.indexOf("/") + 1);
+  const onnx = encodeOnnx(graph, { location, tensors: locationsOf(tensors), producerVersion: version });
+  return {
+    ...names,
+    options,
+    onnx: `${stem}.onnx`,
+    weights,
+    engine: backend === "onnxruntime" ? null : `${stem}.engine`,
+    source: file,
+    graph: {
+      opset: graph.opset,
+      nodes: graph.nodes.length,
+      initializers: graph.initializers.length,
+      functions: graph.functions.map(fn => `${fn.domain}::${fn.name}`),
+      onnx_bytes: onnx.byteLength,
+      onnx_sha256: sha256(onnx),
+      weight_bytes: [...tensors.values()].reduce((total, { dtype, shape }) => total + byteLength(dtype, shape), 0),
+    },
+    io: ioOf(graph),
+    profiles,
+  };
+}
+
+function ioOf(graph: Graph): EngineIo[] {
+  const describe = (value: Value, kind: EngineIo["kind"]): EngineIo => ({
+    name: value.name,
+    kind,
+    dtype: value.dtype,
+    shape: value.shape.map((dim: Dim) => (typeof dim === "number" ? dim : -1)),
+    dims: value.shape,
+  });
+  return [
+    ...graph.inputs.map(value => describe(value, "input")),
+    ...graph.outputs.map(value => describe(value, "output")),
+  ];
+}

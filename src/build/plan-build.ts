@@ -1,0 +1,160 @@
+import { readdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { TOKENIZER_DIR } from "../checkpoint/manifest.ts";
+import { type ConvertedCheckpoint, openCheckpoint } from "../checkpoint/read.ts";
+import type { Problem } from "../diagnostics/index.ts";
+import type { BuildOptions } from "../options/tables/build.ts";
+import { checkRules } from "../rules/index.ts";
+import type { BuildSettings, CheckpointFacts } from "../rules/rule.ts";
+import { engineModel, llmConfig, visualConfig } from "./configs.ts";
+import { computeDtypeOf, loadedBytes, planLanguage, planVisual } from "./engine-plans.ts";
+import { fingerprint } from "./fingerprint.ts";
+import { findGpu, type Gpu } from "./gpus.ts";
+import { fitsGpu, type MemoryInput, memoryAccount } from "./memory.ts";
+import type { BuildPlan, EnginePlan } from "./plan.ts";
+import { resolveSettings } from "./settings.ts";
+import { planSteps } from "./steps.ts";
+
+/** What a plan needs besides options: where they come from, and who plans. */
+export interface PlanEnvironment {
+  /** Version of mmtrt, kept in every file written. */
+  readonly version: string;
+  /** Where the user wrote an option, for `Problem.at`. */
+  origin(key: string): string;
+  given(key: string): boolean;
+}
+
+/**
+ * Reads config and headers of the checkpoint, no tensor bytes, and writes nothing. Broken rules are in `problems`, with
+ * the memory account still made; a checkpoint that cannot be opened throws. Errors: BLD008, CKP…, SPC….
+ */
+export async function planBuild(options: BuildOptions, environment: PlanEnvironment): Promise<BuildPlan> {
+  const gpu = options.gpu === undefined ? null : await findGpu(options.gpu, environment.origin("gpu"));
+  const checkpoint = await openCheckpoint(options.checkpoint_dir);
+  try {
+    return deepFreeze(await planFrom(checkpoint, options, environment, gpu));
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+async function planFrom(
+  checkpoint: ConvertedCheckpoint,
+  options: BuildOptions,
+  { version, origin, given }: PlanEnvironment,
+  gpu: Gpu | null,
+): Promise<BuildPlan> {
+  const { spec } = checkpoint;
+  const parts = options.only === "all" ? checkpoint.ranks.length + (checkpoint.visual ? 1 : 0) : 1;
+  const settings = resolveSettings({ options, spec, engines: parts, given });
+  const { build } = settings;
+  const found = checkRules({ spec, checkpoint: factsOf(checkpoint), build, origin });
+  const memoryInput = memoryInputOf(checkpoint, build);
+  const memory = memoryAccount(memoryInput);
+  const overfull = gpu === null ? undefined : fitsGpu(memory, memoryInput, gpu, origin("gpu"));
+  const problems = [...found.problems, ...onlyProblems(options, checkpoint, origin), ...(overfull ? [overfull] : [])];
+
+  const canBuild = problems.every(problem => problem.code === "BLD009");
+  const llm = canBuild && options.only !== "visual" ? planLanguage(checkpoint, build, version) : [];
+  const visual = canBuild && options.only !== "llm" ? planVisual(checkpoint, build, version) : [];
+  const engines: readonly EnginePlan[] = [...llm, ...visual];
+  const shared = {
+    version,
+    backend: options.backend,
+    copy_weights: options.copy_weights,
+    model: engineModel(spec),
+    configs: {
+      llm: llmConfig(checkpoint, settings, llm, version),
+      visual: visualConfig(checkpoint, settings, visual[0], version),
+    },
+    tokenizer: await filesIn(join(checkpoint.dir, TOKENIZER_DIR)),
+  };
+  const steps = canBuild ? await planSteps(checkpoint, engines, shared) : [];
+  return {
+    ...shared,
+    checkpoint_dir: resolve(options.checkpoint_dir),
+    output_dir: resolve(options.output_dir),
+    fingerprint: fingerprint(steps.map(step => step.fingerprint)),
+    force: options.force,
+    workers: settings.workers,
+    options: { ...build, copy_weights: options.copy_weights, only: options.only },
+    engines,
+    steps,
+    memory,
+    gpu,
+    adjustments: settings.adjustments,
+    warnings: found.warnings,
+    problems,
+  };
+}
+
+function factsOf({ dir, config, parallel, ranks, manifest }: ConvertedCheckpoint): CheckpointFacts {
+  const word = (value: unknown): string | null => (typeof value === "string" ? value : null);
+  return {
+    dir,
+    dtype: manifest.options.dtype,
+    tpSize: parallel.tpSize,
+    ppSize: parallel.ppSize,
+    worldSize: config.mapping?.world_size ?? parallel.tpSize * parallel.ppSize,
+    ranks: ranks.length,
+    quantAlgo: word(config.quantization?.quant_algo),
+    kvCacheQuantAlgo: word(config.quantization?.kv_cache_quant_algo),
+    useParallelEmbedding: parallel.parallelEmbedding,
+    embeddingShardingDim: parallel.embeddingShardingDim,
+    shareEmbeddingTable: parallel.shareEmbedding,
+  };
+}
+
+function memoryInputOf(checkpoint: ConvertedCheckpoint, build: BuildSettings): MemoryInput {
+  const { spec, parallel, ranks, visual } = checkpoint;
+  const dtype = computeDtypeOf(build.backend, checkpoint.manifest.options.dtype);
+  return {
+    language: spec.language,
+    vision: spec.vision,
+    tpSize: parallel.tpSize,
+    ppSize: parallel.ppSize,
+    maxBatchSize: build.max_batch_size,
+    maxBeamWidth: build.max_beam_width,
+    maxInputLen: build.max_input_len,
+    maxSeqLen: build.max_seq_len,
+    promptRows: build.max_multimodal_len,
+    computeDtype: dtype,
+    kvDtype: dtype,
+    rankWeights: ranks.map(rank => loadedBytes(rank.tensors.values(), dtype)),
+    visualWeights: visual === undefined ? 0 : loadedBytes(visual.tensors.values(), dtype),
+    scoresInMemory: build.backend === "onnxruntime",
+    cacheIsCopied: build.kv_cache_type === "continuous",
+  };
+}
+
+function onlyProblems(
+  { only }: BuildOptions,
+  { visual, dir }: ConvertedCheckpoint,
+  origin: (key: string) => string,
+): readonly Problem[] {
+  if (only !== "visual" || visual !== undefined) return [];
+  return [
+    {
+      code: "BLD029",
+      what: `only visual is asked for and ${dir} has no visual part`,
+      at: origin("only"),
+      why: "a model that takes text alone has one engine per rank and no image encoder",
+      fix: "--only llm, or leave it out",
+    },
+  ];
+}
+
+/** File names in `dir`, sorted; none when there is no such directory (a model without tokenizer files). */
+async function filesIn(dir: string): Promise<readonly string[]> {
+  const entries = await readdir(dir, { withFileTypes: true }).catch(() => []);
+  return entries
+    .filter(entry => entry.isFile())
+    .map(entry => entry.name)
+    .sort();
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
+  for (const item of Object.values(value)) deepFreeze(item);
+  return Object.freeze(value);
+}
