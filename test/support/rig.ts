@@ -1,0 +1,104 @@
+import { execFileSync, spawn } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { ROOT } from "./sources.ts";
+
+/** What a finished `mmtrt` left; the rig's directory is written as `<dir>`. */
+export interface Finished {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A running `mmtrt` that the test steps: waits for output, sends signals. */
+export interface Running {
+  readonly finished: Promise<Finished>;
+  /** Resolves once stdout or stderr holds the text; rejects when the process ends without it. */
+  says(text: string | RegExp): Promise<void>;
+  kill(signal: NodeJS.Signals): void;
+  /** Closes our end of stdout, as `| head` does. */
+  closeStdout(): void;
+}
+
+export interface RigOptions {
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** A temporary directory to run `bin/mmtrt.js` in, with nothing of the caller's environment but PATH. */
+export class Rig {
+  readonly dir = realpathSync(mkdtempSync(join(tmpdir(), "mmtrt-e2e-")));
+
+  file(name: string, text: string | Uint8Array): string {
+    const path = join(this.dir, name);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text);
+    return path;
+  }
+
+  run(argv: readonly string[], options: RigOptions = {}): Promise<Finished> {
+    return this.start(argv, options).finished;
+  }
+
+  start(argv: readonly string[], { env = {} }: RigOptions = {}): Running {
+    const child = spawn(process.execPath, [program(), ...argv], {
+      cwd: this.dir,
+      env: { PATH: process.env.PATH, HOME: this.dir, ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const seen = { stdout: "", stderr: "" };
+    const changed = new EventTarget();
+    for (const name of ["stdout", "stderr"] as const) {
+      child[name].setEncoding("utf8").on("data", (text: string) => {
+        seen[name] += text;
+        changed.dispatchEvent(new Event("change"));
+      });
+    }
+    const shown = (text: string): string => text.replaceAll(this.dir, "<dir>");
+    const finished = new Promise<Finished>((resolve, reject) => {
+      child.on("error", reject);
+      child.on("close", (code, signal) =>
+        resolve({ code, signal, stdout: shown(seen.stdout), stderr: shown(seen.stderr) }),
+      );
+    });
+    const says = (text: string | RegExp): Promise<void> =>
+      new Promise((resolve, reject) => {
+        const look = (): void => {
+          const all = seen.stdout + seen.stderr;
+          if (typeof text === "string" ? all.includes(text) : text.test(all)) resolve();
+        };
+        changed.addEventListener("change", look);
+        look();
+        void finished.then(
+          end => reject(new Error(`ended (${end.code}) without ${String(text)}:\n${end.stdout}${end.stderr}`)),
+          reject,
+        );
+      });
+    return { finished, says, kill: signal => void child.kill(signal), closeStdout: () => child.stdout.destroy() };
+  }
+
+  close(): void {
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+let built: string | undefined;
+
+/**
+ * `bin/mmtrt.js` beside a bundle of today's sources. Built once per test file into a directory of its own, so that test
+ * files that run side by side, and a developer's own build, cannot pull dist/ from under one another.
+ */
+function program(): string {
+  if (built !== undefined) return built;
+  const home = realpathSync(mkdtempSync(join(tmpdir(), "mmtrt-dist-")));
+  process.once("exit", () => rmSync(home, { recursive: true, force: true }));
+  for (const name of ["bin", "scripts", "package.json"])
+    cpSync(join(ROOT, name), join(home, name), { recursive: true });
+  for (const name of ["src", "node_modules", "configs", "templates", "native-plugins", "test", "tsconfig.json"]) {
+    symlinkSync(join(ROOT, name), join(home, name));
+  }
+  execFileSync(process.execPath, [join(home, "scripts", "build.mjs")], { stdio: ["ignore", "ignore", "inherit"] });
+  built = join(home, "bin", "mmtrt.js");
+  return built;
+}
