@@ -1,0 +1,43 @@
+// What a user waits for before anything happens: `npx tsx bench/cli-startup.bench.ts [runs]` after `npm run build`.
+// Exits 1 when a limit is missed. Limits: help and a failing validation within 2 × `node -e 0` and 90 MB.
+import { fileURLToPath } from "node:url";
+import { formatTable } from "../src/cli/ui/table.ts";
+import { type Program, timePrograms } from "./support/processes.ts";
+
+const BIN = fileURLToPath(new URL("../bin/mmtrt.js", import.meta.url));
+const MAX_RATIO = 2;
+const MAX_RSS = 90e6;
+const DEFAULT_RUNS = 31;
+
+const baseline: Program = { name: "node -e 0", argv: ["-e", "0"], exitCode: 0 };
+const programs: readonly Program[] = [
+  baseline,
+  { name: "mmtrt --help", argv: [BIN, "--help"], exitCode: 0 },
+  { name: "mmtrt build --help", argv: [BIN, "build", "--help"], exitCode: 0 },
+  {
+    name: "mmtrt build, flags wrong",
+    argv: [BIN, "build", "--max_batchsize", "4", "--max_input_len", "none"],
+    exitCode: 2,
+  },
+  {
+    name: "mmtrt build, no checkpoint",
+    argv: [BIN, "build", "--checkpoint_dir", "absent", "--output_dir", "absent-too"],
+    exitCode: 1,
+  },
+];
+
+const timings = timePrograms(programs, Number(process.argv[2] ?? DEFAULT_RUNS));
+const base = timings[0]?.median ?? Number.NaN;
+const rows = timings.map(
+  t => [t.name, t.median * 1000, t.p10 * 1000, t.p90 * 1000, t.median / base, t.maxRss / 1e6] as const,
+);
+console.log(
+  formatTable(
+    ["command", "median ms", "p10", "p90", "× node -e 0", "max RSS MB"],
+    rows.map(([name, ...values]) => [name, ...values.map(v => Number(v.toFixed(2)))]),
+  ),
+);
+
+const missed = timings.filter(t => t.median / base > MAX_RATIO || t.maxRss > MAX_RSS);
+for (const { name } of missed) console.log(`over the limit: ${name}`);
+process.exitCode = missed.length === 0 ? 0 : 1;

@@ -1,0 +1,76 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** A program to time: `node` with these arguments, which must end with this exit code. */
+export interface Program {
+  readonly name: string;
+  readonly argv: readonly string[];
+  readonly exitCode: number;
+}
+
+export interface Timing {
+  readonly name: string;
+  readonly runs: number;
+  /** Seconds of wall clock. */
+  readonly median: number;
+  readonly p10: number;
+  readonly p90: number;
+  /** Largest resident set, in bytes, of separate runs. */
+  readonly maxRss: number;
+}
+
+const WARM_UP = 2;
+const RSS_RUNS = 3;
+
+/** Times the programs in turn, so that a busy moment of the machine hits all of them alike. */
+export function timePrograms(programs: readonly Program[], runs: number): readonly Timing[] {
+  const seconds = programs.map((): number[] => []);
+  for (let i = -WARM_UP; i < runs; i++) {
+    for (const [j, program] of programs.entries()) {
+      const took = wallClock(program);
+      if (i >= 0) seconds[j]?.push(took);
+    }
+  }
+  return programs.map((program, j) => {
+    const sorted = (seconds[j] ?? []).sort((a, b) => a - b);
+    const at = (part: number): number =>
+      sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? Number.NaN;
+    return { name: program.name, runs, median: at(0.5), p10: at(0.1), p90: at(0.9), maxRss: peakMemory(program) };
+  });
+}
+
+function wallClock(program: Program): number {
+  const start = process.hrtime.bigint();
+  runOnce(program, {});
+  return Number(process.hrtime.bigint() - start) / 1e9;
+}
+
+function runOnce({ name, argv, exitCode }: Program, env: Record<string, string>): void {
+  const { status, stderr } = spawnSync(process.execPath, argv, {
+    env: { PATH: process.env.PATH, ...env },
+    encoding: "utf8",
+  });
+  if (status !== exitCode) throw new Error(`${name} ended with ${status}, not ${exitCode}: ${stderr}`);
+}
+
+/** Bytes, asked of the process itself as it exits: the preload that asks costs time, so these runs are not timed. */
+function peakMemory(program: Program): number {
+  const dir = mkdtempSync(join(tmpdir(), "mmtrt-bench-"));
+  try {
+    const report = join(dir, "rss");
+    const preload = join(dir, "preload.cjs");
+    writeFileSync(
+      preload,
+      `process.on("exit", () => require("fs").writeFileSync(${JSON.stringify(report)}, String(process.resourceUsage().maxRSS)));`,
+    );
+    const peaks = Array.from({ length: RSS_RUNS }, () => {
+      runOnce(program, { NODE_OPTIONS: `--require=${preload}` });
+      return Number(readFileSync(report, "utf8")) * 1024;
+    });
+    return Math.max(...peaks);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
