@@ -1,0 +1,201 @@
+import { mkdir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import { dirname, join } from "node:path";
+import { asOutputProblem } from "../checkpoint/files.ts";
+import { fail, MmtrtError, type Problem } from "../diagnostics/index.ts";
+import type { EngineManifest } from "../formats/engine-config.ts";
+import { ENGINE_MANIFEST, openEngine } from "../formats/engine-dir.ts";
+import type { BuildPlan } from "./plan.ts";
+
+/** What an engine directory may hold at its top; anything else in it belongs to somebody. */
+const OWN_ENTRIES: readonly string[] = [ENGINE_MANIFEST, "llm", "visual", "tokenizer", "encoder", "decoder"];
+const INNER_STAGE = ".partial";
+const HOLDER = "build.json";
+
+/** The directory as it is before the build. */
+export type OutputState =
+  | { readonly state: "new" }
+  | { readonly state: "same"; readonly manifest: EngineManifest }
+  | { readonly state: "older"; readonly manifest: EngineManifest };
+
+/** Whether the plan is carried out already, may be carried out, or would overwrite something. Errors: BLD001. */
+export async function outputState(plan: BuildPlan): Promise<OutputState> {
+  const names = (await entriesOf(plan.output_dir)).filter(name => name !== INNER_STAGE);
+  if (names.length === 0) return { state: "new" };
+  const foreign = names.filter(name => !OWN_ENTRIES.includes(name));
+  const opened = await openEngine(plan.output_dir).catch((error: unknown) => {
+    if (error instanceof MmtrtError) return undefined;
+    throw error;
+  });
+  if (opened === undefined || foreign.length > 0) fail(notEmpty(plan, foreign.length > 0 ? foreign : names));
+  const { manifest } = opened;
+  if (manifest.fingerprint === plan.fingerprint && !plan.force) return { state: "same", manifest };
+  if (!plan.force) fail(anotherBuild(plan, manifest));
+  return { state: "older", manifest };
+}
+
+/**
+ * Files are written into `DIR.partial` and appear under DIR at once. Where DIR is a mount point its neighbour is another
+ * file system (no rename, no hard link), so the stage is `DIR/.partial` and its entries are moved.
+ */
+export class EngineOutput {
+  readonly stage: string;
+  readonly #final: string;
+  readonly #inner: boolean;
+
+  private constructor(final: string, inner: boolean) {
+    this.#final = final;
+    this.#inner = inner;
+    this.stage = inner ? join(final, INNER_STAGE) : `${final}.partial`;
+  }
+
+  static async open(final: string): Promise<EngineOutput> {
+    const output = new EngineOutput(final, await isMountPoint(final));
+    await clearStage(output.stage);
+    try {
+      await mkdir(output.stage, { recursive: true });
+      await writeFile(join(output.stage, HOLDER), JSON.stringify({ pid: process.pid, host: hostname() }));
+    } catch (error) {
+      throw asOutputProblem(final, error);
+    }
+    return output;
+  }
+
+  /** Gives the stage its final name; an older engine directory goes only after the new one is whole. */
+  async publish(): Promise<void> {
+    try {
+      await rm(join(this.stage, HOLDER));
+      await (this.#inner ? this.#moveEntries() : this.#replace());
+    } catch (error) {
+      throw asOutputProblem(this.#final, error);
+    }
+  }
+
+  async abandon(): Promise<void> {
+    await rm(this.stage, { recursive: true, force: true });
+  }
+
+  async #replace(): Promise<void> {
+    const old = `${this.#final}.old-${process.pid}`;
+    await rmdir(this.#final).catch(() => undefined);
+    const hadOld = await rename(this.#final, old).then(
+      () => true,
+      () => false,
+    );
+    try {
+      await rename(this.stage, this.#final);
+    } catch (error) {
+      if (hadOld) await rename(old, this.#final);
+      throw error;
+    }
+    await rm(old, { recursive: true, force: true });
+  }
+
+  /** mmtrt.json goes first and comes last: without it the directory is not taken for an engine. */
+  async #moveEntries(): Promise<void> {
+    const isManifest = (name: string): number => Number(name === ENGINE_MANIFEST);
+    for (const name of OWN_ENTRIES) await rm(join(this.#final, name), { recursive: true, force: true });
+    const names = (await readdir(this.stage)).sort((a, b) => isManifest(a) - isManifest(b));
+    for (const name of names) await rename(join(this.stage, name), join(this.#final, name));
+    await rmdir(this.stage);
+  }
+}
+
+/** Removes what a killed build left; refuses to touch what is not a stage, or one that is being written. */
+async function clearStage(stage: string): Promise<void> {
+  const names = await entriesOf(stage);
+  if (names.length === 0) return;
+  const holder = await holderOf(stage);
+  if (holder === undefined) fail(strangeStage(stage, names));
+  if (isRunning(holder)) fail(inUse(stage, holder.pid));
+  await rm(stage, { recursive: true, force: true });
+}
+
+interface Holder {
+  readonly pid: number;
+  readonly host: string;
+}
+
+async function holderOf(stage: string): Promise<Holder | undefined> {
+  try {
+    const { pid, host } = JSON.parse(await readFile(join(stage, HOLDER), "utf8")) as Partial<Holder>;
+    return Number.isSafeInteger(pid) && typeof host === "string" ? { pid: pid as number, host } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A process of this machine that still lives; in another container or machine it cannot be seen and counts as gone. */
+function isRunning({ pid, host }: Holder): boolean {
+  if (host !== hostname() || pid === process.pid || pid <= 0) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function entriesOf(dir: string): Promise<string[]> {
+  return readdir(dir).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    throw asOutputProblem(dir, error);
+  });
+}
+
+async function isMountPoint(dir: string): Promise<boolean> {
+  const [own, parent] = await Promise.all([dir, dirname(dir)].map(path => stat(path).catch(() => undefined)));
+  return own !== undefined && parent !== undefined && own.dev !== parent.dev;
+}
+
+/** `max_batch_size 1 → 8`: what sets the two builds apart, or the sources when the options are equal. */
+export function differences(plan: BuildPlan, manifest: EngineManifest): string {
+  const changed = Object.keys({ ...manifest.options, ...plan.options })
+    .filter(key => JSON.stringify(manifest.options[key]) !== JSON.stringify(plan.options[key]))
+    .map(
+      key => `${key} ${JSON.stringify(manifest.options[key] ?? null)} → ${JSON.stringify(plan.options[key] ?? null)}`,
+    );
+  if (manifest.version !== plan.version) changed.unshift(`mmtrt ${manifest.version} → ${plan.version}`);
+  return changed.length > 0 ? changed.join(", ") : "the checkpoint has changed";
+}
+
+function anotherBuild(plan: BuildPlan, manifest: EngineManifest): Problem {
+  return {
+    code: "BLD001",
+    what: `${plan.output_dir} holds another build: ${differences(plan, manifest)}`,
+    at: `${plan.output_dir} (--output_dir)`,
+    why: "a program may be running from these engines, so they are replaced only when asked",
+    fix: "--force to replace it, or another --output_dir",
+  };
+}
+
+function notEmpty({ output_dir }: BuildPlan, names: readonly string[]): Problem {
+  const some = names.slice(0, 3).join(", ") + (names.length > 3 ? ", …" : "");
+  return {
+    code: "BLD001",
+    what: `${output_dir} is not empty and not a whole engine directory: it holds ${some}`,
+    at: `${output_dir} (--output_dir)`,
+    why: "a build replaces nothing that it did not write, with --force either",
+    fix: "give a new directory, or remove this one if nothing in it is needed",
+  };
+}
+
+function strangeStage(stage: string, names: readonly string[]): Problem {
+  return {
+    code: "BLD001",
+    what: `${stage} is in the way: it holds ${names.slice(0, 3).join(", ")}`,
+    at: `${stage} (--output_dir)`,
+    why: "files are written there before they get their final name, and nothing shows that a build left these",
+    fix: "remove it if nothing in it is needed, or give another --output_dir",
+  };
+}
+
+function inUse(stage: string, pid: number): Problem {
+  return {
+    code: "BLD001",
+    what: `${stage} is being written by process ${pid}`,
+    at: `${stage} (--output_dir)`,
+    why: "two builds would overwrite each other's files",
+    fix: `wait until it ends, or remove ${stage} if that process is no mmtrt build`,
+  };
+}
