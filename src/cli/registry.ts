@@ -5,6 +5,7 @@ type Loader = () => Promise<Command>;
 
 /** The code of each command, loaded when it is asked for. */
 export const REGISTRY: Readonly<Partial<Record<CommandName, Loader>>> = {
+  doctor: async () => (await import("./commands/doctor.ts")).doctor,
   explain: async () => (await import("./commands/explain.ts")).explain,
 };
 
