@@ -47,6 +47,10 @@ export interface ModelWeights {
   readonly visual: readonly VisualRule[];
   /** Canonical names that are known and of no use (rotary inv_freq buffers, position_ids, layers past the feature layer). */
   readonly ignore: readonly RegExp[];
+  /** What transformers puts before the language model's canonical names when it saves; `synth` writes them so. */
+  readonly languagePrefix?: string;
+  /** Tensors transformers saves that nothing here uses; `synth` writes them, `convert` ignores them. */
+  readonly unused?: readonly SourceTensor[];
   /** A stored copy of another tensor: not written, but refused when its bytes differ (lm_head beside tied embeddings). */
   readonly copies?: readonly { readonly name: string; readonly of: string }[];
 }

@@ -1,7 +1,7 @@
 import { defineArchitecture } from "./architecture.ts";
 import type { ConfigReader } from "./config-reader.ts";
 import { clipVisualGraph } from "./parts/clip-graph.ts";
-import { CLIP_NAMES, clipIgnored, clipWeights, projectorWeights } from "./parts/clip-weights.ts";
+import { CLIP_NAMES, clipIgnored, clipUnused, clipWeights, projectorWeights } from "./parts/clip-weights.ts";
 import { decoderGraph } from "./parts/decoder-graph.ts";
 import { LLAMA_IGNORED, llamaWeights } from "./parts/llama-weights.ts";
 import { readLlavaSpec } from "./parts/llava-spec.ts";
@@ -21,6 +21,8 @@ export default defineArchitecture({
     language: llamaWeights(language),
     visual: vision && projector ? [...clipWeights(vision), ...projectorWeights(projector)] : [],
     ignore: [...LLAMA_IGNORED, ...(vision ? clipIgnored(vision) : [])],
+    languagePrefix: "language_model.",
+    unused: vision ? clipUnused(vision) : [],
     ...(language.tiedEmbeddings && { copies: [{ name: "lm_head.weight", of: "model.embed_tokens.weight" }] }),
   }),
   languageGraph: decoderGraph,

@@ -1,4 +1,4 @@
-import type { NameRule, VisualRule } from "../architecture.ts";
+import type { NameRule, SourceTensor, VisualRule } from "../architecture.ts";
 import type { ProjectorSpec, VisionSpec } from "../spec.ts";
 
 const TOWER = "vision_tower.vision_model";
@@ -22,6 +22,15 @@ export function clipIgnored(vision: VisionSpec): RegExp[] {
       ? [new RegExp(`^vision_tower\\.vision_model\\.encoder\\.layers\\.(${unused.join("|")})\\.`)]
       : []),
   ];
+}
+
+/** What `clipIgnored` matches and transformers saves. */
+export function clipUnused(vision: VisionSpec): SourceTensor[] {
+  const layers = Array.from(
+    { length: vision.layers - vision.runLayers },
+    (_, i) => `${TOWER}.encoder.layers.${vision.runLayers + i}`,
+  );
+  return [...layers.flatMap(name => encoderLayer(vision, name)), ...norm(`${TOWER}.post_layernorm`, vision.hiddenSize)];
 }
 
 /** The tower up to the feature layer, under transformers 4's names. */

@@ -17,6 +17,12 @@ export const synthOptions = defineOptions({
     about: "Hugging Face class name of the model.",
   },
   preset: { type: "string", group: "Model", about: "Sizes of a known model; other size flags override single ones." },
+  model_config: {
+    type: "path",
+    group: "Model",
+    placeholder: "FILE",
+    about: "A Hugging Face config.json with all sizes, instead of --architecture and --preset.",
+  },
   dtype: {
     type: "string",
     enum: ["float16", "bfloat16", "float32"],
