@@ -22,6 +22,11 @@ export const BLD = {
       "The plan is right but the chosen backend has no way to carry it out in this version or on this machine. The onnxruntime backend needs nothing besides mmtrt itself.",
     exit: 3,
   },
+  BLD005: {
+    title: "the checkpoint changed while it was built",
+    about:
+      "A plan states the hash of every graph; a graph that comes out differently was made from other weights or another config. Run the build again.",
+  },
   BLD007: {
     title: "an optimization profile is not self-consistent",
     about:
