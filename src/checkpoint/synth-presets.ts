@@ -1,3 +1,5 @@
+import { fail } from "../diagnostics/index.ts";
+
 type Config = Readonly<Record<string, unknown>>;
 
 const llama = (
@@ -79,3 +81,41 @@ export const PRESETS: Readonly<Record<string, Config>> = {
     198,
   ),
 };
+
+export interface SynthChoice {
+  /** A whole config.json; the preset is not used then. */
+  readonly base: Config | undefined;
+  readonly preset: string | undefined;
+  readonly architecture: string;
+  /** Keys of the language model that replace the preset's. */
+  readonly sizes: Config;
+  readonly origin: (key: string) => string;
+}
+
+/** The config.json to make weights for. Errors: CKP057 unknown preset or none for the architecture. */
+export function synthConfig({ base, preset, architecture, sizes, origin }: SynthChoice): Config {
+  const config = base ?? presetOf(preset, architecture, origin);
+  const { text_config: text } = config;
+  return typeof text === "object" && text !== null
+    ? { ...config, text_config: { ...text, ...sizes } }
+    : { ...config, ...sizes };
+}
+
+function presetOf(preset: string | undefined, architecture: string, origin: (key: string) => string): Config {
+  const names = Object.keys(PRESETS);
+  const name = preset ?? names.find(known => hfClass(known) === architecture);
+  const config = name !== undefined && Object.hasOwn(PRESETS, name) ? PRESETS[name] : undefined;
+  if (config !== undefined) return config;
+  return fail({
+    code: "CKP057",
+    what: preset === undefined ? `there is no preset for ${architecture}` : `there is no preset ${preset}`,
+    at: origin(preset === undefined ? "architecture" : "preset"),
+    why: "the shapes of all tensors follow from a model's sizes",
+    fix: `--preset ${names.join(", ")}, or --model_config FILE with a config.json`,
+  });
+}
+
+function hfClass(preset: string): unknown {
+  const classes = PRESETS[preset]?.architectures;
+  return Array.isArray(classes) ? classes[0] : undefined;
+}

@@ -5,8 +5,10 @@ type Loader = () => Promise<Command>;
 
 /** The code of each command, loaded when it is asked for. */
 export const REGISTRY: Readonly<Partial<Record<CommandName, Loader>>> = {
+  convert: async () => (await import("./commands/convert.ts")).convert,
   doctor: async () => (await import("./commands/doctor.ts")).doctor,
   explain: async () => (await import("./commands/explain.ts")).explain,
+  synth: async () => (await import("./commands/synth.ts")).synth,
 };
 
 export function loaderOf(name: string): Loader | undefined {

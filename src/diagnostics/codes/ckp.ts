@@ -200,4 +200,9 @@ export const CKP = {
     about:
       "Each consolidated.NN.pth holds one tensor-parallel part of every tensor; joined, they must give the shapes that params.json implies. A file is missing or of another model.",
   },
+  CKP057: {
+    title: "there is no such preset",
+    about: "synth takes the sizes of a known model by name, or any config.json with --model_config.",
+    exit: 2,
+  },
 } as const satisfies Record<string, CodeInfo>;

@@ -1,0 +1,52 @@
+import { convert as convertCheckpoint } from "../../checkpoint/convert.ts";
+import { convertOptions } from "../../options/tables/convert.ts";
+import { defineCommand } from "../command.ts";
+import { VERSION } from "../version.ts";
+
+export const convert = defineCommand({
+  name: "convert",
+  options: convertOptions,
+  examples: [
+    "convert llava-1.5-7b-hf --output_dir checkpoint",
+    "convert llava-1.5-7b-hf --output_dir checkpoint --dtype float16 --tp_size 2 --workers 2",
+    "convert --meta_ckpt_dir llama-2-7b --output_dir checkpoint",
+  ],
+  async run({ options, origin, ui, signal }) {
+    const result = await convertCheckpoint({
+      modelDir: options.model_dir,
+      metaDir: options.meta_ckpt_dir,
+      outputDir: options.output_dir,
+      dtype: options.dtype,
+      parallel: {
+        tpSize: options.tp_size,
+        ppSize: options.pp_size,
+        parallelEmbedding: options.use_parallel_embedding,
+        embeddingShardingDim: options.embedding_sharding_dim === 1 ? 1 : 0,
+        shareEmbedding: options.use_embedding_sharing,
+      },
+      workers: options.workers,
+      strict: options.strict,
+      hash: options.hash,
+      version: VERSION,
+      origin,
+      signal,
+      onProgress: ({ event: _, ...progress }) => ui.progress(progress),
+    });
+    for (const warning of result.warnings) ui.warn(warning);
+    const { outputDir, status, bytes, files, settings, model } = result;
+    const what = `${model.spec.architecture}, ${settings.dtype}, tp_size ${settings.tp_size}, pp_size ${settings.pp_size}`;
+    const verb = {
+      converted: "converted",
+      resumed: "converted (continued an interrupted run)",
+      unchanged: "already converted",
+    }[status];
+    ui.result(`${verb}: ${outputDir} (${what}; ${files.length} weight files, ${(bytes / 1e9).toFixed(2)} GB)`, {
+      output_dir: outputDir,
+      status,
+      architecture: model.spec.architecture,
+      ...settings,
+      files,
+      bytes,
+    });
+  },
+});

@@ -1,0 +1,55 @@
+import { synth as writeSynthetic } from "../../checkpoint/synth.ts";
+import { synthConfig } from "../../checkpoint/synth-presets.ts";
+import { readJsonObject } from "../../formats/json.ts";
+import type { SynthOptions } from "../../options/tables/synth.ts";
+import { synthOptions } from "../../options/tables/synth.ts";
+import { defineCommand } from "../command.ts";
+
+/** Options that override one size of the language model. */
+const SIZES = [
+  "hidden_size",
+  "num_hidden_layers",
+  "num_attention_heads",
+  "num_key_value_heads",
+  "intermediate_size",
+  "vocab_size",
+  "tie_word_embeddings",
+] as const;
+
+export const synth = defineCommand({
+  name: "synth",
+  options: synthOptions,
+  examples: [
+    "synth llama-1.1b --preset llama-1.1b",
+    "synth wide --architecture LlamaForCausalLM --hidden_size 8192 --num_hidden_layers 2 --dtype bfloat16",
+  ],
+  async run({ options, origin, ui, signal }) {
+    const base = options.model_config === undefined ? undefined : await readJsonObject(options.model_config);
+    const result = await writeSynthetic({
+      config: synthConfig({
+        base,
+        preset: options.preset,
+        architecture: options.architecture,
+        sizes: sizesOf(options),
+        origin,
+      }),
+      dtype: options.dtype,
+      seed: options.seed,
+      maxShardSize: options.max_shard_size,
+      outputDir: options.output_dir,
+      signal,
+      onProgress: (done, total) => ui.progress({ id: "synth", label: "writing weights", done, total, unit: "B" }),
+    });
+    const { tensors, bytes, files } = result;
+    ui.result(`wrote ${options.output_dir}: ${tensors} tensors, ${(bytes / 1e9).toFixed(2)} GB`, {
+      output_dir: options.output_dir,
+      tensors,
+      bytes,
+      files,
+    });
+  },
+});
+
+function sizesOf(options: SynthOptions): Record<string, unknown> {
+  return Object.fromEntries(SIZES.filter(key => options[key] !== undefined).map(key => [key, options[key]]));
+}
