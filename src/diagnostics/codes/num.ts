@@ -1,3 +1,26 @@
 import type { CodeInfo } from "../code-info.ts";
 
-export const NUM = {} as const satisfies Record<string, CodeInfo>;
+export const NUM = {
+  NUM001: {
+    title: "logits hold NaN or infinite values",
+    about:
+      "The graph computed something that is not a number, so the next token would be arbitrary. Usual causes: activations beyond float16's 65504 (build the model in bfloat16 or float32), or damaged weights.",
+    exit: 4,
+  },
+  NUM002: {
+    title: "a stage differs from the reference by more than the tolerance",
+    about:
+      "verify compares stage by stage and names the first that is out of tolerance; what comes after it differs as a consequence. Look at that stage's weights and settings first.",
+    exit: 4,
+  },
+  NUM003: {
+    title: "accuracy is below the threshold",
+    about: "--check_accuracy found fewer right answers than --accuracy_threshold asks for.",
+    exit: 4,
+  },
+  NUM004: {
+    title: "a reference file cannot be compared with",
+    about:
+      "The safetensors file given to verify lacks stages, or its tensors have other shapes than this model's. Make it again from the same checkpoint with test/reference/make_llava_reference.py.",
+  },
+} as const satisfies Record<string, CodeInfo>;

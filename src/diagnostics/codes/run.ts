@@ -36,4 +36,47 @@ export const RUN = {
     about:
       "The Jinja template that the model brings does not parse, or raised an error for a single user turn. Give the whole prompt in --input_text with --prompt_format raw.",
   },
+  RUN008: {
+    title: "an engine directory lacks a part that the request needs",
+    about: "The directory was built with --only visual or --only llm. Build it whole to run requests.",
+  },
+  RUN009: {
+    title: "an engine needs more than ONNX Runtime has",
+    about:
+      "Engines split over several ranks, or with a paged KV cache, run in TensorRT. Convert with --tp_size 1 --pp_size 1 and build with --kv_cache_type continuous to run on the CPU.",
+  },
+  RUN010: {
+    title: "a request does not fit the engine's profiles",
+    about:
+      "An input has a size outside the minimum and maximum that the engine was built for; TensorRT says then that the dimension does not satisfy any optimization profile. Raise the limit named in the message when building, or ask for less at once.",
+  },
+  RUN011: {
+    title: "ONNX Runtime cannot load or run a graph of the engine",
+    about:
+      "A file of the engine directory is missing or damaged, or ONNX Runtime failed while running. Build the engine again; if that does not help, please report it with the message.",
+  },
+  RUN012: {
+    title: "images and prompts do not fit each other",
+    about:
+      "Each prompt has as many image placeholders as it has images, and either one prompt, one image, or as many of both are given.",
+  },
+  RUN013: {
+    title: "a token id is outside the vocabulary",
+    about:
+      "Ids from --input_ids or from the tokenizer must be rows of the model's embedding table; the ids above it are rows of the prompt table and are made by mmtrt.",
+  },
+  RUN014: {
+    title: "a file of token ids or questions is not usable",
+    about:
+      "--input_ids takes a JSON list of lists of whole numbers; --check_accuracy takes one JSON object with image, question and expected on each line.",
+  },
+  RUN015: {
+    title: "the model takes no images",
+    about:
+      "The engine was built from a language model alone, so there is no vision encoder that could look at a picture.",
+  },
+  RUN016: {
+    title: "a request has nothing to answer",
+    about: "Give --input_text or --input_ids, and for a multimodal model usually --image too.",
+  },
 } as const satisfies Record<string, CodeInfo>;

@@ -1,0 +1,81 @@
+import type { InferenceSession, Tensor } from "onnxruntime-node";
+import { fail } from "../diagnostics/index.ts";
+import { type Dtype, f16ToF32, f32ToF16 } from "../tensor/index.ts";
+
+export type { Tensor } from "onnxruntime-node";
+export type Feeds = Readonly<Record<string, Tensor>>;
+export type Fetches = Readonly<Record<string, Tensor>>;
+
+type TensorType = "float32" | "float16" | "int32";
+type TensorData = Float32Array | Int32Array | Uint16Array;
+
+export interface OrtOptions {
+  /** Threads within an operator; 0 lets ONNX Runtime choose. */
+  readonly threads: number;
+}
+
+/** One graph, loaded. */
+export interface OrtGraph {
+  readonly file: string;
+  readonly outputs: readonly string[];
+  run(feeds: Feeds): Promise<Fetches>;
+  tensor(type: TensorType, data: TensorData, dims: readonly number[]): Tensor;
+  close(): Promise<void>;
+}
+
+/**
+ * Loads an ONNX file whose weights lie beside it. The library is imported here, so that commands which run nothing
+ * do not pay for it.
+ * @throws MmtrtError RUN011 when ONNX Runtime refuses the graph.
+ */
+export async function openGraph(file: string, options: OrtOptions): Promise<OrtGraph> {
+  const ort = await import("onnxruntime-node");
+  const session = await ort.InferenceSession.create(file, sessionOptions(options)).catch((error: unknown) =>
+    broken(file, (error as Error).message),
+  );
+  return {
+    file,
+    outputs: session.outputNames,
+    // A run blocks the process, so signals are seen between runs; that is often enough to stop after a token.
+    run: feeds => session.run(feeds).catch((error: unknown) => broken(file, (error as Error).message)),
+    tensor: (type, data, dims) => new ort.Tensor(type, data as Float32Array, dims),
+    close: () => session.release(),
+  };
+}
+
+function sessionOptions({ threads }: OrtOptions): InferenceSession.SessionOptions {
+  return {
+    executionProviders: ["cpu"],
+    graphOptimizationLevel: "all",
+    // 3: errors only. What ONNX Runtime warns about (constant folding it skipped) is nothing a user can act on.
+    logSeverityLevel: 3,
+    ...(threads > 0 && { intraOpNumThreads: threads }),
+  };
+}
+
+/** The values of a float tensor; float16 is widened. */
+export function toFloat32(tensor: Tensor): Float32Array {
+  if (tensor.type === "float32") return tensor.data as Float32Array;
+  const { buffer, byteOffset, length } = tensor.data as Uint16Array;
+  const wide = new Float32Array(length);
+  f16ToF32(new Uint16Array(buffer, byteOffset, length), wide);
+  return wide;
+}
+
+/** Float values as the element type an input wants. Node 20 has no Float16Array; both sides take the bits. */
+export function fromFloat32(graph: OrtGraph, dtype: Dtype, values: Float32Array, dims: readonly number[]): Tensor {
+  if (dtype !== "float16") return graph.tensor("float32", values, dims);
+  const half = new Uint16Array(values.length);
+  f32ToF16(values, half);
+  return graph.tensor("float16", half, dims);
+}
+
+function broken(file: string, message: string): never {
+  return fail({
+    code: "RUN011",
+    what: `ONNX Runtime cannot use ${file}: ${message.trim().split("\n")[0]}`,
+    at: file,
+    why: "the engine directory is incomplete or was changed after it was built",
+    fix: "build the engine again",
+  });
+}

@@ -1,0 +1,52 @@
+import { join } from "node:path";
+import { fail, type Problem, throwIfAny } from "../diagnostics/index.ts";
+import type { EnginePart, LlmEngineConfig } from "../formats/engine-config.ts";
+import { type EngineDir, LLM_CONFIG, openEngine } from "../formats/engine-dir.ts";
+
+/** An engine directory that ONNX Runtime can serve whole. */
+export interface RunnableEngine extends EngineDir {
+  readonly llm: LlmEngineConfig;
+  readonly llmPart: EnginePart;
+}
+
+/**
+ * Opens an engine directory for this runtime, which does one rank with a continuous or static cache.
+ * @throws MmtrtError BLD002, BLD003 for the directory; RUN008 no language model in it; RUN009 more than ONNX Runtime has.
+ */
+export async function openRunnable(dir: string): Promise<RunnableEngine> {
+  const engine = await openEngine(dir);
+  const { llm } = engine;
+  const llmPart = engine.llmParts[0];
+  if (llm === undefined || llmPart === undefined) return noLanguageModel(dir);
+  const problems: Problem[] = [];
+  if (engine.llmParts.length > 1) {
+    problems.push({
+      code: "RUN009",
+      what: `${dir} has ${engine.llmParts.length} ranks; ONNX Runtime runs 1`,
+      at: "--engine_dir",
+      why: "the parts of a split model exchange activations through NCCL, which ONNX Runtime's CPU provider has not",
+      fix: "convert with --tp_size 1 --pp_size 1 to run it here",
+    });
+  }
+  if (!["continuous", "static"].includes(llm.build_config.kv_cache_type)) {
+    problems.push({
+      code: "RUN009",
+      what: `the engine has a ${llm.build_config.kv_cache_type} KV cache; ONNX Runtime runs continuous and static ones`,
+      at: `${join(dir, LLM_CONFIG)}: build_config.kv_cache_type`,
+      why: "pages are managed by the attention plugin, which is loaded into TensorRT",
+      fix: "mmtrt build --kv_cache_type continuous",
+    });
+  }
+  throwIfAny(problems);
+  return { ...engine, llm, llmPart };
+}
+
+function noLanguageModel(dir: string): never {
+  return fail({
+    code: "RUN008",
+    what: `${dir} holds no language model`,
+    at: "--engine_dir",
+    why: "it was built with --only visual, and features alone give no text",
+    fix: "build without --only visual",
+  });
+}

@@ -1,0 +1,105 @@
+import { fail } from "../diagnostics/index.ts";
+import type { VisualEngineConfig } from "../formats/engine-config.ts";
+import { Decoder, type Decoding, type Features, type RequestSize } from "./decoder.ts";
+import type { PixelValues } from "./image/preprocess.ts";
+import { fromFloat32, type OrtGraph, type OrtOptions, openGraph, toFloat32 } from "./ort.ts";
+import { openRunnable, type RunnableEngine } from "./runnable.ts";
+
+/** An engine ready to answer. Prints nothing, keeps nothing between requests. */
+export interface Session {
+  readonly engine: RunnableEngine;
+  /**
+   * Features of the images, in order, run in as many batches as the visual engine's profile asks for.
+   * @throws MmtrtError RUN010 when a picture's size is not the engine's; RUN015 for a text-only model.
+   */
+  encodeImages(images: readonly PixelValues[]): Promise<Features>;
+  /** @throws MmtrtError RUN010 for a request that no profile takes. */
+  check(size: RequestSize, at: string): void;
+  /** Runs the prompts, ids ≥ vocab_size being rows of `features`. Call `check` first. */
+  prefill(prompts: readonly (readonly number[])[], features?: Features): Promise<Decoding>;
+  close(): Promise<void>;
+}
+
+/** Loads the graphs of an engine directory into ONNX Runtime. Errors: BLD002, BLD003, RUN008, RUN009, RUN011. */
+export async function openSession(dir: string, options: OrtOptions): Promise<Session> {
+  const engine = await openRunnable(dir);
+  const llm = await openGraph(engine.llmPart.onnx, options);
+  const visual = engine.visualPart && (await openGraph(engine.visualPart.onnx, options));
+  const decoder = new Decoder(llm, engine.llm, engine.manifest.model.num_visual_features);
+  return {
+    engine,
+    encodeImages: async images =>
+      visual === undefined || engine.visual === undefined
+        ? takesNoImages(dir)
+        : encodeImages(visual, engine.visual, images),
+    check: (size, at) => decoder.check(size, at),
+    prefill: (prompts, features) => decoder.prefill(prompts, features),
+    async close() {
+      await llm.close();
+      await visual?.close();
+    },
+  };
+}
+
+async function encodeImages(
+  graph: OrtGraph,
+  config: VisualEngineConfig,
+  images: readonly PixelValues[],
+): Promise<Features> {
+  const batch = Math.max(1, config.profiles[0]?.shapes.input?.max[0] ?? 1);
+  const chunks: Float32Array[] = [];
+  for (let first = 0; first < images.length; first += batch) {
+    chunks.push(await encodeBatch(graph, config, images.slice(first, first + batch)));
+  }
+  const values = chunks.length === 1 ? (chunks[0] as Float32Array) : concatenate(chunks);
+  const rows = images.length * config.num_visual_features;
+  return { rows, hidden: rows === 0 ? 0 : values.length / rows, values };
+}
+
+async function encodeBatch(
+  graph: OrtGraph,
+  config: VisualEngineConfig,
+  images: readonly PixelValues[],
+): Promise<Float32Array> {
+  const [channels, height, width] = config.image_shape;
+  const pixels = new Float32Array(images.length * channels * height * width);
+  for (const [i, image] of images.entries()) {
+    if (image.height !== height || image.width !== width) wrongSize(image, config);
+    pixels.set(image.data, i * channels * height * width);
+  }
+  const dtype = config.io.find(value => value.name === "input")?.dtype ?? "float32";
+  const input = fromFloat32(graph, dtype, pixels, [images.length, channels, height, width]);
+  const { output } = await graph.run({ input });
+  return toFloat32(output as NonNullable<typeof output>);
+}
+
+function concatenate(chunks: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+  let offset = 0;
+  for (const chunk of chunks) {
+    all.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return all;
+}
+
+function wrongSize(image: PixelValues, config: VisualEngineConfig): never {
+  const [, height, width] = config.image_shape;
+  return fail({
+    code: "RUN010",
+    what: `the image processor gives ${image.height} × ${image.width} pixels; the visual engine takes ${height} × ${width}`,
+    at: "tokenizer/preprocessor_config.json",
+    why: "the vision encoder's position table has one entry a patch",
+    fix: "use the image processor of the checkpoint that the engine was built from",
+  });
+}
+
+function takesNoImages(dir: string): never {
+  return fail({
+    code: "RUN015",
+    what: `the model in ${dir} takes no images`,
+    at: "--image",
+    why: "it is a language model without a vision encoder",
+    fix: "leave --image out, or build a multimodal model",
+  });
+}
