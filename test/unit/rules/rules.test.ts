@@ -1,0 +1,380 @@
+import { describe, expect, it } from "vitest";
+import { formatProblem } from "../../../src/diagnostics/index.ts";
+import { beamFitsVocabulary } from "../../../src/rules/beam.ts";
+import { ADVICE, checkRules, type Rule, RULES } from "../../../src/rules/index.ts";
+import * as lengths from "../../../src/rules/lengths.ts";
+import { promptTableHoldsBatch, promptTableIsUsed } from "../../../src/rules/multimodal.ts";
+import * as parallel from "../../../src/rules/parallel.ts";
+import * as plugins from "../../../src/rules/plugins.ts";
+import { bfloat16IsWidened, logitsAreFloat32 } from "../../../src/rules/precision.ts";
+import { divisors, showBytes } from "../../../src/rules/rule.ts";
+import { llama, llava, ruleContext } from "../../support/specs.ts";
+
+type Change = Parameters<typeof ruleContext>[0];
+
+/** Each rule with inputs it refuses, what its message must say, and the nearest inputs it accepts. */
+interface Case {
+  readonly rule: Rule;
+  readonly name: string;
+  readonly fails: Change;
+  readonly says: readonly string[];
+  readonly passes: Change;
+}
+
+const CASES: readonly Case[] = [
+  {
+    rule: lengths.inputFitsSequence,
+    name: "max_input_len above max_seq_len",
+    fails: { build: { max_input_len: 2049, max_seq_len: 2048 } },
+    says: ["BLD010", "max_input_len 2049 is larger than max_seq_len 2048", "--max_seq_len 2050 or more"],
+    passes: { build: { max_input_len: 2048, max_seq_len: 2048 } },
+  },
+  {
+    rule: lengths.positionsExist,
+    name: "learned positions that end",
+    fails: { spec: llama({ positions: "learned", maxPositions: 2048 }), build: { max_seq_len: 2049 } },
+    says: ["BLD012", "max_seq_len 2049 is larger than the 2048 positions", "--max_seq_len 2048"],
+    passes: { spec: llama({ positions: "learned", maxPositions: 2048 }), build: { max_seq_len: 2048 } },
+  },
+  {
+    rule: lengths.positionsWereTrained,
+    name: "rotary positions beyond the scaled length",
+    fails: {
+      spec: llama({ maxPositions: 2048, ropeScaling: { type: "linear", factor: 2.5, parameters: {} } }),
+      build: { max_seq_len: 5121 },
+    },
+    says: ["BLD012", "larger than the 5120 positions", "2048 × rope_scaling factor"],
+    passes: {
+      spec: llama({ maxPositions: 2048, ropeScaling: { type: "linear", factor: 2.5, parameters: {} } }),
+      build: { max_seq_len: 5120 },
+    },
+  },
+  {
+    rule: lengths.promptHoldsImage,
+    name: "max_input_len of an image and no text",
+    fails: { build: { max_input_len: 576 } },
+    says: ["BLD011", "max_input_len 576 does not hold an image of 576", "--max_input_len 608 or more"],
+    passes: { build: { max_input_len: 577 } },
+  },
+  {
+    rule: lengths.promptHoldsText,
+    name: "max_input_len with a few tokens of text",
+    fails: { build: { max_input_len: 607 } },
+    says: ["BLD013", "leaves 31 tokens for text beside 576", "--max_input_len 608 or more"],
+    passes: { build: { max_input_len: 608 } },
+  },
+  {
+    rule: lengths.answerHasRoom,
+    name: "no room for an answer",
+    fails: { build: { max_input_len: 989, max_seq_len: 989 } },
+    says: ["BLD018", "both 989", "single token"],
+    passes: { build: { max_input_len: 989, max_seq_len: 990 } },
+  },
+  {
+    rule: lengths.stepHoldsPrompt,
+    name: "max_num_tokens below a prompt",
+    fails: { build: { max_num_tokens: 1023 } },
+    says: ["BLD016", "max_num_tokens 1023 is smaller than max_input_len 1024", "--max_num_tokens 1024"],
+    passes: { build: { max_num_tokens: 1024 } },
+  },
+  {
+    rule: lengths.optTokensWithinStep,
+    name: "opt_num_tokens above max_num_tokens",
+    fails: { build: { opt_num_tokens: 1025, max_num_tokens: 1024 } },
+    says: ["BLD017", "opt_num_tokens 1025 is larger than max_num_tokens 1024"],
+    passes: { build: { opt_num_tokens: 1024, max_num_tokens: 1024 } },
+  },
+  {
+    rule: lengths.optBatchWithinBatch,
+    name: "opt_batch_size above max_batch_size",
+    fails: { build: { opt_batch_size: 2 } },
+    says: ["BLD017", "--opt_batch_size 1 or less, or --max_batch_size 2 or more"],
+    passes: { build: { opt_batch_size: 1 } },
+  },
+  {
+    rule: lengths.optInputWithinInput,
+    name: "opt_input_len above max_input_len",
+    fails: { build: { opt_input_len: 1025 } },
+    says: ["BLD017", "opt_input_len 1025 is larger than max_input_len 1024"],
+    passes: { build: { opt_input_len: 1024 } },
+  },
+  {
+    rule: lengths.optSequenceWithinSequence,
+    name: "opt_seq_len above max_seq_len",
+    fails: { build: { opt_seq_len: 2049 } },
+    says: ["BLD017", "opt_seq_len 2049 is larger than max_seq_len 2048"],
+    passes: { build: { opt_seq_len: 2048 } },
+  },
+  {
+    rule: lengths.oneWayToChooseOpt,
+    name: "multiple_profiles with opt_num_tokens",
+    fails: { build: { multiple_profiles: true, opt_num_tokens: 8 } },
+    says: ["BLD019", "leave out --opt_num_tokens"],
+    passes: { build: { multiple_profiles: true } },
+  },
+  {
+    rule: promptTableHoldsBatch,
+    name: "a prompt table for one image and eight sequences",
+    fails: { build: { max_batch_size: 8 } },
+    says: ["BLD014", "8 × 576 = 4608 rows", "--max_multimodal_len 4608, or --max_batch_size 1"],
+    passes: { build: { max_batch_size: 8, max_multimodal_len: 4608 } },
+  },
+  {
+    rule: promptTableIsUsed,
+    name: "more rows than a batch fills",
+    fails: { build: { max_multimodal_len: 577 } },
+    says: ["BLD015", "fills 576 rows; the other 1 reserve 8.00 KiB", "--max_multimodal_len 576"],
+    passes: { build: { max_multimodal_len: 576 } },
+  },
+  {
+    rule: parallel.headsSplitEvenly,
+    name: "heads that tp_size does not divide",
+    fails: { spec: llama({ heads: 6 }), checkpoint: { tpSize: 4 } },
+    says: ["BLD020", "tp_size 4 does not divide 6", "one of 1, 2, 3, 6"],
+    passes: { spec: llama({ heads: 6 }), checkpoint: { tpSize: 3 } },
+  },
+  {
+    rule: parallel.kvHeadsSplitEvenly,
+    name: "key/value heads that tp_size neither divides nor repeats",
+    fails: { spec: llama({ heads: 24, kvHeads: 8 }), checkpoint: { tpSize: 3 } },
+    says: ["BLD021", "tp_size 3 does not fit 8 key/value heads", "one of 1, 2, 4, 8, 24"],
+    passes: { spec: llama({ heads: 32, kvHeads: 8 }), checkpoint: { tpSize: 16 } },
+  },
+  {
+    rule: parallel.layersSplitEvenly,
+    name: "layers that pp_size does not divide",
+    fails: { spec: llama({ layers: 19 }), checkpoint: { ppSize: 2 } },
+    says: ["BLD022", "pp_size 2 does not divide 19 layers", "--pp_size one of 1, 19"],
+    passes: { spec: llama({ layers: 19 }), checkpoint: { ppSize: 19 } },
+  },
+  {
+    rule: parallel.worldIsProduct,
+    name: "a world_size that is no product",
+    fails: { checkpoint: { worldSize: 3, tpSize: 2, ppSize: 2 } },
+    says: ["BLD023", "world_size 3 is not tp_size 2 × pp_size 2", "to 4"],
+    passes: { checkpoint: { worldSize: 4, tpSize: 2, ppSize: 2 } },
+  },
+  {
+    rule: parallel.mlpSplitsEvenly,
+    name: "an MLP that tp_size does not divide",
+    fails: { spec: llama({ intermediateSize: 989 }), checkpoint: { tpSize: 2 } },
+    says: ["BLD024", "intermediate_size 989", "one of 1, 23, 43"],
+    passes: { spec: llama({ intermediateSize: 990 }), checkpoint: { tpSize: 2 } },
+  },
+  {
+    rule: parallel.embeddingSplitsEvenly,
+    name: "a parallel embedding of odd vocabulary",
+    fails: { spec: llama({ vocabSize: 32001 }), checkpoint: { tpSize: 2, useParallelEmbedding: true } },
+    says: ["BLD025", "vocab_size 32001", "--embedding_sharding_dim 1"],
+    passes: {
+      spec: llama({ vocabSize: 32001 }),
+      checkpoint: { tpSize: 2, useParallelEmbedding: true, embeddingShardingDim: 1 },
+    },
+  },
+  {
+    rule: parallel.sharedTableIsWhole,
+    name: "one table shared by split ranks",
+    fails: { checkpoint: { tpSize: 2, shareEmbeddingTable: true } },
+    says: ["BLD025", "share_embedding_table with tp_size 2"],
+    passes: { checkpoint: { tpSize: 2, shareEmbeddingTable: true, useParallelEmbedding: true } },
+  },
+  {
+    rule: parallel.tensorParallelismIsCheckpoints,
+    name: "another tp_size than the checkpoint's",
+    fails: { build: { tp_size: 2 } },
+    says: ["BLD026", "tp_size 2 is asked for and the checkpoint is split for 1"],
+    passes: { build: { tp_size: 1 } },
+  },
+  {
+    rule: parallel.pipelineIsCheckpoints,
+    name: "another pp_size than the checkpoint's",
+    fails: { build: { pp_size: 2 } },
+    says: ["BLD026", "pp_size 2", "convert again with --pp_size 2"],
+    passes: { build: { pp_size: 1 } },
+  },
+  {
+    rule: parallel.everyRankIsThere,
+    name: "a rank file that is missing",
+    fails: { checkpoint: { worldSize: 2, tpSize: 2, ranks: 1 } },
+    says: ["BLD027", "1 rank files are there and the mapping needs 2", "ckpt/rank{0…1}.safetensors"],
+    passes: { checkpoint: { worldSize: 2, tpSize: 2, ranks: 2 } },
+  },
+  {
+    rule: parallel.oneRankRunsAlone,
+    name: "several ranks on ONNX Runtime",
+    fails: { checkpoint: { worldSize: 2, tpSize: 2, ranks: 2 } },
+    says: ["BLD028", "the checkpoint has 2", "--backend tensorrt"],
+    passes: { checkpoint: { worldSize: 2, tpSize: 2, ranks: 2 }, build: { backend: "tensorrt" } },
+  },
+  {
+    rule: plugins.attentionPluginHasModelDtype,
+    name: "a float16 attention plugin in a bfloat16 model",
+    fails: { checkpoint: { dtype: "bfloat16" }, build: { gpt_attention_plugin: "float16" } },
+    says: ["BLD030", "gpt_attention_plugin float16 is not the model's dtype bfloat16", "auto (or bfloat16)"],
+    passes: { checkpoint: { dtype: "bfloat16" }, build: { gpt_attention_plugin: "bfloat16" } },
+  },
+  {
+    rule: plugins.gemmPluginHasModelDtype,
+    name: "a bfloat16 gemm plugin in a float16 model",
+    fails: { build: { gemm_plugin: "bfloat16" } },
+    says: ["BLD030", "gemm_plugin bfloat16"],
+    passes: { build: { gemm_plugin: "auto" } },
+  },
+  {
+    rule: plugins.pagedCacheHasPlugin,
+    name: "a paged cache without the attention plugin",
+    fails: { build: { kv_cache_type: "paged", gpt_attention_plugin: "disable" } },
+    says: ["BLD031", "--gpt_attention_plugin auto, or --kv_cache_type continuous"],
+    passes: { build: { kv_cache_type: "paged" } },
+  },
+  {
+    rule: plugins.cacheTypeIsBuilt,
+    name: "a paged cache",
+    fails: { build: { kv_cache_type: "paged" } },
+    says: ["BLD032", "--kv_cache_type continuous, or static"],
+    passes: { build: { kv_cache_type: "static" } },
+  },
+  {
+    rule: plugins.blockSizeIsPowerOfTwo,
+    name: "a block of 48 tokens",
+    fails: { build: { tokens_per_block: 49 } },
+    says: ["BLD033", "tokens_per_block 49 is not one of 8, 16, 32, 64, 128", "--tokens_per_block 64"],
+    passes: { build: { tokens_per_block: 128 } },
+  },
+  {
+    rule: plugins.pagedContextReadsCache,
+    name: "paged context attention over INT8",
+    fails: { build: { use_paged_context_fmha: true }, checkpoint: { kvCacheQuantAlgo: "INT8" } },
+    says: ["BLD034", "with a INT8 KV cache", "no kernel that reads INT8"],
+    passes: { build: { use_paged_context_fmha: true }, checkpoint: { kvCacheQuantAlgo: "FP8", quantAlgo: "FP8" } },
+  },
+  {
+    rule: plugins.pagedContextReadsCache,
+    name: "paged context attention over FP8 without FP8 weights",
+    fails: { build: { use_paged_context_fmha: true }, checkpoint: { kvCacheQuantAlgo: "FP8" } },
+    says: ["BLD034", "weights that are not FP8"],
+    passes: { checkpoint: { kvCacheQuantAlgo: "FP8" } },
+  },
+  {
+    rule: plugins.fusedMlpIsPlain,
+    name: "a fused MLP of INT4 weights",
+    fails: { build: { use_fused_mlp: true }, checkpoint: { quantAlgo: "W4A16_AWQ" } },
+    says: ["BLD035", "use_fused_mlp with quant_algo W4A16_AWQ"],
+    passes: { build: { use_fused_mlp: true }, checkpoint: { quantAlgo: "FP8" } },
+  },
+  {
+    rule: plugins.quantizationIsBuilt,
+    name: "quantized weights",
+    fails: { checkpoint: { quantAlgo: "W8A16" } },
+    says: ["BLD040", "quant_algo W8A16", "ckpt/config.json: quantization.quant_algo"],
+    passes: {},
+  },
+  {
+    rule: plugins.quantizationIsBuilt,
+    name: "a quantized cache",
+    fails: { checkpoint: { kvCacheQuantAlgo: "INT8" } },
+    says: ["BLD040", "kv_cache_quant_algo INT8"],
+    passes: {},
+  },
+  {
+    rule: logitsAreFloat32,
+    name: "float16 logits",
+    fails: { build: { logits_dtype: "float16" } },
+    says: ["BLD041", "--logits_dtype float32"],
+    passes: {},
+  },
+  {
+    rule: bfloat16IsWidened,
+    name: "bfloat16 on ONNX Runtime",
+    fails: { checkpoint: { dtype: "bfloat16" } },
+    says: ["BLD043", "computed as float32"],
+    passes: { checkpoint: { dtype: "bfloat16" }, build: { backend: "tensorrt_rtx" } },
+  },
+  {
+    rule: beamFitsVocabulary,
+    name: "more beams than half the vocabulary",
+    fails: { spec: llama({ vocabSize: 19 }), build: { max_beam_width: 10 } },
+    says: ["BLD050", "needs 20 candidates and the vocabulary has 19", "--max_beam_width 9"],
+    passes: { spec: llama({ vocabSize: 19 }), build: { max_beam_width: 9 } },
+  },
+];
+
+describe("build rules", () => {
+  it.each(CASES)("refuse $name, with the right value", ({ rule, fails, says }) => {
+    const problem = rule(ruleContext(fails));
+    expect(problem).toBeDefined();
+    const text = problem ? formatProblem(problem) : "";
+    for (const part of says) expect(text).toContain(part);
+    expect(text).toMatch(/\n {2}at {3}\S.*\n {2}why {2}\S.*\n {2}fix {2}\S/);
+  });
+
+  it.each(CASES)("accept what is just right instead of $name", ({ rule, passes }) => {
+    expect(rule(ruleContext(passes))).toBeUndefined();
+  });
+
+  it("have a case each", () => {
+    const tested = new Set(CASES.map(({ rule }) => rule));
+    expect([...RULES, ...ADVICE].filter(rule => !tested.has(rule))).toEqual([]);
+  });
+
+  it("print the prompt table's problem as DESIGN shows it", () => {
+    const problem = promptTableHoldsBatch(ruleContext({ build: { max_batch_size: 8 } }));
+    expect(problem && formatProblem(problem)).toBe(
+      [
+        "error[BLD014]: max_multimodal_len 576 is too small for max_batch_size 8",
+        "  at   --max_multimodal_len (command line)",
+        "  why  every image of the batch puts 576 visual features into the prompt table: 8 × 576 = 4608 rows",
+        "  fix  --max_multimodal_len 4608, or --max_batch_size 1",
+      ].join("\n"),
+    );
+  });
+
+  it("offer no batch size when the prompt table holds no image at all", () => {
+    const problem = promptTableHoldsBatch(ruleContext({ build: { max_multimodal_len: 575 } }));
+    expect(problem?.fix).toBe("--max_multimodal_len 576");
+  });
+
+  it("leave a model without images alone", () => {
+    expect(checkRules(ruleContext({ spec: llama(), build: { max_multimodal_len: 0 } }))).toEqual({
+      problems: [],
+      warnings: [],
+    });
+  });
+
+  it("report everything at once, problems and advice apart", () => {
+    const context = ruleContext({
+      spec: llava({ maxPositions: 1024 }),
+      build: { max_batch_size: 2, max_input_len: 3000, tokens_per_block: 3 },
+    });
+    const { problems, warnings } = checkRules(context);
+    expect(problems.map(p => p.code).sort()).toEqual(["BLD010", "BLD014", "BLD033"]);
+    expect(warnings.map(p => p.code)).toEqual(["BLD012"]);
+  });
+
+  it("hold for LLaVA-1.5 as the README builds it", () => {
+    expect(checkRules(ruleContext({}))).toEqual({ problems: [], warnings: [] });
+  });
+});
+
+describe("divisors", () => {
+  it.each([
+    [1, [1]],
+    [19, [1, 19]],
+    [36, [1, 2, 3, 4, 6, 9, 12, 18, 36]],
+    [989, [1, 23, 43, 989]],
+  ])("of %i are all of them, ascending", (n, expected) => {
+    expect(divisors(n)).toEqual(expected);
+  });
+});
+
+describe("showBytes", () => {
+  it.each([
+    [0, "0 B"],
+    [1023, "1023 B"],
+    [1024, "1.00 KiB"],
+    [10.5 * 1024 ** 2, "10.5 MiB"],
+    [5 * 1024 ** 3, "5.00 GiB"],
+  ])("writes %i for people", (bytes, text) => {
+    expect(showBytes(bytes)).toBe(text);
+  });
+});
