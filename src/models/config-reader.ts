@@ -27,6 +27,11 @@ export class ConfigReader {
     this.#warnings = warnings;
   }
 
+  /** No problem so far: only then do comparisons between values mean anything. */
+  get sound(): boolean {
+    return this.#problems.length === 0;
+  }
+
   /** What is worth saying about a config that is converted all the same. */
   get warnings(): readonly Problem[] {
     return this.#warnings;
@@ -137,7 +142,7 @@ export class ConfigReader {
   #reportUnread(): void {
     for (const child of this.#children) child.#reportUnread();
     for (const [key, value] of Object.entries(this.#values)) {
-      if (this.#read.has(key) || key.startsWith("_") || value === null) continue;
+      if (this.#read.has(key) || key.startsWith("_") || (value ?? null) === null) continue;
       this.problem(
         "SPC003",
         key,

@@ -76,6 +76,7 @@ function layersToRun(where: ConfigReader, layer: number, layers: number): number
 }
 
 function checkSizes(c: ConfigReader, spec: Pick<VisionSpec, "hiddenSize" | "heads" | "imageSize" | "patchSize">): void {
+  if (!c.sound) return;
   if (spec.hiddenSize % spec.heads !== 0) {
     c.problem(
       "SPC006",

@@ -68,6 +68,7 @@ function readActivation(c: ConfigReader): DecoderSpec["activation"] {
 
 function checkSizes(c: ConfigReader, spec: DecoderSpec): void {
   const { heads, kvHeads, headDim, hiddenSize } = spec;
+  if (!c.sound) return;
   if (!Number.isInteger(headDim)) {
     c.problem(
       "SPC006",
