@@ -45,3 +45,5 @@ async function openWith(pool: FilePool, path: string): Promise<HfCheckpoint> {
     close: () => pool.close(),
   };
 }
+
+export { type MetaCheckpoint, openMeta } from "./open/meta.ts";

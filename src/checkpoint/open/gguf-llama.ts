@@ -1,9 +1,9 @@
 import { fail, type Problem, throwIfAny } from "../../diagnostics/index.ts";
 import type { Gguf } from "../../formats/gguf.ts";
-import { rowCount, type StoredTensor } from "../../tensor/index.ts";
+import { fromStored, metaRotary, rowCount, type StoredTensor } from "../../tensor/index.ts";
+import { asStored } from "./as-stored.ts";
 import { GgufKeys } from "./gguf-keys.ts";
 import { llama3Scaling, ROPE_FREQS, type RopeScaling } from "./gguf-rope-freqs.ts";
-import { interleavedToHalves } from "./gguf-rotary.ts";
 
 export interface LlamaFromGguf {
   readonly config: Readonly<Record<string, unknown>>;
@@ -130,9 +130,14 @@ function renamed(gguf: Gguf, headDim: number): ReadonlyMap<string, StoredTensor>
     if (ggufName === ROPE_FREQS) continue;
     const name = nameOf(ggufName) ?? ggufName;
     const rotary = /^blk\.\d+\.attn_[qk]\./.test(ggufName);
-    if (rotary && rowCount(stored.shape) % headDim !== 0)
+    if (rotary && rowCount(stored.shape) % headDim !== 0) {
       fail(badTensor(gguf, ggufName, `has ${rowCount(stored.shape)} rows, not whole heads of ${headDim}`));
-    tensors.set(name, { ...(rotary ? interleavedToHalves(stored, headDim) : stored), name });
+    }
+    // llama.cpp turns neighbouring rows of a head, as Meta's code does.
+    tensors.set(
+      name,
+      rotary ? asStored(name, metaRotary(fromStored(stored), headDim), stored.at) : { ...stored, name },
+    );
   }
   return tensors;
 }
