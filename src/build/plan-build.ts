@@ -45,10 +45,9 @@ async function planFrom(
   gpu: Gpu | null,
 ): Promise<BuildPlan> {
   const { spec } = checkpoint;
-  const parts = options.only === "all" ? checkpoint.ranks.length + (checkpoint.visual ? 1 : 0) : 1;
-  const settings = resolveSettings({ options, spec, engines: parts, given });
+  const settings = resolveSettings({ options, spec, engines: countEngines(checkpoint, options), given });
   const { build } = settings;
-  const found = checkRules({ spec, checkpoint: factsOf(checkpoint), build, origin });
+  const found = checkRules({ spec, checkpoint: factsOf(checkpoint), build, origin, given });
   const memoryInput = memoryInputOf(checkpoint, build);
   const memory = memoryAccount(memoryInput);
   const overfull = gpu === null ? undefined : fitsGpu(memory, memoryInput, gpu, origin("gpu"));
@@ -86,6 +85,10 @@ async function planFrom(
     warnings: found.warnings,
     problems,
   };
+}
+
+function countEngines({ ranks, visual }: ConvertedCheckpoint, { only }: BuildOptions): number {
+  return Math.max(1, (only === "visual" ? 0 : ranks.length) + (only === "llm" || visual === undefined ? 0 : 1));
 }
 
 function factsOf({ dir, config, parallel, ranks, manifest }: ConvertedCheckpoint): CheckpointFacts {

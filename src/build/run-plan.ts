@@ -1,4 +1,4 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { copyInto, writeJson } from "../checkpoint/files.ts";
 import { TOKENIZER_DIR } from "../checkpoint/manifest.ts";
@@ -20,7 +20,7 @@ interface Run {
   readonly checkpoint: ConvertedCheckpoint;
   readonly stage: string;
   readonly signal: AbortSignal;
-  readonly written: { files: string[]; bytes: number; linked: number };
+  readonly written: { readonly files: string[]; readonly linked: Map<string, number> };
 }
 
 /**
@@ -41,14 +41,14 @@ export async function* runPlan(plan: BuildPlan, signal: AbortSignal): AsyncGener
   try {
     const output = await EngineOutput.open(plan.output_dir);
     try {
-      const run: Run = { plan, checkpoint, stage: output.stage, signal, written: { files: [], bytes: 0, linked: 0 } };
+      const run: Run = { plan, checkpoint, stage: output.stage, signal, written: { files: [], linked: new Map() } };
       yield* runSteps(run);
       await writeManifest(run);
+      const sizes = await sizesOf(run);
       signal.throwIfAborted();
       await output.publish();
-      const { files, bytes, linked } = run.written;
       const seconds = (performance.now() - started) / 1000;
-      yield { event: "built", dir: plan.output_dir, files, written_bytes: bytes, linked_bytes: linked, seconds };
+      yield { event: "built", dir: plan.output_dir, files: run.written.files, ...sizes, seconds };
     } catch (error) {
       await output.abandon();
       throw error;
@@ -77,7 +77,7 @@ async function* placeWeights(run: Run, engine: EnginePlan): AsyncGenerator<Build
   const target = await place(run, engine.weights);
   const options = { copy: run.plan.copy_weights, label: engine.weights, signal: run.signal };
   const placed = yield* placeFile(engine.source, target, options);
-  run.written[placed.linked ? "linked" : "bytes"] += placed.bytes;
+  if (placed.linked) run.written.linked.set(engine.weights, placed.bytes);
 }
 
 /** The graph is built again from the plan's numbers; other bytes than planned mean that the checkpoint changed since. */
@@ -89,7 +89,7 @@ async function emitGraph(run: Run, engine: EnginePlan): Promise<void> {
   const location = engine.weights.slice(engine.weights.indexOf("/") + 1);
   const graph = buildGraph(checkpoint, engine.kind, engine.options);
   const options = { location, tensors: locationsOf(weights.tensors), producerVersion: plan.version };
-  run.written.bytes += await writeOnnx(graph, target, options);
+  await writeOnnx(graph, target, options);
   if (sha256(await readFile(target)) !== engine.graph.onnx_sha256) changedSincePlan(engine);
 }
 
@@ -130,6 +130,13 @@ async function writeManifest(run: Run): Promise<void> {
     options: plan.options,
   };
   await writeJson(await place(run, ENGINE_MANIFEST), manifest);
+}
+
+async function sizesOf({ stage, written }: Run): Promise<{ written_bytes: number; linked_bytes: number }> {
+  const own = written.files.filter(file => !written.linked.has(file));
+  const sizes = await Promise.all(own.map(async file => (await stat(join(stage, file))).size));
+  const sum = (numbers: Iterable<number>): number => [...numbers].reduce((a, b) => a + b, 0);
+  return { written_bytes: sum(sizes), linked_bytes: sum(written.linked.values()) };
 }
 
 /** Of the last step that makes a part. */

@@ -5,9 +5,11 @@ type Loader = () => Promise<Command>;
 
 /** The code of each command, loaded when it is asked for. */
 export const REGISTRY: Readonly<Partial<Record<CommandName, Loader>>> = {
+  build: async () => (await import("./commands/build.ts")).build,
   convert: async () => (await import("./commands/convert.ts")).convert,
   doctor: async () => (await import("./commands/doctor.ts")).doctor,
   explain: async () => (await import("./commands/explain.ts")).explain,
+  inspect: async () => (await import("./commands/inspect.ts")).inspect,
   synth: async () => (await import("./commands/synth.ts")).synth,
 };
 

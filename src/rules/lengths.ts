@@ -78,9 +78,9 @@ export const promptHoldsText: Rule = ({ spec, build: { max_input_len }, origin }
   };
 };
 
-/** Advice. */
-export const answerHasRoom: Rule = ({ build: { max_input_len, max_seq_len }, origin }) =>
-  max_input_len !== max_seq_len
+/** Advice, for two numbers that were both chosen: as long as the positions allow is what a default means. */
+export const answerHasRoom: Rule = ({ build: { max_input_len, max_seq_len }, origin, given }) =>
+  max_input_len !== max_seq_len || !given("max_input_len") || !given("max_seq_len")
     ? undefined
     : {
         code: "BLD018",

@@ -52,6 +52,8 @@ export interface RuleContext {
   readonly build: BuildSettings;
   /** Where the user wrote an option: the flag, `file.yaml:line:col`, or that it is the default. */
   readonly origin: (key: keyof BuildSettings) => string;
+  /** Whether the user gave the option, or it was chosen for them. */
+  readonly given: (key: keyof BuildSettings) => boolean;
 }
 
 /** One fact about options that must go together: a Problem when they do not. Pure. */

@@ -122,11 +122,14 @@ export function ruleContext(change: {
   readonly spec?: ModelSpec;
   readonly build?: Partial<BuildSettings>;
   readonly checkpoint?: Partial<CheckpointFacts>;
+  /** The options the user typed; all of them unless said. */
+  readonly given?: readonly string[];
 }): RuleContext {
   return {
     spec: change.spec ?? llava(),
     build: { ...SETTINGS, ...change.build },
     checkpoint: { ...CHECKPOINT, ...change.checkpoint },
     origin: key => `--${key} (command line)`,
+    given: key => change.given?.includes(key) ?? true,
   };
 }

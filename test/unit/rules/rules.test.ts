@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { formatProblem } from "../../../src/diagnostics/index.ts";
 import { beamFitsVocabulary } from "../../../src/rules/beam.ts";
-import { ADVICE, checkRules, type Rule, RULES } from "../../../src/rules/index.ts";
+import { ADVICE, checkRules, RULES, type Rule } from "../../../src/rules/index.ts";
 import * as lengths from "../../../src/rules/lengths.ts";
 import { promptTableHoldsBatch, promptTableIsUsed } from "../../../src/rules/multimodal.ts";
 import * as parallel from "../../../src/rules/parallel.ts";
@@ -339,6 +339,11 @@ describe("build rules", () => {
       problems: [],
       warnings: [],
     });
+  });
+
+  it("do not complain that a default fills the positions of a short model", () => {
+    const build = { max_input_len: 989, max_seq_len: 989 };
+    expect(lengths.answerHasRoom(ruleContext({ build, given: ["max_input_len"] }))).toBeUndefined();
   });
 
   it("report everything at once, problems and advice apart", () => {

@@ -1,0 +1,108 @@
+import type { MemoryItem } from "../build/memory.ts";
+import type { BuildPlan, EnginePlan } from "../build/plan.ts";
+import type { EngineProfile } from "../formats/engine-config.ts";
+import { showBytes } from "../rules/rule.ts";
+import { type Cell, formatTable } from "./ui.ts";
+
+/** The whole plan as tables: engines, profiles, memory, what was chosen for the user, steps. */
+export function planText(plan: BuildPlan): string {
+  return [
+    `plan for ${plan.backend}: ${plan.checkpoint_dir} → ${plan.output_dir}`,
+    section("chosen", adjustments(plan)),
+    section("engines", engines(plan.engines)),
+    ...profilesOf(plan),
+    section("memory per GPU", memory(plan)),
+    section("steps", steps(plan)),
+  ]
+    .filter(text => text !== "")
+    .join("\n\n");
+}
+
+function section(title: string, body: string): string {
+  return body === "" ? "" : `${title}\n${body.replaceAll(/^/gm, "  ")}`;
+}
+
+function adjustments({ adjustments: chosen }: BuildPlan): string {
+  if (chosen.length === 0) return "";
+  const rows = chosen.map(({ option, from, to, why }) => [option, String(from ?? "not given"), String(to), why]);
+  return formatTable(["option", "from", "to", "why"], rows);
+}
+
+function engines(all: readonly EnginePlan[]): string {
+  if (all.length === 0) return "";
+  const rows = all.map(({ name, options, graph, io }): Cell[] => [
+    name,
+    options.computeDtype,
+    graph.nodes,
+    graph.initializers,
+    io.filter(value => value.kind === "input").length,
+    io.filter(value => value.kind === "output").length,
+    showBytes(graph.onnx_bytes),
+    showBytes(graph.weight_bytes),
+  ]);
+  return formatTable(["engine", "dtype", "nodes", "tensors", "inputs", "outputs", "graph", "weights"], rows);
+}
+
+/** Engines with equal profiles (tensor-parallel peers) share a table. */
+function profilesOf(plan: BuildPlan): string[] {
+  const shown = new Map<string, { names: string[]; profile: EngineProfile }>();
+  for (const { name, profiles } of plan.engines) {
+    for (const profile of profiles) {
+      const key = JSON.stringify(profile);
+      const same = shown.get(key);
+      if (same) same.names.push(name);
+      else shown.set(key, { names: [name], profile });
+    }
+  }
+  return [...shown.values()].map(({ names, profile }) =>
+    section(`profile ${profile.name} of ${names.join(", ")}`, profileTable(profile)),
+  );
+}
+
+/** Inputs of one shape whose names differ in a number alone are one row: past_key_0…31. */
+export function profileTable({ shapes }: EngineProfile): string {
+  const rows = new Map<string, { numbers: number[]; stem: string; cells: string[] }>();
+  for (const [name, { min, opt, max }] of Object.entries(shapes)) {
+    const [, stem = name, number] = /^(.*_)(\d+)$/.exec(name) ?? [];
+    const cells = [min, opt, max].map(shape => `[${shape.join(", ")}]`);
+    const key = number === undefined ? name : `${stem}* ${cells.join()}`;
+    const row = rows.get(key) ?? { numbers: [], stem: number === undefined ? name : stem, cells };
+    if (number !== undefined) row.numbers.push(Number(number));
+    rows.set(key, row);
+  }
+  const text = [...rows.values()].map(({ numbers, stem, cells }) => [stem + range(numbers), ...cells]);
+  return formatTable(["input", "min", "opt", "max"], text);
+}
+
+function range(numbers: readonly number[]): string {
+  const first = numbers[0];
+  if (first === undefined) return "";
+  return numbers.length === 1 ? String(first) : `${first}…${numbers.at(-1)}`;
+}
+
+function memory({ memory: account, gpu }: BuildPlan): string {
+  const item = ({ what, bytes, formula }: MemoryItem): Cell[] => ["", what, showBytes(bytes), formula];
+  const rows = account.ranks.flatMap(({ rank, items, total }): Cell[][] => [
+    ...items.map(item).map((cells, i) => (i === 0 ? [`rank ${rank}`, ...cells.slice(1)] : cells)),
+    ["", "total", showBytes(total), ""],
+  ]);
+  const tail = [
+    account.ranks.length > 1
+      ? `average per GPU: (model + KV + activation) / ${account.ranks.length} = ${showBytes(account.average)}`
+      : "",
+    gpu === null
+      ? ""
+      : `${gpu.name}: ${showBytes(gpu.memory_mib * 1024 ** 2)}, fullest rank ${showBytes(account.peak)}`,
+  ];
+  return [formatTable(["rank", "part", "size", "formula"], rows), ...tail].filter(line => line !== "").join("\n");
+}
+
+function steps({ steps: all }: BuildPlan): string {
+  if (all.length === 0) return "";
+  const rows = all.map(({ id, outputs, fingerprint, argv }) => [
+    id,
+    argv === undefined ? outputs.join(", ") : argv.join(" "),
+    fingerprint.slice(0, 12),
+  ]);
+  return formatTable(["step", "makes", "fingerprint"], rows);
+}
