@@ -12,12 +12,15 @@ export interface Progress {
 interface Task {
   progress: Progress;
   readonly started: number;
-  /** Tenths already printed as lines. */
+  /** Tenths already printed as lines, and when the last one was. */
   tenths: number;
+  lastLine: number;
 }
 
 /** A bar is redrawn at most this often; each call costs nothing in between. */
 const REDRAW_MS = 80;
+/** Lines come at most this often: of a task that takes less, the summary is enough. */
+const LINE_MS = 1000;
 const BAR_WIDTH = 24;
 const DEFAULT_COLUMNS = 80;
 
@@ -34,7 +37,8 @@ export class ProgressView {
 
   show(progress: Progress): void {
     const known = this.#tasks.get(progress.id);
-    const task = known ?? { progress, started: this.#terminal.now(), tenths: 0 };
+    const now = this.#terminal.now();
+    const task = known ?? { progress, started: now, tenths: 0, lastLine: now };
     task.progress = progress;
     this.#tasks.set(progress.id, task);
     if (this.#terminal.stderr.isTTY) this.#bars(task);
@@ -68,8 +72,10 @@ export class ProgressView {
       return;
     }
     const tenths = Math.floor((done / total) * 10);
-    if (tenths <= task.tenths) return;
+    const now = this.#terminal.now();
+    if (tenths <= task.tenths || now - task.lastLine < LINE_MS) return;
     task.tenths = tenths;
+    task.lastLine = now;
     this.#terminal.stderr.write(`${label}  ${tenths * 10} %  ${this.#speed(task)}\n`);
   }
 

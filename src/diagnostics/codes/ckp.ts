@@ -205,4 +205,14 @@ export const CKP = {
     about: "synth takes the sizes of a known model by name, or any config.json with --model_config.",
     exit: 2,
   },
+  CKP060: {
+    title: "the file is not an ONNX model that can be read",
+    about:
+      "The file is damaged, cut short, larger than the 2 GB that an ONNX file can have, or of another format. Weights of larger models lie beside the graph as external data.",
+  },
+  CKP061: {
+    title: "the path is nothing that mmtrt inspect knows",
+    about:
+      "inspect looks at Hugging Face model directories, GGUF, safetensors and ONNX files, checkpoints of mmtrt convert and engine directories of mmtrt build.",
+  },
 } as const satisfies Record<string, CodeInfo>;

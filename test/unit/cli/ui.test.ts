@@ -124,6 +124,15 @@ describe("progress", () => {
     expect(lines[9]).toBe("rank 0  1 GB in 10 s");
   });
 
+  it("is the summary alone of a task of less than a second", () => {
+    const s = screen();
+    for (let done = 0; done <= 19; done++) {
+      s.now = done * 50;
+      s.ui.progress({ id: "a", label: "rank 0", done, total: 19 });
+    }
+    expect(s.err).toBe("rank 0  19 in 0.9 s\n");
+  });
+
   it("draws bars under one another on a terminal, takes them off for other text, and leaves a summary", () => {
     const s = screen({}, true);
     s.ui.progress({ id: "a", label: "rank 0", done: 0, total: 19 });
