@@ -5,14 +5,12 @@ import { fail, type Problem } from "../diagnostics/index.ts";
 import type { ModelSpec } from "../models/spec.ts";
 import { byteLength, type FloatDtype, type HfCheckpoint, isFloatDtype } from "../tensor/index.ts";
 import type { ConvertSettings, SourceFileRecord } from "./manifest.ts";
-import * as opening from "./open.ts";
+import { openHf, openMeta } from "./open.ts";
 
 /** Errors: CKP055 when not exactly one source is named, CKP001–CKP024 from the files. */
 export async function openSource(modelDir: string | undefined, metaDir: string | undefined): Promise<HfCheckpoint> {
-  if (modelDir !== undefined && metaDir === undefined) return opening.openHf(modelDir);
-  // openMeta is about to land in open.ts.
-  const { openMeta } = opening as { openMeta?: (dir: string) => Promise<HfCheckpoint> };
-  if (metaDir !== undefined && modelDir === undefined && openMeta) return openMeta(metaDir);
+  if (modelDir !== undefined && metaDir === undefined) return openHf(modelDir);
+  if (metaDir !== undefined && modelDir === undefined) return openMeta(metaDir);
   return fail({
     code: "CKP055",
     what: modelDir === undefined ? "no model is given" : "both MODEL_DIR and --meta_ckpt_dir are given",
