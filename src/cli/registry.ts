@@ -10,9 +10,16 @@ export const REGISTRY: Readonly<Partial<Record<CommandName, Loader>>> = {
   doctor: async () => (await import("./commands/doctor.ts")).doctor,
   explain: async () => (await import("./commands/explain.ts")).explain,
   inspect: async () => (await import("./commands/inspect.ts")).inspect,
+  run: async () => (await import("./commands/run.ts")).run,
   synth: async () => (await import("./commands/synth.ts")).synth,
 };
 
-export function loaderOf(name: string): Loader | undefined {
-  return Object.hasOwn(REGISTRY, name) ? REGISTRY[name as CommandName] : undefined;
+export function isCommand(name: string): name is CommandName {
+  return Object.hasOwn(REGISTRY, name);
+}
+
+export async function loadCommand(name: CommandName): Promise<Command> {
+  const load = REGISTRY[name];
+  if (load === undefined) throw new Error(`no code for ${name}`);
+  return load();
 }

@@ -79,4 +79,13 @@ export const RUN = {
     title: "a request has nothing to answer",
     about: "Give --input_text or --input_ids, and for a multimodal model usually --image too.",
   },
+  RUN017: {
+    title: "the model came without an image processor",
+    about:
+      "Neither preprocessor_config.json nor processor_config.json is in the engine's tokenizer/ directory. Copy them from the Hugging Face checkpoint, or give preprocessed pixels with --pixel_values.",
+  },
+  RUN018: {
+    title: "a file of pixel values is not usable",
+    about: "--pixel_values takes a safetensors file with a float32 tensor pixel_values of [images, 3, height, width].",
+  },
 } as const satisfies Record<string, CodeInfo>;

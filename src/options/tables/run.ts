@@ -17,7 +17,8 @@ export const runOptions = defineOptions({
     group: "Request",
     placeholder: "FILE",
     aliases: [{ name: "image_path" }],
-    about: "Images, one per prompt; a single one serves every prompt.",
+    about:
+      "Images, one per prompt; a single one serves every prompt. Prompts that hold image placeholders take as many as they have, in order.",
   },
   input_text: {
     type: "string",
@@ -32,6 +33,13 @@ export const runOptions = defineOptions({
     placeholder: "FILE",
     about: "JSON file with token ids, one array per batch item, instead of input_text; for models without a tokenizer.",
   },
+  pixel_values: {
+    type: "path",
+    group: "Request",
+    placeholder: "FILE",
+    about:
+      "safetensors file with preprocessed pixel_values [images, 3, height, width], instead of image; for models without an image processor.",
+  },
   prompt_format: {
     type: "string",
     enum: ["auto", "chat", "raw"],
@@ -45,7 +53,8 @@ export const runOptions = defineOptions({
     minimum: 1,
     maximum: 65536,
     group: "Request",
-    about: "Repeat a single request this many times. Without it: as many as there are prompts or images.",
+    about:
+      "Items run at once: a single request is repeated this many times, several are run in batches of this size. Without it: all at once (with check_accuracy: as many as the engine takes).",
   },
 
   max_new_tokens: {
@@ -55,6 +64,14 @@ export const runOptions = defineOptions({
     default: 30,
     group: "Generation",
     about: "Most tokens to answer with.",
+  },
+  min_new_tokens: {
+    type: "integer",
+    minimum: 0,
+    maximum: 1 << 24,
+    default: 0,
+    group: "Generation",
+    about: "End tokens cannot come before this many.",
   },
   num_beams: {
     type: "integer",
@@ -104,6 +121,12 @@ export const runOptions = defineOptions({
     group: "Generation",
     about: "Beam scores are divided by length to this power: above 0 favours longer answers.",
   },
+  early_stopping: {
+    type: "boolean",
+    default: false,
+    group: "Generation",
+    about: "End a beam search once num_beams answers are finished, instead of when no better one can come.",
+  },
   seed: {
     type: "integer",
     minimum: 0,
@@ -145,6 +168,20 @@ export const runOptions = defineOptions({
     group: "Checks",
     placeholder: "FILE",
     about: "JSON Lines file of image, question and expected answer: run all and report how many are right.",
+  },
+  accuracy_threshold: {
+    type: "number",
+    minimum: 0,
+    maximum: 1,
+    group: "Checks",
+    about: "Share of right answers below which check_accuracy exits with 4.",
+  },
+  device: {
+    type: "string",
+    enum: ["cpu"],
+    default: "cpu",
+    group: "Checks",
+    about: "Where ONNX Runtime runs the graphs.",
   },
   threads: {
     type: "integer",

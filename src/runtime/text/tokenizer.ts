@@ -14,6 +14,7 @@ export interface TextTokenizer {
   /** Special tokens are left out unless asked for. Ids that name no token give nothing. */
   decode(ids: readonly number[], options?: { readonly keepSpecialTokens?: boolean }): string;
   idOf(token: string): number | undefined;
+  tokenOf(id: number): string | undefined;
 }
 
 const MODELS: readonly Json[] = ["BPE", "Unigram", "WordPiece"];
@@ -79,6 +80,10 @@ class HfTokenizer implements TextTokenizer {
 
   idOf(token: string): number | undefined {
     return this.#tokenizer.token_to_id(token);
+  }
+
+  tokenOf(id: number): string | undefined {
+    return this.#tokenizer.id_to_token(id);
   }
 }
 

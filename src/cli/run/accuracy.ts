@@ -1,0 +1,46 @@
+import { throwIfAny } from "../../diagnostics/index.ts";
+import {
+  type AccuracyCase,
+  type AccuracyReport,
+  belowThreshold,
+  checkAccuracy,
+  readAccuracyFile,
+} from "../../runtime/accuracy.ts";
+import type { Assistant } from "../../runtime/assistant.ts";
+import { askOptions, type RunContext } from "./request.ts";
+
+/** Wrong answers shown as text; --json has them all. */
+const SHOWN = 20;
+
+/** Asks every question of the file and compares the answers. */
+export async function runAccuracy(assistant: Assistant, file: string, context: RunContext): Promise<void> {
+  const { options, ui, signal, origin } = context;
+  const cases = await readAccuracyFile(file);
+  const generate = askOptions(options, origin);
+  const ask = async (batch: readonly AccuracyCase[]): Promise<readonly string[]> => {
+    const questions = await Promise.all(
+      batch.map(async ({ question, images }) => ({
+        ids: await assistant.promptIds(question, images.length, options.prompt_format),
+        pixels: await Promise.all(images.map(image => assistant.image(image))),
+      })),
+    );
+    assistant.forgetImages();
+    const { answers } = await assistant.ask(questions, { ...generate, at: file, signal });
+    return answers.map(({ text }) => text ?? "");
+  };
+  const batchSize = options.batch_size ?? assistant.session.engine.llm.build_config.max_batch_size;
+  const report = await checkAccuracy(cases, batchSize, ask, done =>
+    ui.progress({ id: "accuracy", label: "check_accuracy", done, total: cases.length }),
+  );
+  ui.result(accuracyText(report), { ...report, wrong: report.wrong.map(entry => ({ ...entry })) });
+  const problem = belowThreshold(report, options.accuracy_threshold, origin("accuracy_threshold"));
+  throwIfAny(problem === undefined ? [] : [problem]);
+}
+
+function accuracyText({ total, correct, accuracy, wrong }: AccuracyReport): string {
+  const shown = wrong
+    .slice(0, SHOWN)
+    .map(w => `line ${w.line}: ${w.question}\n  expected ${w.expected}\n  answered ${w.answer.trim()}`);
+  const rest = wrong.length > SHOWN ? [`… and ${wrong.length - SHOWN} more wrong answers (--json lists all)`] : [];
+  return [...shown, ...rest, `accuracy ${(accuracy * 100).toFixed(2)} % (${correct} of ${total})`].join("\n");
+}

@@ -1,0 +1,39 @@
+import type { Assistant } from "../../runtime/assistant.ts";
+import { type Latency, type ProfileReport, profile } from "../../runtime/profile.ts";
+import { type Cell, formatTable } from "../ui.ts";
+import { askOptions, questionsOf, type RunContext } from "./request.ts";
+
+/** Times the request of the command line and prints percentiles and rates. */
+export async function runProfiling(assistant: Assistant, { options, ui, signal, origin }: RunContext): Promise<void> {
+  const questions = await questionsOf(assistant, options, origin);
+  const total = options.profiling_iterations;
+  const report = await profile({
+    iterations: total,
+    batchSize: questions.length,
+    numBeams: options.num_beams,
+    run: () => assistant.ask(questions, { ...askOptions(options, origin), signal }),
+    onIteration: done => ui.progress({ id: "profiling", label: "profiling", done, total }),
+  });
+  ui.result(profileText(report), { profile: report });
+}
+
+export function profileText(report: ProfileReport): string {
+  const round = (value: number): number => Math.round(value * 100) / 100;
+  const row = (name: string, latency: Latency | null, tokensPerSecond: number | null): readonly Cell[] => {
+    const times = latency === null ? [] : [latency.mean, latency.p50, latency.p90, latency.p99].map(round);
+    const rate = tokensPerSecond === null ? undefined : round(tokensPerSecond);
+    return [name, times[0], times[1], times[2], times[3], rate];
+  };
+  const rate = report.tokens_per_second;
+  const table = formatTable(
+    ["ms", "mean", "p50", "p90", "p99", "tokens/s"],
+    [
+      row("vision encoder", report.visual_ms, null),
+      row("prefill", report.prefill_ms, rate.prefill),
+      row("decode step", report.decode_ms, rate.decode),
+      row("whole request", report.total_ms, rate.total),
+    ],
+  );
+  const head = `batch ${report.batch_size}, ${report.num_beams} beam(s), ${report.prompt_tokens} prompt tokens, ${report.new_tokens} new tokens, ${report.iterations} iterations after one warm-up`;
+  return `${head}\n${table}`;
+}

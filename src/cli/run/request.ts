@@ -1,0 +1,158 @@
+import { fail } from "../../diagnostics/index.ts";
+import type { RunOptions, runOptions } from "../../options/tables/run.ts";
+import type { Answer, Answers, Question, Timing } from "../../runtime/answer.ts";
+import type { AskOptions, Assistant } from "../../runtime/assistant.ts";
+import { readPixelValues } from "../../runtime/image/load.ts";
+import type { PixelValues } from "../../runtime/image/preprocess.ts";
+import { pairUp, type RequestItem, readInputIds } from "../../runtime/request.ts";
+import type { CommandContext } from "../command.ts";
+import type { Ui } from "../ui.ts";
+
+export type RunContext = CommandContext<typeof runOptions>;
+
+/** Answers the prompts of the command line, streaming the text where there is one answer. */
+export async function runRequest(assistant: Assistant, { options, ui, signal, origin }: RunContext): Promise<void> {
+  const questions = await questionsOf(assistant, options, origin);
+  const single = questions.length === 1 && options.num_beams === 1;
+  const streams = options.stream && single;
+  const answers: Answer[] = [];
+  const timings: Timing[] = [];
+  for (const batch of batchesOf(questions, options.batch_size)) {
+    const { answers: some, timing } = await assistant.ask(batch, {
+      ...askOptions(options, origin),
+      signal,
+      ...(streams && { onText: (_item: number, text: string) => ui.stream(text) }),
+    });
+    answers.push(...some);
+    timings.push(timing);
+  }
+  show(ui, answers, mergeTimings(timings), streams);
+}
+
+/** The prompts and pictures of the command line, as token ids and pixels. */
+export async function questionsOf(
+  assistant: Assistant,
+  options: RunOptions,
+  origin: (key: string) => string,
+): Promise<readonly Question[]> {
+  checkSources(options, origin);
+  const prompts = options.input_ids === undefined ? (options.input_text ?? []) : await readInputIds(options.input_ids);
+  const files = options.image ?? [];
+  const pixels = options.pixel_values === undefined ? undefined : await readPixelValues(options.pixel_values);
+  const writer = options.input_ids === undefined && prompts.length > 0 ? await assistant.writer() : undefined;
+  const { image_token_id: imageToken, num_visual_features: features } = assistant.session.engine.manifest.model;
+  const items = pairUp({
+    prompts,
+    imageCount: pixels?.length ?? files.length,
+    placeholders: prompt => {
+      if (typeof prompt === "string") return writer?.placeholders(prompt) ?? 0;
+      const found = prompt.filter(id => id === imageToken).length;
+      // A Hugging Face processor has repeated the placeholder once for each feature.
+      return features > 0 && found > 0 && found % features === 0 ? found / features : found;
+    },
+  });
+  const image = (index: number): Promise<PixelValues> | PixelValues =>
+    pixels === undefined ? assistant.image(files[index] as string) : (pixels[index] as PixelValues);
+  const questions = await Promise.all(items.map(item => questionOf(assistant, item, image, options)));
+  return questions.length === 1
+    ? new Array<Question>(options.batch_size ?? 1).fill(questions[0] as Question)
+    : questions;
+}
+
+async function questionOf(
+  assistant: Assistant,
+  { prompt, images }: RequestItem,
+  image: (index: number) => Promise<PixelValues> | PixelValues,
+  options: RunOptions,
+): Promise<Question> {
+  const ids =
+    typeof prompt === "string" ? await assistant.promptIds(prompt, images.length, options.prompt_format) : prompt;
+  return { ids, pixels: await Promise.all(images.map(image)) };
+}
+
+export function askOptions(options: RunOptions, origin: (key: string) => string): AskOptions {
+  return {
+    at: origin(options.input_ids === undefined ? "input_text" : "input_ids"),
+    generate: {
+      maxNewTokens: options.max_new_tokens,
+      minNewTokens: options.min_new_tokens,
+      numBeams: options.num_beams,
+      topK: options.top_k,
+      topP: options.top_p,
+      temperature: options.temperature,
+      repetitionPenalty: options.repetition_penalty,
+      lengthPenalty: options.length_penalty,
+      earlyStopping: options.early_stopping,
+      seed: options.seed,
+      stop: options.stop ?? [],
+    },
+  };
+}
+
+export function batchesOf<T>(items: readonly T[], size: number | undefined): readonly (readonly T[])[] {
+  const batch = size ?? items.length;
+  return Array.from({ length: Math.ceil(items.length / batch) }, (_, i) => items.slice(i * batch, (i + 1) * batch));
+}
+
+function mergeTimings(timings: readonly Timing[]): Timing {
+  const sum = (key: "visualMs" | "prefillMs" | "promptTokens" | "newTokens"): number =>
+    timings.reduce((total, timing) => total + timing[key], 0);
+  return {
+    visualMs: sum("visualMs"),
+    prefillMs: sum("prefillMs"),
+    decodeMs: timings.flatMap(timing => timing.decodeMs),
+    promptTokens: sum("promptTokens"),
+    newTokens: sum("newTokens"),
+  };
+}
+
+/** The event of DESIGN §6. */
+export function resultData({ answers, timing }: Answers): Readonly<Record<string, unknown>> {
+  return {
+    outputs: answers.map(({ text, tokenIds, finishReason, score }) => ({
+      text: text ?? null,
+      token_ids: tokenIds,
+      finish_reason: finishReason,
+      ...(score !== undefined && { score }),
+    })),
+    timing: {
+      visual_ms: round(timing.visualMs),
+      prefill_ms: round(timing.prefillMs),
+      decode_ms: timing.decodeMs.map(round),
+    },
+  };
+}
+
+function show(ui: Ui, answers: readonly Answer[], timing: Timing, streamed: boolean): void {
+  if (!ui.json && streamed && answers[0]?.text !== undefined) {
+    ui.stream("\n");
+    return;
+  }
+  const lines = answers.map(({ text, tokenIds }, i) => {
+    const shown = text ?? tokenIds.join(" ");
+    return answers.length === 1 ? shown : `[${i + 1}] ${shown}`;
+  });
+  ui.result(lines.join("\n"), resultData({ answers, timing }));
+}
+
+function checkSources(options: RunOptions, origin: (key: string) => string): void {
+  const twice = [
+    ["input_text", "input_ids", options.input_text, options.input_ids],
+    ["image", "pixel_values", options.image, options.pixel_values],
+  ] as const;
+  for (const [first, second, a, b] of twice) {
+    if (a === undefined || b === undefined) continue;
+    fail({
+      code: "RUN016",
+      what: `both --${first} and --${second} are given; expected one of them`,
+      at: origin(second),
+      why: "they are two forms of the same thing, and which one counts is not guessed",
+      fix: `leave out --${first} or --${second}`,
+    });
+  }
+}
+
+/** Microseconds are as fine as the clock is worth. */
+function round(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}

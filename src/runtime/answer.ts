@@ -1,0 +1,148 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { readJsonObject } from "../formats/json.ts";
+import { searchBeams } from "./generate/beam.ts";
+import { type SearchHooks, searchTokens } from "./generate/greedy.ts";
+import type { FinishReason, GenerateOptions } from "./generate/options.ts";
+import type { PixelValues } from "./image/preprocess.ts";
+import { placeImages } from "./prompt.ts";
+import type { Session } from "./session.ts";
+import { AnswerText } from "./text/answer-text.ts";
+import type { TextTokenizer } from "./text/tokenizer.ts";
+
+/** A prompt in token ids, and its pictures. */
+export interface Question {
+  readonly ids: readonly number[];
+  readonly pixels: readonly PixelValues[];
+}
+
+export interface Answer {
+  /** undefined without a tokenizer. */
+  readonly text: string | undefined;
+  /** New tokens, an end token included. */
+  readonly tokenIds: readonly number[];
+  readonly finishReason: FinishReason;
+  /** Of beam search: the sum of log probabilities, with the length penalty. */
+  readonly score?: number;
+}
+
+/** Milliseconds; visual is 0 without images. */
+export interface Timing {
+  readonly visualMs: number;
+  readonly prefillMs: number;
+  /** One for each decode step of the batch. */
+  readonly decodeMs: readonly number[];
+  readonly promptTokens: number;
+  readonly newTokens: number;
+}
+
+export interface AnswerRequest {
+  readonly session: Session;
+  readonly tokenizer: TextTokenizer | undefined;
+  readonly options: GenerateOptions;
+  /** Where the user wrote the request, for problems. */
+  readonly at: string;
+  /** Text of an item as it grows; not called by beam search, which may take words back. */
+  readonly onText?: (item: number, text: string) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface Answers {
+  readonly answers: readonly Answer[];
+  readonly timing: Timing;
+}
+
+/**
+ * Answers a batch: vision encoder, prefill, decode. All of the request is checked before anything runs.
+ * @throws MmtrtError RUN010, RUN012, RUN013, RUN015 for the request; NUM001 when logits are not numbers.
+ */
+export async function answer(questions: readonly Question[], request: AnswerRequest): Promise<Answers> {
+  const { session, options, signal, at } = request;
+  const items = questions.map(({ ids, pixels }) => ({ ids, images: pixels.length }));
+  const { prompts, tableRows } = placeImages(items, session.engine.manifest.model, at);
+  const promptTokens = Math.max(...prompts.map(prompt => prompt.length));
+  const size = { batch: prompts.length, beams: options.numBeams, newTokens: options.maxNewTokens };
+  session.check({ ...size, promptTokens, tableRows }, at);
+  signal?.throwIfAborted();
+
+  const pixels = questions.flatMap(question => question.pixels);
+  const [features, visualMs] = await timed(() => (pixels.length > 0 ? session.encodeImages(pixels) : undefined));
+  const [decoding, prefillMs] = await timed(() => session.prefill(prompts, features));
+  const decodeMs: number[] = [];
+  const texts = new Texts(questions.length, request);
+  const hooks: SearchHooks = {
+    onStep: ms => decodeMs.push(ms),
+    ...texts.hooks(),
+    ...(signal && { signal }),
+  };
+  const generated = await (options.numBeams > 1 ? searchBeams : searchTokens)(decoding, prompts, options, hooks);
+  const answers = generated.map((entry, item) => ({ ...entry, text: texts.of(item, entry.tokenIds) }));
+  const newTokens = answers.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
+  const allPromptTokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
+  return { answers, timing: { visualMs, prefillMs, decodeMs, promptTokens: allPromptTokens, newTokens } };
+}
+
+/** End tokens: generation_config.json's, which may name more of them than config.json. */
+export async function endTokens(session: Session): Promise<readonly number[]> {
+  const { manifest, tokenizerDir } = session.engine;
+  const file = tokenizerDir && join(tokenizerDir, "generation_config.json");
+  if (file === undefined || !existsSync(file)) return manifest.model.eos_token_ids;
+  const { eos_token_id: ids } = await readJsonObject(file);
+  const list = (Array.isArray(ids) ? ids : [ids]).filter((id): id is number => Number.isSafeInteger(id));
+  return list.length > 0 ? list : manifest.model.eos_token_ids;
+}
+
+/** Texts of a batch: grown token by token in greedy search and sampling, decoded at the end by beam search. */
+class Texts {
+  readonly #request: AnswerRequest;
+  readonly #growing: readonly AnswerText[] | undefined;
+
+  constructor(items: number, request: AnswerRequest) {
+    this.#request = request;
+    if (request.tokenizer !== undefined && request.options.numBeams === 1) {
+      this.#growing = Array.from({ length: items }, () => this.#new() as AnswerText);
+    }
+  }
+
+  hooks(): SearchHooks {
+    const growing = this.#growing;
+    if (growing === undefined) return this.#request.options.stop.length === 0 ? {} : { endsAnswer: this.#endsBeam };
+    return {
+      onToken: ({ item, token }) => {
+        if (!this.#request.options.eosTokenIds.includes(token)) this.#show(item, growing[item]?.push(token) ?? "");
+      },
+      endsAnswer: item => growing[item]?.stopped === true,
+    };
+  }
+
+  of(item: number, tokens: readonly number[]): string | undefined {
+    const growing = this.#growing?.[item];
+    if (growing === undefined) return this.#whole(tokens)?.text;
+    this.#show(item, growing.end());
+    return growing.text;
+  }
+
+  readonly #endsBeam = (_item: number, tokens: readonly number[]): boolean => this.#whole(tokens)?.stopped === true;
+
+  #whole(tokens: readonly number[]): AnswerText | undefined {
+    const text = this.#new();
+    for (const token of tokens) if (!this.#request.options.eosTokenIds.includes(token)) text?.push(token);
+    text?.end();
+    return text;
+  }
+
+  #new(): AnswerText | undefined {
+    const { tokenizer, options } = this.#request;
+    return tokenizer && new AnswerText(tokenizer, options.stop);
+  }
+
+  #show(item: number, text: string): void {
+    if (text !== "") this.#request.onText?.(item, text);
+  }
+}
+
+async function timed<T>(run: () => Promise<T> | T): Promise<readonly [T, number]> {
+  const start = performance.now();
+  const value = await run();
+  return [value, performance.now() - start];
+}

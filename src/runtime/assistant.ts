@@ -1,0 +1,113 @@
+import { fail, MmtrtError } from "../diagnostics/index.ts";
+import { type Answers, answer, endTokens, type Question } from "./answer.ts";
+import type { GenerateOptions } from "./generate/options.ts";
+import { loadImage, openImageProcessor } from "./image/load.ts";
+import type { PixelValues } from "./image/preprocess.ts";
+import type { ImageProcessorConfig } from "./image/processor-config.ts";
+import type { OrtOptions } from "./ort.ts";
+import { type PromptFormat, PromptWriter } from "./prompt.ts";
+import { openSession, type Session } from "./session.ts";
+import { findChatTemplate } from "./text/chat.ts";
+import { openTokenizer, type TextTokenizer } from "./text/tokenizer.ts";
+
+export interface AskOptions {
+  readonly generate: Omit<GenerateOptions, "eosTokenIds">;
+  readonly at: string;
+  readonly onText?: (item: number, text: string) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** An engine with what is needed to talk to it in words and pictures; the last two are opened when first asked for. */
+export class Assistant {
+  readonly session: Session;
+  readonly #eosTokenIds: readonly number[];
+  #tokenizer: Promise<TextTokenizer> | undefined;
+  #writer: Promise<PromptWriter> | undefined;
+  #processor: Promise<ImageProcessorConfig> | undefined;
+  readonly #images = new Map<string, Promise<PixelValues>>();
+
+  private constructor(session: Session, eosTokenIds: readonly number[]) {
+    this.session = session;
+    this.#eosTokenIds = eosTokenIds;
+  }
+
+  static async open(dir: string, options: OrtOptions): Promise<Assistant> {
+    const session = await openSession(dir, options);
+    return new Assistant(session, await endTokens(session));
+  }
+
+  /** Errors: RUN005, RUN006. */
+  tokenizer(): Promise<TextTokenizer> {
+    this.#tokenizer ??= openTokenizer(this.#filesDir());
+    return this.#tokenizer;
+  }
+
+  /** Errors: RUN005, RUN006, RUN007. */
+  writer(): Promise<PromptWriter> {
+    this.#writer ??= this.#openWriter();
+    return this.#writer;
+  }
+
+  /** A picture as the vision encoder takes it; each file is read once. Errors: RUN001–RUN004, RUN017. */
+  image(file: string): Promise<PixelValues> {
+    this.#processor ??= openImageProcessor(this.#filesDir());
+    const processor = this.#processor;
+    const loaded = this.#images.get(file) ?? processor.then(config => loadImage(file, config));
+    this.#images.set(file, loaded);
+    return loaded;
+  }
+
+  /** Pictures are forgotten; for long runs over many. */
+  forgetImages(): void {
+    this.#images.clear();
+  }
+
+  /** Token ids of a question about `images` pictures, in the model's prompt. */
+  async promptIds(question: string, images: number, format: PromptFormat): Promise<readonly number[]> {
+    const writer = await this.writer();
+    return writer.encode(await writer.write(question, images, format));
+  }
+
+  /** Answers a batch. Without a tokenizer the answers are token ids only. */
+  async ask(questions: readonly Question[], { generate, at, onText, signal }: AskOptions): Promise<Answers> {
+    const tokenizer = await this.tokenizer().catch(error => {
+      // Ids in, ids out is fine without a tokenizer; stop texts, or one that is there and broken, are not.
+      if (generate.stop.length > 0 || !isMissingTokenizer(error)) throw error;
+      return undefined;
+    });
+    return answer(questions, {
+      session: this.session,
+      tokenizer,
+      options: { ...generate, eosTokenIds: this.#eosTokenIds },
+      at,
+      ...(onText && { onText }),
+      ...(signal && { signal }),
+    });
+  }
+
+  close(): Promise<void> {
+    return this.session.close();
+  }
+
+  async #openWriter(): Promise<PromptWriter> {
+    const tokenizer = await this.tokenizer();
+    const template = await findChatTemplate(this.#filesDir(), tokenizer);
+    return new PromptWriter(tokenizer, template, this.session.engine.manifest.model);
+  }
+
+  #filesDir(): string {
+    const { tokenizerDir, dir } = this.session.engine;
+    if (tokenizerDir !== undefined) return tokenizerDir;
+    return fail({
+      code: "RUN005",
+      what: `${dir} has no tokenizer directory: the model was converted without tokenizer and processor files`,
+      at: `${dir}/tokenizer`,
+      why: "text and pictures cannot be turned into what the model takes",
+      fix: "give --input_ids FILE and --pixel_values FILE, or convert from a directory with these files",
+    });
+  }
+}
+
+function isMissingTokenizer(error: unknown): boolean {
+  return error instanceof MmtrtError && error.problems.every(problem => problem.code === "RUN005");
+}
