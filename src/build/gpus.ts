@@ -1,6 +1,5 @@
 import { readdir, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { parse } from "yaml";
 import { fail } from "../diagnostics/index.ts";
 import { packageRoot } from "../formats/package-root.ts";
 

@@ -40,6 +40,7 @@ export async function* runPlan(plan: BuildPlan, signal: AbortSignal): AsyncGener
   const checkpoint = await openCheckpoint(plan.checkpoint_dir);
   try {
     const output = await EngineOutput.open(plan.output_dir);
+    let published = false;
     try {
       const run: Run = { plan, checkpoint, stage: output.stage, signal, written: { files: [], linked: new Map() } };
       yield* runSteps(run);
@@ -47,11 +48,12 @@ export async function* runPlan(plan: BuildPlan, signal: AbortSignal): AsyncGener
       const sizes = await sizesOf(run);
       signal.throwIfAborted();
       await output.publish();
+      published = true;
       const seconds = (performance.now() - started) / 1000;
       yield { event: "built", dir: plan.output_dir, files: run.written.files, ...sizes, seconds };
-    } catch (error) {
-      await output.abandon();
-      throw error;
+    } finally {
+      // Also when the reader of events stops listening, which ends a generator without an error.
+      if (!published) await output.abandon();
     }
   } finally {
     await checkpoint.close();
