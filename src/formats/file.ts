@@ -1,7 +1,8 @@
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { fail, MmtrtError, type Problem } from "../diagnostics/index.ts";
 
-/** Descriptors kept open at once: a 405B model has 191 shards, and the usual limit of a process is 256 on macOS. */
+/** Descriptors kept open at once: a 405B model has 191 shards, and the usual limit of a process is 256 on
+ * macOS. More are open only while more files are being read at the same moment. */
 const MAX_OPEN = 32;
 /** One read call takes at most 0x7ffff000 bytes on Linux; stay at a round number below. */
 const MAX_READ = 1 << 30;
