@@ -35,13 +35,14 @@ export async function findGpu(name: string, at: string): Promise<Gpu> {
 }
 
 export async function readGpus(dir: string = join(packageRoot(), "configs", "gpus")): Promise<readonly Gpu[]> {
+  // Loaded here, because most builds name no GPU and a failing command line should not wait for a YAML parser.
+  const { parse } = await import("yaml");
   const files = (await readdir(dir)).filter(file => file.endsWith(".yaml")).sort();
-  return Promise.all(files.map(async file => readGpu(await readFile(join(dir, file), "utf8"), basename(file))));
+  return Promise.all(files.map(async file => asGpu(parse(await readFile(join(dir, file), "utf8")), basename(file))));
 }
 
 /** Our own data: a wrong file is a bug, found by the test that reads them all. */
-export function readGpu(text: string, file: string): Gpu {
-  const value: unknown = parse(text);
+function asGpu(value: unknown, file: string): Gpu {
   if (!isGpu(value)) throw new Error(`configs/gpus/${file} does not describe a GPU`);
   return value;
 }

@@ -1,9 +1,9 @@
 import { positionalName } from "../options/argv.ts";
+import { COMMANDS, type CommandInfo, type CommandName } from "../options/commands.ts";
 import type { OptionSpec, OptionTable } from "../options/define.ts";
 import { envName } from "../options/env.ts";
 import { commonOptions } from "../options/tables/common.ts";
 import { placeholderOf } from "../options/value.ts";
-import type { Command } from "./command.ts";
 
 const INDENT = 2;
 /** Flags longer than this get a line of their own. */
@@ -11,19 +11,19 @@ const FLAG_COLUMN = 34;
 const MIN_TEXT = 30;
 
 /** What `mmtrt COMMAND --help` prints, from the command's option table. `columns` is the width of the terminal. */
-export function commandHelp(command: Command, columns = 110): string {
-  const groups = groupsOf({ ...command.options, ...commonOptions });
+export function commandHelp(name: CommandName, table: OptionTable, columns = 110): string {
+  const { about, examples, passthrough }: CommandInfo = COMMANDS[name];
+  const groups = groupsOf({ ...table, ...commonOptions });
   const sections = [...groups].map(([group, options]) => [
     group,
     ...options.flatMap(([key, spec]) => optionLines(key, spec, columns)),
     "",
   ]);
-  const examples =
-    command.examples.length === 0 ? [] : ["Examples", ...command.examples.map(line => `  mmtrt ${line}`), ""];
-  return [usage(command), "", command.about, "", ...sections.flat(), ...examples].join("\n").trimEnd();
+  const shown = examples.length === 0 ? [] : ["Examples", ...examples.map(line => `  mmtrt ${line}`), ""];
+  return [usage(name, table, passthrough), "", about, "", ...sections.flat(), ...shown].join("\n").trimEnd();
 }
 
-function usage({ name, options, passthrough }: Command): string {
+function usage(name: CommandName, options: OptionTable, passthrough: string | undefined): string {
   const words = Object.entries(options)
     .filter(([, spec]) => spec.positional)
     .map(

@@ -1,13 +1,14 @@
 import { MmtrtError } from "../diagnostics/index.ts";
 import { parseArgv } from "../options/argv.ts";
+import { COMMANDS, type CommandInfo, type CommandName } from "../options/commands.ts";
+import type { OptionTable } from "../options/define.ts";
 import { environment } from "../options/env.ts";
 import { nearest } from "../options/nearest.ts";
 import { peekCommon, resolve } from "../options/resolve.ts";
 import { commonOptions } from "../options/tables/common.ts";
-import type { Command } from "./command.ts";
 import { Interruption } from "./interruption.ts";
 import { missingPackage } from "./missing-package.ts";
-import { loaderOf, REGISTRY } from "./registry.ts";
+import { isCommand, loadCommand, REGISTRY } from "./registry.ts";
 import { createUi, type Ui } from "./ui.ts";
 import { VERSION } from "./version.ts";
 
@@ -21,11 +22,12 @@ export async function dispatch(argv: readonly string[]): Promise<number> {
   const interruption = new Interruption(() => ui);
   process.once("uncaughtException", error => process.exit(report(error, ui, debug)));
   try {
-    const command = await load(name);
-    ui = makeUi(rest, command);
-    debug = peekCommon(rest, environment(), command.options).debug;
-    if (wantsHelp(rest, command)) await showHelp(command);
-    else await run(command, rest, ui, interruption.signal);
+    const command = find(name);
+    const table = await COMMANDS[command].table();
+    ui = makeUi(rest, table);
+    debug = peekCommon(rest, environment(), table).debug;
+    if (wantsHelp(rest, table)) await showHelp(command, table);
+    else await run(command, table, rest, ui, interruption.signal);
     return interruption.exitCode ?? 0;
   } catch (error) {
     return interruption.exitCode ?? report(error, ui, debug);
@@ -34,9 +36,8 @@ export async function dispatch(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function load(name: string): Promise<Command> {
-  const loader = loaderOf(name);
-  if (loader !== undefined) return loader();
+function find(name: string): CommandName {
+  if (isCommand(name)) return name;
   const guess = nearest(name, Object.keys(REGISTRY));
   throw new MmtrtError([
     {
@@ -49,25 +50,34 @@ async function load(name: string): Promise<Command> {
   ]);
 }
 
-async function run(command: Command, argv: readonly string[], ui: Ui, signal: AbortSignal): Promise<void> {
-  const input = { argv, env: environment(), passthrough: command.passthrough !== undefined };
-  const { notes, ...resolved } = await resolve(command.name, command.options, input);
+/** The command line is checked before the command's code is loaded: a mistyped flag is answered at once. */
+async function run(
+  name: CommandName,
+  table: OptionTable,
+  argv: readonly string[],
+  ui: Ui,
+  signal: AbortSignal,
+): Promise<void> {
+  const { passthrough }: CommandInfo = COMMANDS[name];
+  const input = { argv, env: environment(), passthrough: passthrough !== undefined };
+  const { notes, ...resolved } = await resolve(name, table, input);
   for (const note of notes) ui.info(`note: ${note}`);
+  const command = await loadCommand(name);
   await command.run({ ...resolved, ui, signal });
 }
 
-function wantsHelp(argv: readonly string[], command: Command): boolean {
-  return parseArgv({ ...commonOptions, ...command.options }, argv).mentions.some(mention => mention.key === "help");
+function wantsHelp(argv: readonly string[], table: OptionTable): boolean {
+  return parseArgv({ ...commonOptions, ...table }, argv).mentions.some(mention => mention.key === "help");
 }
 
-async function showHelp(command: Command): Promise<void> {
+async function showHelp(name: CommandName, table: OptionTable): Promise<void> {
   const { commandHelp } = await import("./command-help.ts");
-  process.stdout.write(`${commandHelp(command, process.stdout.columns)}\n`);
+  process.stdout.write(`${commandHelp(name, table, process.stdout.columns)}\n`);
 }
 
-function makeUi(argv: readonly string[], command: Command | undefined): Ui {
+function makeUi(argv: readonly string[], table: OptionTable | undefined): Ui {
   const env = environment();
-  const { json, quiet, color } = peekCommon(argv, env, command?.options);
+  const { json, quiet, color } = peekCommon(argv, env, table);
   const terminal = { stdout: process.stdout, stderr: process.stderr, now: () => performance.now() };
   return createUi({ json, quiet, color, noColor: (env.NO_COLOR ?? "") !== "" }, terminal);
 }

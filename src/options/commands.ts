@@ -1,8 +1,13 @@
 import type { OptionTable } from "./define.ts";
 
+/** What can be said of a command without its code: help, docs and the checks of a command line need no more than this. */
 export interface CommandInfo {
-  /** The line in `mmtrt --help`; here so that help needs no command's code. */
+  /** The line in `mmtrt --help`. */
   readonly about: string;
+  /** Command lines without the leading `mmtrt`. */
+  readonly examples: readonly string[];
+  /** What the words after `--` are handed to (`trtexec`); without it such words are an error. */
+  readonly passthrough?: string;
   /** The options, loaded when somebody asks. */
   table(): Promise<OptionTable>;
 }
@@ -11,38 +16,63 @@ export interface CommandInfo {
 export const COMMANDS = {
   demo: {
     about: "The whole job on the small trained LLaVA that ships with mmtrt: an image in, a caption out.",
+    examples: ["demo"],
     table: async () => (await import("./tables/demo.ts")).demoOptions,
   },
   convert: {
     about: "Turn a Hugging Face model directory into a checkpoint with one file per rank.",
+    examples: [
+      "convert llava-1.5-7b-hf --output_dir checkpoint",
+      "convert llava-1.5-7b-hf --output_dir checkpoint --dtype float16 --tp_size 2 --workers 2",
+      "convert --meta_ckpt_dir llama-2-7b --output_dir checkpoint",
+    ],
     table: async () => (await import("./tables/convert.ts")).convertOptions,
   },
   build: {
     about: "Build engines from a checkpoint.",
+    examples: [
+      "build --checkpoint_dir checkpoint --output_dir engines",
+      "build --checkpoint_dir checkpoint --output_dir engines --max_batch_size 8 --max_input_len 2048 --max_seq_len 2560",
+      "build --checkpoint_dir checkpoint --output_dir engines --max_batch_size 8 --plan --gpu A10",
+    ],
     table: async () => (await import("./tables/build.ts")).buildOptions,
   },
   run: {
     about: "Answer questions about images, or continue a text, with built engines.",
+    examples: [
+      'run --engine_dir engines --image merlion.png --input_text "which city is this?"',
+      "run --engine_dir engines --image a.png --image b.png --input_text 'What is shown?' --max_new_tokens 64 --json",
+      'run --engine_dir engines --image a.png --input_text "What is shown?" --run_profiling --batch_size 8',
+      "run --engine_dir engines --check_accuracy questions.jsonl --accuracy_threshold 0.97",
+    ],
     table: async () => (await import("./tables/run.ts")).runOptions,
   },
   verify: {
     about: "Compare engines stage by stage with a reference and name the first stage that differs.",
+    examples: ["verify --engine_dir engines --reference reference.safetensors"],
     table: async () => (await import("./tables/verify.ts")).verifyOptions,
   },
   inspect: {
     about: "Show what a model directory, checkpoint, ONNX file or engine directory holds.",
+    examples: ["inspect llava-1.5-7b-hf", "inspect engines/llm/rank0.onnx", "inspect model.safetensors --tensors"],
     table: async () => (await import("./tables/inspect.ts")).inspectOptions,
   },
   explain: {
     about: "Explain an error code: what it means, why it is an error, what to do.",
+    examples: ["explain CFG001"],
     table: async () => (await import("./tables/explain.ts")).explainOptions,
   },
   doctor: {
     about: "Check what this machine has and what each part is for.",
+    examples: ["doctor", "doctor --python .venv/bin/python --json"],
     table: async () => (await import("./tables/doctor.ts")).doctorOptions,
   },
   synth: {
     about: "Write a Hugging Face checkpoint of any size with seeded random weights, to try shapes offline.",
+    examples: [
+      "synth llama-1.1b --preset llama-1.1b",
+      "synth wide --architecture LlamaForCausalLM --hidden_size 8192 --num_hidden_layers 2 --dtype bfloat16",
+    ],
     table: async () => (await import("./tables/synth.ts")).synthOptions,
   },
 } as const satisfies Record<string, CommandInfo>;

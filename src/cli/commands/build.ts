@@ -1,7 +1,6 @@
 import type { BuildEvent } from "../../build/events.ts";
 import type { BuildPlan } from "../../build/plan.ts";
 import { planBuild } from "../../build/plan-build.ts";
-import { runPlan } from "../../build/run-plan.ts";
 import { throwIfAny } from "../../diagnostics/index.ts";
 import { buildOptions } from "../../options/tables/build.ts";
 import { showBytes } from "../../rules/rule.ts";
@@ -13,11 +12,6 @@ import { VERSION } from "../version.ts";
 export const build = defineCommand({
   name: "build",
   options: buildOptions,
-  examples: [
-    "build --checkpoint_dir checkpoint --output_dir engines",
-    "build --checkpoint_dir checkpoint --output_dir engines --max_batch_size 8 --max_input_len 2048 --max_seq_len 2560",
-    "build --checkpoint_dir checkpoint --output_dir engines --max_batch_size 8 --plan --gpu A10",
-  ],
   async run({ options, origin, given, ui, signal }) {
     const plan = await planBuild(options, { version: VERSION, origin, given });
     for (const warning of plan.warnings) ui.warn(warning);
@@ -29,6 +23,7 @@ export const build = defineCommand({
     for (const { option, from, to, why } of plan.adjustments) {
       ui.info(`${option} ${from ?? "(not given)"} → ${to}: ${why}`, { option, from, to, why });
     }
+    const { runPlan } = await import("../../build/run-plan.ts");
     for await (const event of runPlan(plan, signal)) show(ui, event, plan);
   },
 });

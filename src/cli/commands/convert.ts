@@ -6,11 +6,6 @@ import { VERSION } from "../version.ts";
 export const convert = defineCommand({
   name: "convert",
   options: convertOptions,
-  examples: [
-    "convert llava-1.5-7b-hf --output_dir checkpoint",
-    "convert llava-1.5-7b-hf --output_dir checkpoint --dtype float16 --tp_size 2 --workers 2",
-    "convert --meta_ckpt_dir llama-2-7b --output_dir checkpoint",
-  ],
   async run({ options, origin, ui, signal }) {
     const result = await convertCheckpoint({
       modelDir: options.model_dir,

@@ -29,7 +29,6 @@ const CHECKS: readonly Check[] = [node, onnxruntime, sharp, memory, disk, gpu, n
 export const doctor = defineCommand({
   name: "doctor",
   options: doctorOptions,
-  examples: ["doctor", "doctor --python .venv/bin/python --json"],
   async run({ options, ui, signal }) {
     const findings = await Promise.all(CHECKS.map(check => check(options, signal)));
     const rows = findings.map(({ name, state, detail, use }) => [name, state, detail, use]);

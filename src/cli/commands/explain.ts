@@ -13,7 +13,6 @@ const EXIT_WORDS: Readonly<Record<number, string>> = {
 export const explain = defineCommand({
   name: "explain",
   options: explainOptions,
-  examples: ["explain CFG001"],
   async run({ options: { code: typed }, origin, ui }) {
     const code = typed.toUpperCase();
     if (!isCode(code)) {

@@ -23,7 +23,6 @@ const INSPECTORS: Readonly<Record<Report["kind"], (path: string, options: Inspec
 export const inspect = defineCommand({
   name: "inspect",
   options: inspectOptions,
-  examples: ["inspect llava-1.5-7b-hf", "inspect engine/llm/rank0.onnx", "inspect model.safetensors --tensors"],
   async run({ options: { path, tensors }, ui }) {
     const inspector = INSPECTORS[await recognise(path)];
     const report = await inspector(path, { tensors, warn: problem => ui.warn(problem) });

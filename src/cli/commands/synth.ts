@@ -19,10 +19,6 @@ const SIZES = [
 export const synth = defineCommand({
   name: "synth",
   options: synthOptions,
-  examples: [
-    "synth llama-1.1b --preset llama-1.1b",
-    "synth wide --architecture LlamaForCausalLM --hidden_size 8192 --num_hidden_layers 2 --dtype bfloat16",
-  ],
   async run({ options, origin, ui, signal }) {
     const base = options.model_config === undefined ? undefined : await readJsonObject(options.model_config);
     const result = await writeSynthetic({
