@@ -63,7 +63,7 @@ def randomise(model):
     """Weights large enough that attention is far from uniform and greedy tokens vary, norms around one."""
     for name, p in model.named_parameters():
         if p.dim() > 1:
-            torch.nn.init.normal_(p, std=p.shape[-1] ** -0.5 * 1.5)
+            torch.nn.init.normal_(p, std=p.shape[-1] ** -0.5 * 1.25)
         elif "norm" in name and name.endswith("weight"):
             torch.nn.init.uniform_(p, 0.5, 1.5)
         else:
