@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { MmtrtError } from "../../../src/diagnostics/index.ts";
 import type { BuildOptions } from "../../../src/options/tables/build.ts";
 import { convertFixture, planFor } from "../../support/checkpoints.ts";
+import { sparseCheckpoint } from "../../support/sparse-checkpoint.ts";
 
 let dir: string;
 let llava: string;
@@ -21,6 +22,36 @@ afterAll(() => rm(dir, { recursive: true, force: true }));
 function plan(given: Partial<BuildOptions> = {}, checkpoint = llava): ReturnType<typeof planFor> {
   return planFor(checkpoint, join(dir, "engines"), given);
 }
+
+describe("planBuild on published shapes, weights as holes", () => {
+  it("takes LLaVA-1.5-7B as its README builds it: 576 rows an image, 2048 + 512 tokens", async () => {
+    const checkpoint = sparseCheckpoint(join(dir, "llava-7b"), "llava-1.5-7b");
+    const made = await plan(
+      { max_batch_size: 8, max_input_len: 2048, max_seq_len: 2560, gpu: "A100-80GB" },
+      checkpoint,
+    );
+    expect(made.problems).toEqual([]);
+    expect(made.configs.llm?.build_config.max_multimodal_len).toBe(4608);
+    const [context] = made.engines[0]?.profiles ?? [];
+    expect(context?.shapes.prompt_embedding_table).toEqual({ min: [1, 4096], opt: [2304, 4096], max: [4608, 4096] });
+    expect(made.memory.ranks[0]?.items.find(item => item.what === "weights")?.bytes).toBe(
+      (6_738_415_616 + 2 * 64 * 4096) * 2,
+    );
+  });
+
+  it("splits LLaMA-2-70B over 8 GPUs, one key/value head each, and sees that T4s are too small", async () => {
+    const checkpoint = sparseCheckpoint(join(dir, "70b-tp8"), "llama-2-70b", { tpSize: 8 });
+    const given = { backend: "tensorrt", max_seq_len: 4096, max_batch_size: 8, gpu: "H100" } as const;
+    const made = await plan(given, checkpoint);
+    expect(made.problems).toEqual([]);
+    expect(made.engines.length).toBe(8);
+    expect(made.engines[7]?.profiles[1]?.shapes.past_key_79?.max).toEqual([8, 1, 4095, 128]);
+    const kv = made.memory.ranks[7]?.items.find(item => item.what === "kv_cache")?.bytes;
+    expect(kv).toBe((8 * 4096 * 80 * 2 * 8 * 128 * 2) / 8);
+    const [overfull] = (await plan({ ...given, gpu: "T4" }, checkpoint)).problems;
+    expect(overfull).toMatchObject({ code: "BLD009", at: "--gpu (command line)" });
+  });
+});
 
 describe("planBuild", () => {
   it("plans a decoder and an image encoder for a LLaVA checkpoint, and says what it chose", async () => {
