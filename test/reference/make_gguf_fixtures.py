@@ -3,7 +3,7 @@
     python test/reference/make_gguf_fixtures.py
 
 Writes test/fixtures/formats/: types.gguf with types.safetensors (what gguf-py dequantizes, float16), llama.gguf and meta/
-with llama/ (the same model saved by transformers), spm.gguf, and tokens.json (texts with the ids of the original tokenizers).
+with llama/ (the same model saved by transformers), spm.gguf, llama31.gguf, and tokens.json (texts with the ids of the original tokenizers).
 """
 import json, pathlib, shutil
 
@@ -176,6 +176,26 @@ def write_spm():
     return [[1, *sentencepiece(text, ids, scores)] for text in TEXTS]
 
 
+def write_llama31():
+    """LLaMA 3.1's scaling as llama.cpp stores it: what each rotary frequency is divided by, from transformers' own rule."""
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    scaling = {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+               "original_max_position_embeddings": 8192, "rope_theta": 500000.0}
+    config = LlamaConfig(hidden_size=64, num_attention_heads=1, rope_parameters=scaling, max_position_embeddings=131072)
+    scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
+    plain = 1.0 / 500000.0 ** (torch.arange(0, 64, 2).float() / 64)
+    writer = gguf.GGUFWriter(OUT / "llama31.gguf", "llama")
+    for add, value in ((writer.add_block_count, 1), (writer.add_context_length, 131072), (writer.add_embedding_length, 64),
+                       (writer.add_feed_forward_length, 4), (writer.add_head_count, 1), (writer.add_layer_norm_rms_eps, 1e-5),
+                       (writer.add_rope_freq_base, 500000.0), (writer.add_eos_token_id, 2), (writer.add_eot_token_id, 5)):
+        add(value)
+    for name, shape in (("token_embd", (7, 64)), ("blk.0.attn_q", (64, 64))):
+        writer.add_tensor(name + ".weight", np.zeros(shape, np.float16))
+    writer.add_tensor("rope_freqs.weight", (plain / scaled).numpy().astype(np.float32))
+    finish(writer)
+
+
 def sentencepiece(text, ids, scores):
     """SentencePiece's own rule, step by step: join the neighbours whose joined token has the best score, leftmost first."""
     if text == "":
@@ -213,6 +233,7 @@ def main():
     (folder / "generation_config.json").unlink()
     write_llama_gguf(config, state, tokenizer, special)
     write_meta(config, state)
+    write_llama31()
     tokens = {"texts": TEXTS, "byte_level": [tokenizer.encode(t).ids for t in TEXTS], "spm": write_spm()}
     (OUT / "tokens.json").write_text(json.dumps(tokens) + "\n")
 
