@@ -17,6 +17,8 @@ export interface Timing {
   readonly median: number;
   readonly p10: number;
   readonly p90: number;
+  /** Median over the rounds of this program's time by the first program's: a busy moment hits both. */
+  readonly ratio: number;
   /** Largest resident set, in bytes, of separate runs. */
   readonly maxRss: number;
 }
@@ -34,10 +36,20 @@ export function timePrograms(programs: readonly Program[], runs: number): readon
     }
   }
   return programs.map((program, j) => {
-    const sorted = (seconds[j] ?? []).sort((a, b) => a - b);
+    const own = seconds[j] ?? [];
+    const ratios = own.map((took, i) => took / (seconds[0]?.[i] ?? Number.NaN)).sort((a, b) => a - b);
+    const sorted = own.toSorted((a, b) => a - b);
     const at = (part: number): number =>
       sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? Number.NaN;
-    return { name: program.name, runs, median: at(0.5), p10: at(0.1), p90: at(0.9), maxRss: peakMemory(program) };
+    return {
+      name: program.name,
+      runs,
+      ratio: ratios[Math.floor(runs / 2)] ?? Number.NaN,
+      median: at(0.5),
+      p10: at(0.1),
+      p90: at(0.9),
+      maxRss: peakMemory(program),
+    };
   });
 }
 

@@ -25,6 +25,8 @@ export function nearest(word: string, names: Iterable<string>): string | undefin
   let best: string | undefined;
   let distance = Math.max(2, Math.floor(word.length / 3)) + 1;
   for (const name of names) {
+    // At least the difference in length: most names need no closer look, which a cold start would feel.
+    if (Math.abs(word.length - name.length) >= distance) continue;
     const d = editDistance(word, name);
     if (d < distance && d < name.length) [best, distance] = [name, d];
   }

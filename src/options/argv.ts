@@ -177,8 +177,7 @@ class ArgvParser {
   }
 
   #unknown(typed: string): Problem {
-    const visible = Object.keys(this.#table).filter(key => !this.#table[key]?.hidden);
-    const guess = nearest(normalName(typed), [...this.#targets.keys()]) ?? nearest(normalName(typed), visible);
+    const guess = nearest(normalName(typed), [...this.#targets.keys()]);
     return {
       code: "CFG001",
       at: `${typed} (command line)`,
