@@ -1,5 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { parse } from "yaml";
 import { fail } from "../diagnostics/index.ts";
 import { packageRoot } from "../formats/package-root.ts";
 
@@ -35,8 +36,6 @@ export async function findGpu(name: string, at: string): Promise<Gpu> {
 }
 
 export async function readGpus(dir: string = join(packageRoot(), "configs", "gpus")): Promise<readonly Gpu[]> {
-  // Loaded here, because most builds name no GPU and a failing command line should not wait for a YAML parser.
-  const { parse } = await import("yaml");
   const files = (await readdir(dir)).filter(file => file.endsWith(".yaml")).sort();
   return Promise.all(files.map(async file => asGpu(parse(await readFile(join(dir, file), "utf8")), basename(file))));
 }

@@ -9,7 +9,7 @@ import type { BuildSettings, CheckpointFacts } from "../rules/rule.ts";
 import { engineModel, llmConfig, visualConfig } from "./configs.ts";
 import { computeDtypeOf, loadedBytes, planLanguage, planVisual } from "./engine-plans.ts";
 import { fingerprint } from "./fingerprint.ts";
-import { findGpu, type Gpu } from "./gpus.ts";
+import type { Gpu } from "./gpus.ts";
 import { fitsGpu, type MemoryInput, memoryAccount } from "./memory.ts";
 import type { BuildPlan, EnginePlan } from "./plan.ts";
 import { resolveSettings } from "./settings.ts";
@@ -29,13 +29,18 @@ export interface PlanEnvironment {
  * the memory account still made; a checkpoint that cannot be opened throws. Errors: BLD008, CKP…, SPC….
  */
 export async function planBuild(options: BuildOptions, environment: PlanEnvironment): Promise<BuildPlan> {
-  const gpu = options.gpu === undefined ? null : await findGpu(options.gpu, environment.origin("gpu"));
+  const gpu = options.gpu === undefined ? null : await gpuCalled(options.gpu, environment.origin("gpu"));
   const checkpoint = await openCheckpoint(options.checkpoint_dir);
   try {
     return deepFreeze(await planFrom(checkpoint, options, environment, gpu));
   } finally {
     await checkpoint.close();
   }
+}
+
+/** Most builds name no GPU, so its YAML parser is loaded here (a file of ours: a bundled CommonJS package has no named exports). */
+async function gpuCalled(name: string, at: string): Promise<Gpu> {
+  return (await import("./gpus.ts")).findGpu(name, at);
 }
 
 async function planFrom(
