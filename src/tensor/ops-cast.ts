@@ -15,27 +15,41 @@ export function cast(recipe: TensorRecipe, dtype: FloatDtype): TensorRecipe {
   if (!CASTABLE.includes(recipe.dtype))
     throw new Error(`recipe: impossible cast of ${recipe.name} from ${recipe.dtype}`);
   return make(recipe.name, dtype, recipe.shape, recipe.sources, undefined, async (start, end) =>
-    fromFloat32(toFloat32(await recipe.readRows(start, end), recipe.dtype), dtype),
+    convert(await recipe.readRows(start, end), recipe.dtype, dtype),
   );
 }
 
-function toFloat32(bytes: Uint8Array, from: Dtype): Float32Array {
-  const { buffer, byteOffset, byteLength } = aligned(bytes, from === "float64" ? 8 : 4);
-  if (from === "float32") return new Float32Array(buffer, byteOffset, byteLength / 4);
-  if (from === "float64") return Float32Array.from(new Float64Array(buffer, byteOffset, byteLength / 8));
-  const out = new Float32Array(byteLength / 2);
-  const source = new Uint16Array(buffer, byteOffset, byteLength / 2);
-  if (from === "float16") f16ToF32(source, out);
-  else bf16ToF32(source, out);
+const BYTES: Readonly<Partial<Record<Dtype, number>>> = { float64: 8, float32: 4, float16: 2, bfloat16: 2 };
+
+/** Values on their way through float32: 128 KB stay in the CPU's cache, and a band needs no float32 copy of itself. */
+const scratch = new Float32Array(32_768);
+
+function convert(bytes: Uint8Array, from: Dtype, to: FloatDtype): Uint8Array {
+  const [size, outSize] = [BYTES[from] as number, BYTES[to] as number];
+  const source = aligned(bytes, size);
+  const count = source.byteLength / size;
+  const out = new Uint8Array(Buffer.allocUnsafeSlow(count * outSize).buffer);
+  for (let at = 0; at < count; at += scratch.length) {
+    const values = scratch.subarray(0, Math.min(scratch.length, count - at));
+    decode(source, at, from, values);
+    encode(values, to, out, at);
+  }
   return out;
 }
 
-function fromFloat32(values: Float32Array, to: FloatDtype): Uint8Array {
-  if (to === "float32") return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  const out = new Uint16Array(values.length);
-  if (to === "float16") f32ToF16(values, out);
-  else f32ToBf16(values, out);
-  return new Uint8Array(out.buffer);
+function decode(bytes: Uint8Array, at: number, from: Dtype, values: Float32Array): void {
+  const { buffer, byteOffset } = bytes;
+  const { length } = values;
+  if (from === "float64") values.set(new Float64Array(buffer, byteOffset + at * 8, length));
+  else if (from === "float32") values.set(new Float32Array(buffer, byteOffset + at * 4, length));
+  else if (from === "float16") f16ToF32(new Uint16Array(buffer, byteOffset + at * 2, length), values);
+  else bf16ToF32(new Uint16Array(buffer, byteOffset + at * 2, length), values);
+}
+
+function encode(values: Float32Array, to: FloatDtype, out: Uint8Array, at: number): void {
+  if (to === "float32") new Float32Array(out.buffer, at * 4, values.length).set(values);
+  else if (to === "float16") f32ToF16(values, new Uint16Array(out.buffer, at * 2, values.length));
+  else f32ToBf16(values, new Uint16Array(out.buffer, at * 2, values.length));
 }
 
 /** Typed arrays need aligned offsets; the readers' bytes may start anywhere in a shared buffer. */

@@ -2,8 +2,8 @@ import { make, must } from "./ops.ts";
 import { rowBytes, rowCount, type TensorRecipe } from "./recipe.ts";
 import { byteLength } from "./shape.ts";
 
-/** Source bytes read at once below: a column of a wide matrix must not pull the whole matrix into memory. */
-const BAND = 8 << 20;
+/** Source bytes read at once below: columns of a wide matrix must not pull the whole matrix into memory. */
+const BAND = 1 << 20;
 
 /** Most bytes a transpose keeps between two calls; 1/8 of the memory limit of `convert`. */
 const PANEL = 32 << 20;

@@ -11,6 +11,8 @@ export interface WriteOptions {
   readonly signal?: AbortSignal;
   /** Called with the bytes of tensors written since the last call. */
   readonly onProgress?: (bytes: number) => void;
+  /** Most bytes of a chunk; two or three are alive at once. */
+  readonly bandBytes?: number;
   /** Sees every chunk on its way, in order (for a count of NaNs); the memory is reused after it returns. */
   readonly inspect?: (recipe: TensorRecipe, chunk: Uint8Array) => void;
 }
@@ -54,14 +56,14 @@ async function writeAside(
   partial: string,
   header: Uint8Array,
   recipes: readonly TensorRecipe[],
-  { signal, onProgress, inspect }: WriteOptions,
+  { signal, onProgress, inspect, bandBytes = BAND }: WriteOptions,
 ): Promise<number> {
   signal?.throwIfAborted();
   const pool = new FilePool();
   const writer = new SyncingWriter(await open(partial, "w"));
   try {
     await writer.write(header);
-    for await (const { recipe, chunk } of oneAhead(chunksOf(recipes, pool))) {
+    for await (const { recipe, chunk } of oneAhead(chunksOf(recipes, pool, bandBytes))) {
       inspect?.(recipe, chunk);
       await writer.write(chunk);
       onProgress?.(chunk.byteLength);
@@ -80,11 +82,11 @@ interface Chunk {
   readonly chunk: Uint8Array;
 }
 
-async function* chunksOf(recipes: readonly TensorRecipe[], pool: FilePool): AsyncGenerator<Chunk> {
-  const bands = new Bands();
+async function* chunksOf(recipes: readonly TensorRecipe[], pool: FilePool, bandBytes: number): AsyncGenerator<Chunk> {
+  const bands = new Bands(bandBytes);
   for (const recipe of recipes) {
     let written = 0;
-    for await (const chunk of recipe.ranges ? rangeBytes(recipe.ranges, pool, bands) : recipeBytes(recipe, BAND)) {
+    for await (const chunk of recipe.ranges ? rangeBytes(recipe.ranges, pool, bands) : recipeBytes(recipe, bandBytes)) {
       written += chunk.byteLength;
       yield { recipe, chunk };
     }
@@ -94,8 +96,15 @@ async function* chunksOf(recipes: readonly TensorRecipe[], pool: FilePool): Asyn
 
 /** Two buffers taken in turn: one is written while the other is filled. */
 class Bands {
-  #present = bufferOf(BAND);
-  #other = bufferOf(BAND);
+  readonly size: number;
+  #present: Uint8Array;
+  #other: Uint8Array;
+
+  constructor(size: number) {
+    this.size = size;
+    this.#present = bufferOf(size);
+    this.#other = bufferOf(size);
+  }
 
   get present(): Uint8Array {
     return this.#present;
@@ -111,11 +120,11 @@ async function* rangeBytes(ranges: readonly ByteRange[], pool: FilePool, bands: 
   let filled = 0;
   for (const { file, offset, length } of ranges) {
     for (let done = 0; done < length; ) {
-      const piece = Math.min(BAND - filled, length - done);
+      const piece = Math.min(bands.size - filled, length - done);
       await pool.readInto(file, bands.present.subarray(filled, filled + piece), offset + done);
       done += piece;
       filled += piece;
-      if (filled < BAND) continue;
+      if (filled < bands.size) continue;
       const full = bands.present;
       bands.swap();
       filled = 0;
