@@ -103,8 +103,8 @@ export class Cursor {
 const FIRST_WINDOW = 1 << 20;
 
 /**
- * Parses a header whose length is written nowhere: from `offset` with 1 MB of the file, and again with twice as much while
- * `parse` runs out, up to `maxBytes`. `overrun` gives the problem when that is not enough.
+ * Parses a header whose length is written nowhere: from `offset` with 1 MB of the file, and again with eight times as much
+ * while `parse` runs out, up to `maxBytes`. `overrun` gives the problem when that is not enough.
  */
 export async function parseGrowing<T>(
   file: SourceFile,
@@ -114,7 +114,7 @@ export async function parseGrowing<T>(
   overrun: (error: Overrun, limit: number) => never,
 ): Promise<T> {
   const limit = Math.min(maxBytes, file.size - offset);
-  for (let window = Math.min(FIRST_WINDOW, limit); ; window = Math.min(window * 2, limit)) {
+  for (let window = Math.min(FIRST_WINDOW, limit); ; window = Math.min(window * 8, limit)) {
     const cursor = new Cursor(await file.read(offset, window), offset);
     try {
       return parse(cursor);

@@ -30,6 +30,9 @@ const MAX_HEADER = 128 << 20;
 /** The largest vocabularies have 260 000 tokens and 520 000 merges. */
 const MAX_ELEMENTS = 8_000_000;
 const MAX_ARRAY_DEPTH = 4;
+/** Real files have some 50 keys and at most some thousand tensors. */
+const MAX_KEYS = 100_000;
+const MAX_TENSORS = 1_000_000;
 /** GGML_MAX_DIMS */
 const MAX_AXES = 4;
 
@@ -63,8 +66,8 @@ class HeaderParser {
     const version = c.u32();
     if (version >= 0x01000000) this.#fail(4, "the file is big-endian");
     if (version !== 2 && version !== 3) this.#fail(4, `version ${version} is not 2 or 3`);
-    const tensorCount = this.#count("tensors");
-    const pairCount = this.#count("keys");
+    const tensorCount = this.#count("tensors", MAX_TENSORS);
+    const pairCount = this.#count("keys", MAX_KEYS);
     const metadata = new Map<string, GgufValue>();
     for (let i = 0; i < pairCount; i++) this.#pair(metadata);
     const tensors: GgufTensorInfo[] = [];
@@ -76,12 +79,10 @@ class HeaderParser {
     return { metadata, tensors, dataStart: Math.ceil(c.at / alignment) * alignment };
   }
 
-  /** A pair or an info takes at least 13 bytes, so a count that the whole file could not hold is wrong before it is tried. */
-  #count(what: string): number {
+  #count(what: string, limit: number): number {
     const at = this.#cursor.at;
     const count = this.#cursor.u64();
-    if (count > BigInt(Math.floor(this.#file.size / 13)))
-      this.#fail(at, `the header counts ${count} ${what}, more than the file could hold`);
+    if (count > BigInt(limit)) this.#fail(at, `the header counts ${count} ${what}; at most ${limit} are read`);
     return Number(count);
   }
 

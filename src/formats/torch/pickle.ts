@@ -22,14 +22,17 @@ export interface PickleHost {
 
 /** The longest integer of a torch file is its 10-byte magic number. */
 const MAX_INTEGER_BYTES = 32;
+/** A tensor takes about 40 opcodes, an empty dict one byte of file and 200 of memory: this bounds both time and memory. */
+const MAX_OPCODES = 2_000_000;
 const STOP = 0x2e;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Runs one pickle (protocols 0 to 5, the opcodes state dicts need) and leaves the cursor behind it. Nothing is ever executed. */
 export function readPickle(cursor: Cursor, host: PickleHost): PickleValue {
   const machine = new Machine(cursor, host);
-  for (;;) {
+  for (let count = 0; ; count++) {
     machine.opcodeAt = cursor.at;
+    if (count > MAX_OPCODES) host.malformed(`the pickle has more than ${MAX_OPCODES} opcodes`, cursor.at);
     const opcode = cursor.u8();
     if (opcode === STOP) return machine.pop();
     const run = OPCODES[opcode];

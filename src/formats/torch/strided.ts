@@ -19,12 +19,13 @@ interface Axis {
   readonly to: number;
 }
 
-/** Row-major without gaps; axes of size 1 may have any stride. */
+/** Row-major without gaps; axes of size 1 and empty tensors may have any stride. */
 export function isContiguous({ shape, strides }: Pick<StridedLayout, "shape" | "strides">): boolean {
+  if (shape.includes(0)) return true;
   let expected = 1;
   for (let axis = shape.length - 1; axis >= 0; axis--) {
     const size = shape[axis] as number;
-    if (size !== 1 && strides[axis] !== expected) return size === 0;
+    if (size !== 1 && strides[axis] !== expected) return false;
     expected *= size;
   }
   return true;

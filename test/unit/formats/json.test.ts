@@ -50,6 +50,10 @@ describe("JSON", () => {
   });
 });
 
+it("JSON that is small as text and large in memory is refused", () => {
+  expect(refused(`[${"[],".repeat(8_000_000)}0]`)).toMatch(/more than 8000000 values/);
+});
+
 describe("JSON files", () => {
   it("refuses bytes that are not UTF-8, a file that is too large, and a top level that is no object", async () => {
     const dir = await tempDir();

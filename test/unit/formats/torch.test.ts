@@ -75,6 +75,16 @@ describe("PyTorch files that must not be read", () => {
     expect(await problemsOf(() => open("plain.pickle"))).toMatch(/CKP012 .*magic number/);
   });
 
+  it("refuses a pickle that is small as a file and large in memory", async () => {
+    const file = Buffer.concat([
+      await readFile(join(FIXTURES, "legacy.bin")).then(b => b.subarray(0, 137)),
+      Buffer.alloc(2_100_000, "}"),
+    ]);
+    expect(await problemsOf(async () => openTorch(pool, await put(await tempDir(), "x.bin", file)))).toMatch(
+      /CKP013 .*more than 2000000 opcodes/,
+    );
+  });
+
   it("names the place where a file was cut short", async () => {
     const dir = await tempDir();
     const zip = await readFile(join(FIXTURES, "dtypes.bin"));
