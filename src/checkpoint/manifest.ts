@@ -19,7 +19,9 @@ export interface SourceFileRecord {
   /** Relative to the source directory. */
   readonly name: string;
   readonly size: number;
-  /** Plain SHA-256 of the whole file, as the Hugging Face Hub shows it; null with --no_hash. */
+  /** SHA-256 of size and 64 samples (src/checkpoint/hash.ts): says which file it was. */
+  readonly sample_sha256: string;
+  /** Plain SHA-256 of the whole file, as the Hugging Face Hub shows it; null without --hash. */
   readonly sha256: string | null;
 }
 

@@ -4,6 +4,7 @@ import { relative } from "node:path";
 import { fail, type Problem } from "../diagnostics/index.ts";
 import type { ModelSpec } from "../models/spec.ts";
 import { byteLength, type FloatDtype, type HfCheckpoint, isFloatDtype } from "../tensor/index.ts";
+import { sampleHash } from "./hash.ts";
 import type { ConvertSettings, SourceFileRecord } from "./manifest.ts";
 import { openHf, openMeta } from "./open.ts";
 
@@ -56,6 +57,7 @@ export async function recordFiles(
     source.weightFiles.map(async file => ({
       name: relative(source.dir, file),
       size: (await stat(file)).size,
+      sample_sha256: await sampleHash(file),
       sha256: hashes?.get(file) ?? null,
     })),
   );

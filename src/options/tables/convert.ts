@@ -41,9 +41,10 @@ export const convertOptions = defineOptions({
   },
   hash: {
     type: "boolean",
-    default: true,
+    default: false,
     group: "Model",
-    about: "Record the SHA-256 of every source file in mmtrt.json.",
+    about:
+      "Record the SHA-256 of every whole source file in mmtrt.json, not only that of samples; takes a second core.",
   },
 
   tp_size: {

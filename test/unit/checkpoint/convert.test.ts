@@ -111,6 +111,20 @@ describe("convert", () => {
     expect(manifest.coverage.ignored.every(name => /vision_tower/.test(name))).toBe(true);
   });
 
+  it("identifies the sources by samples when their whole hash is not asked for", async () => {
+    const files = async (modelDir: string, name: string): Promise<CheckpointManifest["source"]["files"]> => {
+      await run({ modelDir, outputDir: join(dir, name), hash: false });
+      return (JSON.parse(await readFile(join(dir, name, "mmtrt.json"), "utf8")) as CheckpointManifest).source.files;
+    };
+    const copy = await changed(at => poke(at, "language_model.lm_head.weight", new Uint8Array([1, 2, 3, 4])));
+    const [before, same, after] = [await files(model, "a"), await files(model, "b"), await files(copy, "c")];
+    expect(before.every(({ sha256, sample_sha256 }) => sha256 === null && /^[0-9a-f]{64}$/.test(sample_sha256))).toBe(
+      true,
+    );
+    expect(same).toEqual(before);
+    expect(after.filter((file, i) => file.sample_sha256 !== before[i]?.sample_sha256)).toHaveLength(1);
+  });
+
   it("gives build the model, the options and where each tensor's bytes lie", async () => {
     await run({ dtype: "auto", hash: false });
     const checkpoint = await openCheckpoint(join(dir, "out"));
@@ -193,7 +207,7 @@ describe("convert", () => {
 });
 
 describe("an interrupted conversion", () => {
-  const abortAfter = (share: number): { signal: AbortSignal; onProgress: ConvertRequest["onProgress"] } => {
+  const abortAfter = (share: number): Required<Pick<ConvertRequest, "signal" | "onProgress">> => {
     const controller = new AbortController();
     return {
       signal: controller.signal,
