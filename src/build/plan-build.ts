@@ -14,6 +14,7 @@ import { fitsGpu, type MemoryInput, memoryAccount } from "./memory.ts";
 import type { BuildPlan, EnginePlan } from "./plan.ts";
 import { resolveSettings } from "./settings.ts";
 import { planSteps } from "./steps.ts";
+import { trtllmProfiles } from "./trtllm.ts";
 
 /** What a plan needs besides options: where they come from, and who plans. */
 export interface PlanEnvironment {
@@ -86,6 +87,7 @@ async function planFrom(
     steps,
     memory,
     gpu,
+    trtllm_profiles: options.strict_profiles ? trtllmProfiles(checkpoint, settings) : null,
     adjustments: settings.adjustments,
     warnings: found.warnings,
     problems,

@@ -11,6 +11,7 @@ export function planText(plan: BuildPlan): string {
     section("chosen", adjustments(plan)),
     section("engines", engines(plan.engines)),
     ...profilesOf(plan),
+    ...trtllmProfilesOf(plan),
     section("memory per GPU", memory(plan)),
     section("steps", steps(plan)),
   ]
@@ -59,8 +60,21 @@ function profilesOf(plan: BuildPlan): string[] {
   );
 }
 
+/** With --strict_profiles, one table a rank and profile. */
+function trtllmProfilesOf({ trtllm_profiles: ranks }: BuildPlan): string[] {
+  return (ranks ?? []).flatMap(({ name, inputs }) => {
+    const count = Math.max(...inputs.map(input => input.profiles.length));
+    return Array.from({ length: count }, (_, i) => {
+      const shapes = Object.fromEntries(
+        inputs.flatMap(input => (input.profiles[i] ? [[input.name, input.profiles[i]]] : [])),
+      );
+      return section(`TensorRT-LLM v0.11's profile ${i} of ${name}`, profileTable({ shapes }));
+    });
+  });
+}
+
 /** Inputs of one shape whose names differ in a number alone are one row: past_key_0…31. */
-export function profileTable({ shapes }: EngineProfile): string {
+export function profileTable({ shapes }: Pick<EngineProfile, "shapes">): string {
   const rows = new Map<string, { numbers: number[]; stem: string; cells: string[] }>();
   for (const [name, { min, opt, max }] of Object.entries(shapes)) {
     const [, stem = name, number] = /^(.*_)(\d+)$/.exec(name) ?? [];

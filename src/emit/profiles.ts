@@ -141,11 +141,13 @@ function expectedSize(sizes: Sizes, dim: number | string, point: keyof SizeRange
 function contextRanges(limits: DecoderLimits): readonly { name: string; seq: SizeRange }[] {
   const max = limits.maxInputLen;
   if (limits.multipleProfiles !== true) return [{ name: "context", seq: defaultRange(max, limits.optInputLen) }];
+  return splitTokens(max).map(seq => ({ name: `context_${seq.max}`, seq }));
+}
+
+/** [1,64,64], [64,128,128], …, [last split, max, max]. */
+export function splitTokens(max: number): readonly SizeRange[] {
   const ends = [...TOKEN_SPLITS.filter(split => split < max), max];
-  return ends.map((end, i) => ({
-    name: `context_${end}`,
-    seq: { min: i === 0 ? 1 : ends[i - 1]!, opt: end, max: end },
-  }));
+  return ends.map((end, i) => ({ min: ends[i - 1] ?? 1, opt: end, max: end }));
 }
 
 function fixed(size: number): SizeRange {

@@ -33,6 +33,13 @@ export const buildOptions = defineOptions({
     group: "Files",
     about: "Show engines, profiles and the memory account, and write nothing.",
   },
+  strict_profiles: {
+    type: "boolean",
+    default: false,
+    group: "Files",
+    about:
+      "Add to the plan the ranges that TensorRT-LLM v0.11 would give the inputs of its own network for these limits.",
+  },
   force: {
     type: "boolean",
     default: false,
