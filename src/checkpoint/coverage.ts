@@ -46,10 +46,14 @@ export class Coverage {
     }
   }
 
-  /** `layers`: what config.json says, to tell a wrong layer count from a missing shard. */
-  problems(layers: number): Problem[] {
+  /**
+   * `layers`: what config.json says, to tell a wrong layer count from a missing shard; `prefix`: what stands before a
+   * layer's number in the language model's names.
+   */
+  problems(layers: number, prefix: string): Problem[] {
+    const layerOf = (name: string): number => numberAfter(prefix, name);
     const leftOver = [...this.#tensors.keys()].filter(name => !this.#used.has(name) && !this.#ignored.has(name));
-    const stored = this.#storedLayers();
+    const stored = [...this.#tensors.keys()].reduce((most, name) => Math.max(most, layerOf(name) + 1), 0);
     if (
       this.#missing.length > 0 &&
       stored > 0 &&
@@ -71,15 +75,12 @@ export class Coverage {
     const stored = (name: string): string => this.#tensors.get(name)?.name ?? name;
     return { used: this.#used.size, ignored: [...this.#ignored].map(stored).sort() };
   }
-
-  /** One more than the highest layer of the language model that is stored. */
-  #storedLayers(): number {
-    return [...this.#tensors.keys()].reduce((most, name) => Math.max(most, layerOf(name) + 1), 0);
-  }
 }
 
-function layerOf(name: string): number {
-  return Number(/^model\.layers\.(\d{1,9})\./.exec(name)?.[1] ?? -1);
+/** The layer a tensor belongs to, −1 when to none. */
+function numberAfter(prefix: string, name: string): number {
+  if (prefix === "" || !name.startsWith(prefix)) return -1;
+  return Number(/^(\d{1,9})\./.exec(name.slice(prefix.length))?.[1] ?? -1);
 }
 
 function checkTensor(tensor: StoredTensor, source: SourceTensor): Problem | undefined {

@@ -5,6 +5,7 @@ import {
   cast,
   type FloatDtype,
   fromStored,
+  multiplyRows,
   named,
   rowCount,
   type StoredTensor,
@@ -53,13 +54,19 @@ export function mapWeights(
     return copy && original ? [{ copy, original }] : [];
   });
   coverage.ignore([...weights.ignore, ...copies.map(({ copy }) => exactly(copy.name, tensors))]);
-  throwIfAny(coverage.problems(spec.language.layers));
+  throwIfAny(coverage.problems(spec.language.layers, layerPrefix(weights)));
   return { ranks, visual, coverage: coverage.summary, copies };
 }
 
 function exactly(storedName: string, tensors: ReadonlyMap<string, StoredTensor>): RegExp {
   const canonical = [...tensors].find(([, tensor]) => tensor.name === storedName)?.[0] ?? storedName;
   return new RegExp(`^${canonical.replaceAll(".", "\\.")}$`);
+}
+
+/** What stands before the layer's number in the language model's canonical names. */
+function layerPrefix({ language }: ModelWeights): string {
+  const name = language.find(({ stage }) => stage === "layer")?.from[0]?.name ?? "";
+  return name.slice(0, Math.max(0, name.indexOf("{l}")));
 }
 
 type Take = (source: SourceTensor) => TensorRecipe | undefined;
@@ -112,9 +119,18 @@ function unread({ name, shape }: SourceTensor, dtype: FloatDtype): TensorRecipe 
 function partsOf(rule: WeightRule, layer: number | undefined, take: Take): TensorRecipe[] | undefined {
   const parts = rule.from.map(({ name, shape }) => {
     const recipe = take({ name: layer === undefined ? name : name.replace("{l}", String(layer)), shape });
-    if (recipe === undefined) return undefined;
+    const matrix = rule.times && take(rule.times.matrix);
+    if (recipe === undefined || (rule.times && matrix === undefined)) return undefined;
     const turned = rule.transpose ? transpose(recipe) : recipe;
-    return rule.skipRows ? sliceRows(turned, rule.skipRows, rowCount(turned.shape)) : turned;
+    const kept = rule.skipRows ? sliceRows(turned, rule.skipRows, rowCount(turned.shape)) : turned;
+    return matrix ? multiplyRows(kept, matrix, rule.times?.transposed === true) : kept;
   });
-  return parts.every(part => part !== undefined) ? parts : undefined;
+  if (!parts.every(part => part !== undefined)) return undefined;
+  const [whole] = parts;
+  return rule.cut && whole ? cutRows(whole, rule.cut) : parts;
+}
+
+function cutRows(recipe: TensorRecipe, sizes: readonly number[]): TensorRecipe[] {
+  const starts = sizes.map((_, i) => sizes.slice(0, i).reduce((sum, size) => sum + size, 0));
+  return sizes.map((size, i) => sliceRows(recipe, starts[i] as number, (starts[i] as number) + size));
 }

@@ -1,15 +1,39 @@
 import type { Problem } from "../diagnostics/index.ts";
+import type { DealLimits } from "../models/architecture.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import type { Parallel } from "./shard.ts";
 
 /** Where the user wrote an option, for messages. */
 export type Origin = (key: string) => string;
 
+/** The options as far as the model can have them: a table that cannot be split or shared is not, which changes no number. */
+export function withinLimits(
+  parallel: Parallel,
+  { plainEmbedding }: DealLimits,
+  origin: Origin,
+): { readonly parallel: Parallel; readonly warnings: Problem[] } {
+  if (plainEmbedding === undefined) return { parallel, warnings: [] };
+  const asked = [
+    ...(parallel.parallelEmbedding ? ["use_parallel_embedding"] : []),
+    ...(parallel.shareEmbedding ? ["use_embedding_sharing"] : []),
+  ];
+  const warnings = asked.map(
+    (key): Problem => ({
+      code: "CKP058",
+      what: `${key} has no effect on this model`,
+      at: origin(key),
+      why: plainEmbedding,
+      fix: `leave out --${key}`,
+    }),
+  );
+  return { parallel: { ...parallel, parallelEmbedding: false, shareEmbedding: false }, warnings };
+}
+
 /** What keeps the model from being dealt out as asked; empty when it can be. */
-export function parallelProblems(spec: DecoderSpec, parallel: Parallel, origin: Origin): Problem[] {
+export function parallelProblems(spec: DecoderSpec, parallel: Parallel, limits: DealLimits, origin: Origin): Problem[] {
   return [
     ...tpProblems(spec, parallel, origin),
-    ...ppProblems(spec, parallel, origin),
+    ...ppProblems(spec, parallel, limits, origin),
     ...sharingProblems(spec, parallel, origin),
   ];
 }
@@ -67,7 +91,23 @@ function kvFits(kvHeads: number, tp: number): boolean {
   return kvHeads % tp === 0 || tp % kvHeads === 0;
 }
 
-function ppProblems(spec: DecoderSpec, { ppSize }: Parallel, origin: Origin): Problem[] {
+function ppProblems(
+  spec: DecoderSpec,
+  { ppSize }: Parallel,
+  { onePipelineStage }: DealLimits,
+  origin: Origin,
+): Problem[] {
+  if (ppSize > 1 && onePipelineStage !== undefined) {
+    return [
+      {
+        code: "CKP053",
+        what: `pp_size ${ppSize} is asked for; a ${spec.architecture} has one pipeline stage`,
+        at: origin("pp_size"),
+        why: onePipelineStage,
+        fix: "--pp_size 1, with a larger --tp_size where the weights must be spread",
+      },
+    ];
+  }
   if (spec.layers % ppSize === 0) return [];
   return [
     {

@@ -11,7 +11,7 @@ import {
 } from "../tensor/index.ts";
 import { CONFIG_FILE, type ConvertSettings, rankFile, VISUAL_DIR, VISUAL_WEIGHTS } from "./manifest.ts";
 import { type Mapping, mapWeights } from "./map.ts";
-import { type Origin, parallelProblems } from "./parallel-rules.ts";
+import { type Origin, parallelProblems, withinLimits } from "./parallel-rules.ts";
 import type { Parallel } from "./shard.ts";
 import { fingerprintOf, missingExtras, resolveDtype } from "./source.ts";
 
@@ -56,6 +56,8 @@ export interface Plan {
   readonly source: HfCheckpoint;
   readonly model: KnownModel;
   readonly settings: ConvertSettings;
+  /** As asked, less what the model cannot have. */
+  readonly parallel: Parallel;
   readonly mapping: Mapping;
   readonly jobs: readonly Job[];
   readonly fingerprint: string;
@@ -64,10 +66,12 @@ export interface Plan {
 
 /** Reads headers only. Errors: SPC… of config.json, CKP040–CKP045, CKP049 with --strict, CKP052–CKP054. */
 export async function planConversion(source: HfCheckpoint, request: ConvertRequest): Promise<Plan> {
-  const { parallel } = request;
   const model = readModel(source.config, source.format === "meta" ? "params.json" : CONFIG_FILE);
   const dtype = resolveDtype(request.dtype, source, model.spec);
-  throwIfAny(parallelProblems(model.spec.language, parallel, request.origin ?? (key => `--${key}`)));
+  const origin = request.origin ?? (key => `--${key}`);
+  const limits = model.architecture.limits?.(model.spec) ?? {};
+  const { parallel, warnings: dropped } = withinLimits(request.parallel, limits, origin);
+  throwIfAny(parallelProblems(model.spec.language, parallel, limits, origin));
   const mapping = mapWeights(source.tensors, model.spec, model.architecture.weights(model.spec), parallel, dtype);
   await compareCopies(mapping);
   const extras = missingExtras(source, model.spec);
@@ -86,10 +90,11 @@ export async function planConversion(source: HfCheckpoint, request: ConvertReque
     source,
     model,
     settings,
+    parallel,
     mapping,
     jobs: [...visual, ...mapping.ranks.map((recipes, rank) => ({ file: rankFile(rank), recipes }))],
     fingerprint: await fingerprintOf(source, settings, request.version),
-    warnings: [...source.warnings, ...model.warnings, ...extras],
+    warnings: [...source.warnings, ...model.warnings, ...dropped, ...extras],
   };
 }
 

@@ -3,7 +3,7 @@ import { fail, MmtrtError, type Problem, throwIfAny } from "../diagnostics/index
 import { FilePool } from "../formats/file.ts";
 import { type Json, type JsonObject, readJsonObject } from "../formats/json.ts";
 import { openSafetensors } from "../formats/safetensors.ts";
-import type { Architecture } from "../models/architecture.ts";
+import type { Architecture, CheckpointConfig } from "../models/architecture.ts";
 import { readModel } from "../models/registry.ts";
 import type { ModelSpec } from "../models/spec.ts";
 import { isFloatDtype, type Shape, type StoredTensor, sameShape, showShape } from "../tensor/index.ts";
@@ -18,7 +18,6 @@ import {
 } from "./manifest.ts";
 import { expectedTensors } from "./map.ts";
 import type { Parallel } from "./shard.ts";
-import type { TrtllmConfig } from "./trtllm-config.ts";
 
 /** One weight file by its header; every tensor has `range` (file, offset, length), which external data can point at. */
 export interface WeightFile {
@@ -31,7 +30,7 @@ export interface ConvertedCheckpoint {
   readonly dir: string;
   readonly architecture: Architecture;
   readonly spec: ModelSpec;
-  readonly config: TrtllmConfig;
+  readonly config: CheckpointConfig;
   readonly parallel: Parallel;
   /** By rank: pp_rank · tp_size + tp_rank. */
   readonly ranks: readonly WeightFile[];
@@ -43,7 +42,7 @@ export interface ConvertedCheckpoint {
 /** Errors: CKP050 not a converted checkpoint, CKP051 a weight file does not fit, CKP001–CKP010 for each file, SPC… for hf_config.json. */
 export async function openCheckpoint(dir: string): Promise<ConvertedCheckpoint> {
   const manifest = await readManifest(dir);
-  const config = (await readJsonObject(join(dir, CONFIG_FILE))) as JsonObject & TrtllmConfig;
+  const config = (await readJsonObject(join(dir, CONFIG_FILE))) as JsonObject & CheckpointConfig;
   const { architecture, spec } = readModel(await readJsonObject(join(dir, HF_CONFIG_FILE)), HF_CONFIG_FILE);
   const parallel = parallelOf(manifest);
   const pool = new FilePool();

@@ -17,7 +17,6 @@ import { NonFiniteCounter, nonFiniteProblems } from "./non-finite.ts";
 import type { OutputDir } from "./output-dir.ts";
 import { bytesOf, type ConvertRequest, type Job, type Plan } from "./plan.ts";
 import { recordFiles } from "./source.ts";
-import { trtllmConfig } from "./trtllm-config.ts";
 import { visualConfig } from "./visual-config.ts";
 
 /** Writes every file that no earlier run has finished, then gives the directory its name. Errors: CKP007, CKP009, CKP048. */
@@ -55,6 +54,11 @@ export async function writeAll(
   return { some: waiting.length < jobs.length, nonFinite };
 }
 
+/** Bytes of a band, dealt out among the workers: memory stays the same however many files are written at a time. */
+const BANDS = 8 << 20;
+/** Below this system calls cost more than the bytes they move. */
+const MIN_BAND = 256 << 10;
+
 async function writeJob(
   { file, recipes }: Job,
   request: ConvertRequest,
@@ -65,7 +69,12 @@ async function writeJob(
   const path = join(output.stage, file);
   await mkdir(dirname(path), { recursive: true });
   const counter = new NonFiniteCounter(file);
-  await writeSafetensors(path, recipes, { signal, onProgress: advance, inspect: counter.inspect });
+  await writeSafetensors(path, recipes, {
+    signal,
+    onProgress: advance,
+    inspect: counter.inspect,
+    bandBytes: Math.max(MIN_BAND, Math.floor(BANDS / request.workers)),
+  });
   if (request.strict) throwIfAny(nonFiniteProblems(counter.found));
   await output.finish(file, counter.found);
   return counter.found;
@@ -109,10 +118,8 @@ async function writeRest(
   for (const [name, text] of source.generatedFiles) await writeText(at(TOKENIZER_DIR, basename(name)), text);
   if (model.spec.vision) await writeJson(at(VISUAL_DIR, CONFIG_FILE), visualConfig(model.spec, settings.dtype));
   await writeJson(at(HF_CONFIG_FILE), source.config);
-  await writeJson(
-    at(CONFIG_FILE),
-    trtllmConfig(model.spec, request.parallel, settings.dtype, source.format === "meta"),
-  );
+  const layout = { ...plan.parallel, dtype: settings.dtype, fromMeta: source.format === "meta" };
+  await writeJson(at(CONFIG_FILE), model.architecture.checkpointConfig(model.spec, layout));
   const manifest: CheckpointManifest = {
     kind: "checkpoint",
     format: 1,

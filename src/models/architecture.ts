@@ -26,8 +26,12 @@ export interface WeightRule {
   readonly stage: "first" | "layer" | "last";
   /** Left out when the vocabulary table is shared (--use_embedding_sharing): the lm_head of a tied model. */
   readonly tied?: boolean;
-  /** GPT-2's Conv1D keeps [in, out]. */
+  /** GPT-2's Conv1D keeps [in, out]; `from` has the stored shape. */
   readonly transpose?: boolean;
+  /** Rows that one stored tensor is cut into before it is split (GPT-2's c_attn holds q, k and v). */
+  readonly cut?: readonly number[];
+  /** The one source is multiplied by this matrix on its right, or by its transpose (OPT-350m's project_out, project_in). */
+  readonly times?: { readonly matrix: SourceTensor; readonly transposed: boolean };
   /** Rows dropped from the front (OPT's and BART's position tables start 2 rows late). */
   readonly skipRows?: number;
 }
@@ -55,6 +59,46 @@ export interface ModelWeights {
   readonly copies?: readonly { readonly name: string; readonly of: string }[];
 }
 
+/** How a checkpoint is dealt out and stored, as far as its config.json tells. */
+export interface CheckpointLayout {
+  readonly dtype: FloatDtype;
+  readonly tpSize: number;
+  readonly ppSize: number;
+  readonly parallelEmbedding: boolean;
+  readonly embeddingShardingDim: 0 | 1;
+  readonly shareEmbedding: boolean;
+  /** Meta's files take another path through NVIDIA's converter, which writes other keys. */
+  readonly fromMeta: boolean;
+}
+
+/** config.json of a TensorRT-LLM checkpoint: the keys every architecture has. Sizes are element counts. */
+export interface CheckpointConfig {
+  readonly architecture: string;
+  readonly dtype: FloatDtype;
+  readonly vocab_size: number;
+  readonly hidden_size: number;
+  readonly num_hidden_layers: number;
+  readonly num_attention_heads: number;
+  readonly hidden_act: string;
+  readonly position_embedding_type: string;
+  readonly mapping: {
+    readonly world_size: number;
+    readonly tp_size: number;
+    readonly pp_size: number;
+    readonly gpus_per_node?: number;
+  };
+  readonly quantization: Readonly<Record<string, unknown>>;
+  readonly [key: string]: unknown;
+}
+
+/** What a model cannot be asked for when it is dealt out, each with the reason; TensorRT-LLM's own limits. */
+export interface DealLimits {
+  /** pp_size must be 1. */
+  readonly onePipelineStage?: string;
+  /** The embedding table is neither split nor shared with lm_head, whatever the options say. */
+  readonly plainEmbedding?: string;
+}
+
 /** What decides how a rank's graph looks, besides the model. */
 export interface GraphOptions {
   /** dtype of the weights in the checkpoint. */
@@ -78,6 +122,9 @@ export interface Architecture {
   readonly hf: readonly string[];
   readSpec(config: ConfigReader): ModelSpec;
   weights(spec: ModelSpec): ModelWeights;
+  /** config.json of the converted checkpoint, key by key as NVIDIA's converter for this architecture writes it. */
+  checkpointConfig(spec: ModelSpec, layout: CheckpointLayout): CheckpointConfig;
+  limits?(spec: ModelSpec): DealLimits;
   /** The decoder of one rank: DESIGN §5's contract. */
   languageGraph(spec: ModelSpec, options: GraphOptions): Graph;
   /** `input` [batch, channels, height, width] → `output` [batch, num_visual_features, llm_hidden]. */

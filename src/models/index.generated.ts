@@ -1,6 +1,10 @@
 // Written by `npm run models` from the files of this folder; a test fails when it is stale.
 import type { Architecture } from "./architecture.ts";
+import gpt2 from "./gpt2.ts";
 import llama from "./llama.ts";
 import llava from "./llava.ts";
+import mistral from "./mistral.ts";
+import opt from "./opt.ts";
+import qwen2 from "./qwen2.ts";
 
-export const ARCHITECTURES: readonly Architecture[] = [llama, llava];
+export const ARCHITECTURES: readonly Architecture[] = [gpt2, llama, llava, mistral, opt, qwen2];

@@ -2,6 +2,7 @@ import { defineArchitecture } from "./architecture.ts";
 import type { ConfigReader } from "./config-reader.ts";
 import { readDeclaredDtype, readTokenIds, refuseQuantized } from "./parts/common-keys.ts";
 import { decoderGraph } from "./parts/decoder-graph.ts";
+import { llamaConfig } from "./parts/llama-config.ts";
 import { readLlamaDecoder } from "./parts/llama-spec.ts";
 import { LLAMA_IGNORED, LLAMA_NAMES, llamaWeights } from "./parts/llama-weights.ts";
 import type { ModelSpec } from "./spec.ts";
@@ -17,6 +18,7 @@ export default defineArchitecture({
     ignore: LLAMA_IGNORED,
     ...(language.tiedEmbeddings && { copies: [{ name: "lm_head.weight", of: "model.embed_tokens.weight" }] }),
   }),
+  checkpointConfig: ({ language }, layout) => llamaConfig(language, layout),
   languageGraph: decoderGraph,
 });
 

@@ -3,6 +3,7 @@ import type { ConfigReader } from "./config-reader.ts";
 import { clipVisualGraph } from "./parts/clip-graph.ts";
 import { CLIP_NAMES, clipIgnored, clipUnused, clipWeights, projectorWeights } from "./parts/clip-weights.ts";
 import { decoderGraph } from "./parts/decoder-graph.ts";
+import { llamaConfig } from "./parts/llama-config.ts";
 import { LLAMA_IGNORED, llamaWeights } from "./parts/llama-weights.ts";
 import { readLlavaSpec } from "./parts/llava-spec.ts";
 import type { ModelSpec } from "./spec.ts";
@@ -25,6 +26,7 @@ export default defineArchitecture({
     unused: vision ? clipUnused(vision) : [],
     ...(language.tiedEmbeddings && { copies: [{ name: "lm_head.weight", of: "model.embed_tokens.weight" }] }),
   }),
+  checkpointConfig: ({ language }, layout) => llamaConfig(language, layout),
   languageGraph: decoderGraph,
   visualGraph: clipVisualGraph,
 });

@@ -33,6 +33,8 @@ export interface DecoderSpec {
   readonly outputBias: boolean;
   readonly mlpBias: boolean;
   readonly tiedEmbeddings: boolean;
+  /** Width of the stored word table where it is not hiddenSize: two projections widen it (OPT-350m). */
+  readonly embeddingSize?: number;
 }
 
 /** A ViT-like image encoder with its choice of output layer. */

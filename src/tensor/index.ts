@@ -14,6 +14,7 @@ export {
 } from "./ops.ts";
 export * from "./ops-cast.ts";
 export { concatColumns, sliceColumns, transpose } from "./ops-columns.ts";
+export { multiplyRows } from "./ops-matmul.ts";
 export * from "./recipe.ts";
 export * from "./shape.ts";
 export * from "./stored.ts";

@@ -17,11 +17,11 @@ interface Case {
   readonly args: readonly string[];
 }
 
-/** LLaMA and LLaVA without quantization, as NVIDIA's v0.10 makes them; other families and versions are not converted yet. */
+/** The decoder-only families without quantization, as NVIDIA's v0.10 makes them; other families and versions are not converted yet. */
 function cases(): Case[] {
   if (!present) return [];
   return readdirSync(join(goldens, "out"))
-    .filter(name => /^(llama|llava)/.test(name) && existsSync(join(goldens, "out", name, "case.json")))
+    .filter(name => /^(llama|llava|opt|gpt2|qwen2)/.test(name) && existsSync(join(goldens, "out", name, "case.json")))
     .map(name => ({
       ...(JSON.parse(readFileSync(join(goldens, "out", name, "case.json"), "utf8")) as Case),
       case: name,

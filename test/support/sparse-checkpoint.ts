@@ -4,7 +4,6 @@ import { type CheckpointManifest, rankFile } from "../../src/checkpoint/manifest
 import { expectedTensors } from "../../src/checkpoint/map.ts";
 import type { Parallel } from "../../src/checkpoint/shard.ts";
 import { PRESETS } from "../../src/checkpoint/synth-presets.ts";
-import { trtllmConfig } from "../../src/checkpoint/trtllm-config.ts";
 import { visualConfig } from "../../src/checkpoint/visual-config.ts";
 import { encodeHeader, type TensorDescription } from "../../src/formats/safetensors.ts";
 import { readModel } from "../../src/models/registry.ts";
@@ -64,7 +63,7 @@ export function sparseCheckpoint(
     warnings: [],
   };
   write("mmtrt.json", manifest);
-  write("config.json", trtllmConfig(spec, parallel, dtype, false));
+  write("config.json", architecture.checkpointConfig(spec, { ...parallel, dtype, fromMeta: false }));
   write("hf_config.json", hf);
   return dir;
 }

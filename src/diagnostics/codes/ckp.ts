@@ -205,6 +205,11 @@ export const CKP = {
     about: "synth takes the sizes of a known model by name, or any config.json with --model_config.",
     exit: 2,
   },
+  CKP058: {
+    title: "an option of convert has no effect on this model",
+    about:
+      "The model's structure leaves the option nothing to do, so it is left out; the converted weights are the same as without it. OPT-350m's embedding and lm_head are products of two tables each and can neither be split nor shared.",
+  },
   CKP060: {
     title: "the file is not an ONNX model that can be read",
     about:

@@ -130,6 +130,38 @@ export function readSize(c: ConfigReader, key: string, fallback?: number): numbe
   return limit;
 }
 
+/** A whole number of channels for each attention head. */
+export function checkHeads(
+  c: ConfigReader,
+  hiddenSize: number,
+  heads: number,
+  headsKey = "num_attention_heads",
+  hiddenKey = "hidden_size",
+): void {
+  if (!c.sound || hiddenSize % heads === 0) return;
+  c.problem(
+    "SPC006",
+    headsKey,
+    `is ${heads}, which does not divide ${hiddenKey} ${hiddenSize}`,
+    `each head holds ${hiddenKey} / ${headsKey} channels`,
+    `give ${headsKey} as a divisor of ${hiddenKey}`,
+  );
+}
+
+/** `layer_types` (transformers from 4.53): every layer must see all tokens before it. */
+export function onlyFullAttention(c: ConfigReader): void {
+  const types = c.raw("layer_types");
+  if (types === undefined || types === null) return;
+  if (Array.isArray(types) && types.every(type => type === "full_attention")) return;
+  c.problem(
+    "SPC004",
+    "layer_types",
+    'has layers of another type than "full_attention"',
+    "layers with a window see only the last tokens, and the graph shows all of them",
+    "convert a checkpoint whose layers all have full attention",
+  );
+}
+
 const DTYPE_WORDS = ["float32", "float16", "bfloat16"] as const;
 
 /** `dtype` (transformers 5) or `torch_dtype` (before); `auto` and absence say nothing. */
@@ -179,4 +211,23 @@ export function readTokenIds(c: ConfigReader, key: string): number[] {
     `give ${key} as a whole number`,
   );
   return [];
+}
+
+/** What a text-only model's config says besides its decoder: class, dtype, special tokens. */
+export function readTextIdentity(
+  c: ConfigReader,
+  architecture: string,
+  modelType: string,
+): Omit<ModelSpec, "language"> {
+  refuseQuantized(c);
+  const [bos] = readTokenIds(c, "bos_token_id");
+  const [pad] = readTokenIds(c, "pad_token_id");
+  return {
+    architecture,
+    modelType,
+    declaredDtype: readDeclaredDtype(c),
+    ...(bos !== undefined && { bosTokenId: bos }),
+    eosTokenIds: readTokenIds(c, "eos_token_id"),
+    ...(pad !== undefined && { padTokenId: pad }),
+  };
 }

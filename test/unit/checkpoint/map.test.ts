@@ -270,7 +270,7 @@ describe("coverage", () => {
 describe("parallel rules", () => {
   it("refuse to cut a key/value head in parts", () => {
     const { language } = readModel(CONFIG).spec;
-    const problems = parallelProblems(language, { ...SINGLE, tpSize: 3 }, key => `--${key}`);
+    const problems = parallelProblems(language, { ...SINGLE, tpSize: 3 }, {}, key => `--${key}`);
     expect(problems.map(({ code, what }) => `${code} ${what}`)).toEqual([
       "CKP052 tp_size 3 does not fit 2 key/value heads",
     ]);
@@ -281,6 +281,7 @@ describe("parallel rules", () => {
     const problems = parallelProblems(
       language,
       { tpSize: 4, ppSize: 3, parallelEmbedding: true, embeddingShardingDim: 1, shareEmbedding: true },
+      {},
       key => `--${key}`,
     );
     expect(problems.map(({ code, at }) => `${code} ${at}`)).toEqual([

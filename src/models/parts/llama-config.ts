@@ -1,0 +1,50 @@
+import type { CheckpointConfig, CheckpointLayout } from "../architecture.ts";
+import type { DecoderSpec } from "../spec.ts";
+import { activationName, embeddingKeys, plainMapping, rotaryScaling } from "./checkpoint-config.ts";
+
+/**
+ * The config that convert_checkpoint.py dumps for LLaMA and its kin. From Meta's files it takes another path through
+ * NVIDIA's code, which leaves two keys out and has other values for keys that mean nothing here; kept, so that configs
+ * compare equal.
+ */
+export function llamaConfig(language: DecoderSpec, layout: CheckpointLayout): CheckpointConfig {
+  const { fromMeta } = layout;
+  return {
+    architecture: language.architecture,
+    dtype: layout.dtype,
+    logits_dtype: "float32",
+    vocab_size: language.vocabSize,
+    max_position_embeddings: language.maxPositions,
+    hidden_size: language.hiddenSize,
+    num_hidden_layers: language.layers,
+    num_attention_heads: language.heads,
+    num_key_value_heads: language.kvHeads,
+    head_size: language.headDim,
+    qk_layernorm: false,
+    hidden_act: activationName(language.activation),
+    intermediate_size: language.intermediateSize,
+    norm_epsilon: language.normEps,
+    position_embedding_type: "rope_gpt_neox",
+    ...embeddingKeys(layout),
+    mapping: { ...plainMapping(layout), gpus_per_node: 8 },
+    quantization: {
+      quant_algo: null,
+      kv_cache_quant_algo: null,
+      group_size: 128,
+      smoothquant_val: null,
+      has_zero_point: false,
+      pre_quant_scale: false,
+      exclude_modules: fromMeta ? null : ["lm_head"],
+    },
+    kv_dtype: layout.dtype,
+    rotary_base: language.ropeTheta,
+    rotary_scaling: rotaryScaling(language),
+    ...(fromMeta ? {} : { residual_mlp: false, disable_weight_only_quant_plugin: false }),
+    moe_normalization_mode: fromMeta ? 1 : null,
+    moe_num_experts: 0,
+    moe_top_k: 0,
+    moe_tp_mode: 2,
+    attn_bias: language.attentionBias,
+    mlp_bias: language.mlpBias,
+  };
+}
