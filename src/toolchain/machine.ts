@@ -45,7 +45,8 @@ export function parseTrtexecVersion({ stdout, stderr }: Pick<Probe, "stdout" | "
   return `${Math.floor(value / unit)}.${Math.floor((value % unit) / 100)}.${value % 100}`;
 }
 
-const BINDINGS = ["tensorrt", "tensorrt_rtx"] as const;
+/** The pip package of TensorRT-RTX has the third name. */
+const BINDINGS = ["tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"] as const;
 
 const PYTHON = `
 import importlib

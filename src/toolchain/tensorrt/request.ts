@@ -29,10 +29,10 @@ export interface GraphTensor {
   readonly dims: readonly (number | string)[];
 }
 
-/** dynamic: loaded when building and again when running · serialize: loaded when building and carried inside the engine. */
+/** dynamic: TensorRT loads it, when building and again when running · static: the process links it · serialize: as dynamic, and carried inside the engine. */
 export interface PluginLibrary {
   readonly file: string;
-  readonly load: "dynamic" | "serialize";
+  readonly load: "dynamic" | "static" | "serialize";
 }
 
 export type ProfilingVerbosity = "layer_names_only" | "detailed" | "none";
@@ -101,26 +101,42 @@ export interface EngineTensor {
   readonly location?: "device" | "host";
 }
 
+/**
+ * Where inputs and outputs were read: the engine itself, its layers as TensorRT logged them (`engine_log`), or the parsed
+ * network alone.
+ */
+export type IoSource = "engine" | "engine_log" | "network";
+
 export interface EngineReport {
   readonly file: string;
   readonly bytes: number;
   readonly builder: Builder;
-  /** What built it, e.g. "1.7.1.116"; undefined when the tool printed none. */
+  /** What built it, e.g. "1.7.1.116", as the engine's own header says. */
   readonly version: string | undefined;
   readonly seconds: number;
   readonly argv: readonly string[];
   readonly logFile: string | undefined;
-  /** From the parsed network; `engine` when the built engine could be opened (needs a GPU). Absent from command line tools that print none. */
-  readonly io: { readonly from: "network" | "engine"; readonly tensors: readonly EngineTensor[] } | undefined;
-  /** As the library took them: read back from its profile objects. */
+  /** Absent from command line tools, which print none. */
+  readonly io: { readonly from: IoSource; readonly tensors: readonly EngineTensor[] } | undefined;
+  /** As the library took them; the request's own where the tool printed none. */
   readonly profiles: readonly EngineProfile[];
-  /** Layers of the network by TensorRT's type name, before fusion. */
+  /** Layers of the parsed network by TensorRT's type name. */
   readonly layers: Readonly<Record<string, number>> | undefined;
+  /** Layers of the engine, after fusion. */
+  readonly engineLayers: Readonly<Record<string, number>> | undefined;
+  /** SMs the engine holds kernels for (TensorRT-RTX); empty when it does not say. */
+  readonly sms: readonly number[];
+  /** As TensorRT states them: weights, and what a context of the largest profile takes beside them. */
+  readonly memoryBytes: { readonly weights: number; readonly activation: number } | undefined;
   readonly peakHostMiB: number | undefined;
   readonly warnings: readonly string[];
 }
 
+/** The variables the build may see; `environment()` of src/options is the usual one. */
+export type ToolEnvironment = Readonly<Record<string, string | undefined>>;
+
 export interface BuildEngineOptions {
+  readonly env: ToolEnvironment;
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: EngineEvent) => void;
   /** Every line the tool printed. Kept also when the build succeeds. */

@@ -1,0 +1,71 @@
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ROOT } from "./sources.ts";
+
+export interface StandInPlan {
+  /** As in the banner: 101600 is 10.16.0. */
+  readonly version?: string;
+  readonly lines?: readonly string[];
+  /** The engine's bytes; nothing is written without. */
+  readonly engine?: Buffer;
+  readonly exit?: number;
+  readonly hang?: boolean;
+  /** File in which a helper process's id is written. */
+  readonly child?: string;
+  readonly ignoreTerm?: boolean;
+}
+
+/** A temporary directory with `bin/trtexec`, `bin/tensorrt_rtx` and the environment in which they are found. */
+export class StandIn {
+  readonly dir = realpathSync(mkdtempSync(join(tmpdir(), "mmtrt-standin-")));
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly engine = join(this.dir, "out", "model.engine");
+
+  constructor(plan: StandInPlan, names: readonly string[] = ["trtexec", "tensorrt_rtx"]) {
+    const bin = join(this.dir, "bin");
+    mkdirSync(bin);
+    for (const name of names) {
+      const file = join(bin, name);
+      writeFileSync(
+        file,
+        `#!/bin/sh\nexec "${process.execPath}" "${join(ROOT, "test/support/standins/trtexec.mjs")}" "$@"\n`,
+      );
+      chmodSync(file, 0o755);
+    }
+    const { engine, ...rest } = plan;
+    const told = {
+      ...rest,
+      record: join(this.dir, "record.jsonl"),
+      ...(engine && { engine: engine.toString("base64") }),
+    };
+    writeFileSync(join(this.dir, "plan.json"), JSON.stringify(told));
+    this.env = {
+      PATH: join(this.dir, "empty"),
+      TENSORRT_ROOT: this.dir,
+      TRT_STANDIN: join(this.dir, "plan.json"),
+      SECRET_TOKEN: "s3cret",
+    };
+  }
+
+  /** argv and the names of the environment of each run. */
+  runs(): readonly { readonly argv: readonly string[]; readonly env: readonly string[] }[] {
+    return readFileSync(join(this.dir, "record.jsonl"), "utf8")
+      .trim()
+      .split("\n")
+      .map(line => JSON.parse(line));
+  }
+}
+
+/** An engine's first bytes as TensorRT writes them, then zeros. */
+export function fakePlan(
+  tag: "ftrt" | "vtrt",
+  version: readonly [number, number, number, number],
+  bytes = 989,
+): Buffer {
+  const plan = Buffer.alloc(bytes);
+  plan.write(tag, "latin1");
+  plan.writeBigUInt64LE(BigInt(bytes), 16);
+  plan.set(version, 24);
+  return plan;
+}
