@@ -75,7 +75,12 @@ export async function answer(questions: readonly Question[], request: AnswerRequ
     ...texts.hooks(),
     ...(signal && { signal }),
   };
-  const generated = await (options.numBeams > 1 ? searchBeams : searchTokens)(decoding, prompts, options, hooks);
+  const generated = await (options.numBeams > 1 ? searchBeams : searchTokens)(
+    decoding,
+    questions.map(({ ids }) => ids),
+    options,
+    hooks,
+  );
   const answers = generated.map((entry, item) => ({ ...entry, text: texts.of(item, entry.tokenIds) }));
   const newTokens = answers.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
   const allPromptTokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);

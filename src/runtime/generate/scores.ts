@@ -27,7 +27,8 @@ export function logSoftmax(row: Float32Array): Float32Array {
 
 /**
  * What changes scores before a token is chosen, greedily or not. `seen` are the prompt's and the answer's tokens:
- * a positive score is divided by the penalty and a negative one multiplied, once for each distinct token.
+ * a positive score is divided by the penalty and a negative one multiplied, once for each distinct token. As in
+ * transformers an image's placeholder counts as seen; unlike there, a batch's padding does not.
  */
 export function adjustScores(
   scores: Float32Array,
