@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { chmod, cp, mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type ConvertRequest, type ConvertResult, convert } from "../../../src/checkpoint/convert.ts";
@@ -196,6 +196,16 @@ describe("convert", () => {
     await writeFile(join(dir, "out.partial", "thesis.tex"), "mine");
     expect((await problemsOf(run()))[0]?.code).toBe("CKP046");
     expect(await readdir(join(dir, "out.partial"))).toEqual(["thesis.tex"]);
+    // The parent of this process lives as long as the test does.
+    const state = { fingerprint: "another", pid: process.ppid, host: hostname(), finished: {} };
+    await rm(join(dir, "out.partial", "thesis.tex"));
+    await writeFile(join(dir, "out.partial", "convert.json"), JSON.stringify(state));
+    expect((await problemsOf(run()))[0]).toMatchObject({
+      code: "CKP047",
+      what: expect.stringContaining(`${process.ppid}`),
+    });
+    await writeFile(join(dir, "out.partial", "convert.json"), JSON.stringify({ ...state, pid: 2 ** 22 + 1 }));
+    expect((await run()).status).toBe("converted");
   });
 
   it.skipIf(process.getuid?.() === 0)("refuses a read-only place", async () => {

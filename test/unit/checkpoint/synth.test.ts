@@ -1,0 +1,126 @@
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openHf } from "../../../src/checkpoint/open.ts";
+import { drawOf, randomTensor } from "../../../src/checkpoint/random-tensor.ts";
+import { type SynthRequest, synth } from "../../../src/checkpoint/synth.ts";
+import { PRESETS, synthConfig } from "../../../src/checkpoint/synth-presets.ts";
+import { readModel } from "../../../src/models/registry.ts";
+import { recipeBytes } from "../../../src/tensor/index.ts";
+
+let root: string;
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "mmtrt-synth-"));
+});
+afterAll(() => rm(root, { recursive: true, force: true }));
+
+function request(name: string, more: Partial<SynthRequest> = {}): SynthRequest {
+  return {
+    config: PRESETS["llama-tiny"] as SynthRequest["config"],
+    dtype: "float16",
+    seed: 7,
+    maxShardSize: 1e9,
+    outputDir: join(root, name),
+    ...more,
+  };
+}
+
+describe("synth", () => {
+  it("writes the same bytes for the same seed, others for another, whatever the shards", async () => {
+    await synth(request("a"));
+    await synth(request("b"));
+    await synth(request("c", { seed: 8 }));
+    const [a, b, c] = await Promise.all(["a", "b", "c"].map(name => readFile(join(root, name, "model.safetensors"))));
+    expect(a?.equals(b as Buffer)).toBe(true);
+    expect(a?.equals(c as Buffer)).toBe(false);
+    const { files } = await synth(request("shards", { maxShardSize: 50_000 }));
+    expect(files.length).toBeGreaterThan(2);
+    const [whole, sharded] = [await openHf(join(root, "a")), await openHf(join(root, "shards"))];
+    expect([...sharded.tensors.keys()].sort()).toEqual([...whole.tensors.keys()].sort());
+    for (const [name, tensor] of whole.tensors) {
+      const rows = tensor.shape[0] as number;
+      expect(await sharded.tensors.get(name)?.readRows(0, rows)).toEqual(await tensor.readRows(0, rows));
+    }
+    await Promise.all([whole.close(), sharded.close()]);
+  });
+
+  it("leaves nothing when stopped, and refuses a directory that is not empty", async () => {
+    const controller = new AbortController();
+    const stopped = request("stopped", {
+      signal: controller.signal,
+      onProgress: () => controller.abort(new Error("stopped")),
+    });
+    await expect(synth(stopped)).rejects.toThrow("stopped");
+    await synth(request("full"));
+    await expect(synth(request("full"))).rejects.toThrow("CKP046");
+    expect((await readdir(root)).filter(name => name.startsWith("stopped"))).toEqual([]);
+  });
+});
+
+describe("random tensors", () => {
+  it.each(["float16", "bfloat16", "float32"] as const)("are the same in any bands (%s)", async dtype => {
+    const recipe = randomTensor("w", dtype, [131, 97], { mean: 0, std: 1 }, 3);
+    const whole = Buffer.from(await recipe.readRows(0, 131));
+    for (const band of [1, 1999, 1 << 20]) {
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of recipeBytes(recipe, band)) chunks.push(chunk);
+      expect(Buffer.concat(chunks).equals(whole)).toBe(true);
+    }
+  });
+
+  it("have the mean, spread and tails of a normal distribution, and no equal neighbours", async () => {
+    const recipe = randomTensor("w", "float32", [1 << 18], { mean: 3, std: 2 }, 0);
+    const bytes = new Uint8Array(await recipe.readRows(0, 1 << 18));
+    const values = new Float32Array(bytes.buffer, bytes.byteOffset, 1 << 18);
+    const mean = values.reduce((sum, x) => sum + x, 0) / values.length;
+    const variance = values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / values.length;
+    expect(mean).toBeCloseTo(3, 1);
+    expect(Math.sqrt(variance)).toBeCloseTo(2, 1);
+    const beyond = (sigmas: number): number => values.filter(x => Math.abs(x - 3) > sigmas * 2).length / values.length;
+    expect(beyond(1)).toBeCloseTo(0.3173, 2);
+    expect(beyond(2)).toBeCloseTo(0.0455, 2);
+    expect(beyond(3)).toBeCloseTo(0.0027, 3);
+    expect(values.filter((x, i) => x === values[i + 1]).length / values.length).toBeLessThan(1e-3);
+  });
+
+  it("are scaled so that activations keep their size", () => {
+    expect(drawOf("model.layers.0.mlp.down_proj.weight", [48, 400])).toEqual({ mean: 0, std: 1 / 20 });
+    expect(drawOf("model.layers.0.input_layernorm.weight", [48]).mean).toBe(1);
+    expect(drawOf("vision_tower.vision_model.pre_layrnorm.weight", [48]).mean).toBe(1);
+    expect(drawOf("vision_tower.vision_model.encoder.layers.0.layer_norm1.bias", [48]).mean).toBe(0);
+  });
+});
+
+describe("presets", () => {
+  it.each(Object.keys(PRESETS))("%s is a config that convert reads", name => {
+    expect(readModel(PRESETS[name] as SynthRequest["config"]).spec.language.layers).toBeGreaterThan(0);
+  });
+
+  const choice = {
+    base: undefined,
+    preset: undefined,
+    architecture: "LlavaForConditionalGeneration",
+    sizes: {},
+    origin: (key: string) => `--${key}`,
+  };
+
+  it("are chosen by name or architecture, and single sizes replaced in the language model", () => {
+    expect(synthConfig(choice)).toEqual(PRESETS["llava-1.5-7b"]);
+    expect(synthConfig({ ...choice, sizes: { num_hidden_layers: 2 } }).text_config).toMatchObject({
+      num_hidden_layers: 2,
+      hidden_size: 4096,
+    });
+    expect(synthConfig({ ...choice, preset: "llama-tiny", sizes: { vocab_size: 7 } })).toMatchObject({
+      vocab_size: 7,
+      hidden_size: 48,
+    });
+  });
+
+  it("that do not exist are named with those that do", () => {
+    expect(() => synthConfig({ ...choice, preset: "gpt5" })).toThrow(/CKP057.*gpt5.*--preset.*llama-1.1b/);
+    expect(() => synthConfig({ ...choice, architecture: "FuyuForCausalLM" })).toThrow(
+      /CKP057.*FuyuForCausalLM.*--architecture/,
+    );
+  });
+});
