@@ -9,7 +9,7 @@ import { commonOptions } from "../options/tables/common.ts";
 import { Interruption } from "./interruption.ts";
 import { missingPackage } from "./missing-package.ts";
 import { isCommand, loadCommand, REGISTRY } from "./registry.ts";
-import { createUi, type Ui } from "./ui.ts";
+import { createUi, type Terminal, type Ui } from "./ui.ts";
 import { VERSION } from "./version.ts";
 
 const EXIT_BUG = 70;
@@ -17,14 +17,14 @@ const EXIT_BUG = 70;
 /** Runs `mmtrt <argv>` and gives the exit code (DESIGN §7). Never throws. */
 export async function dispatch(argv: readonly string[]): Promise<number> {
   const [name = "", ...rest] = argv;
-  let ui = makeUi(argv, undefined);
-  let debug = argv.includes("--debug");
   const interruption = new Interruption(() => ui);
+  let ui = makeUi(argv, {}, interruption);
+  let debug = argv.includes("--debug");
   process.once("uncaughtException", error => process.exit(report(error, ui, debug)));
   try {
     const command = find(name);
     const table = await COMMANDS[command].table();
-    ui = makeUi(rest, table);
+    ui = makeUi(rest, table, interruption);
     debug = peekCommon(rest, environment(), table).debug;
     if (wantsHelp(rest, table)) await showHelp(command, table);
     else await run(command, table, rest, ui, interruption.signal);
@@ -75,10 +75,18 @@ async function showHelp(name: CommandName, table: OptionTable): Promise<void> {
   process.stdout.write(`${commandHelp(name, table, process.stdout.columns)}\n`);
 }
 
-function makeUi(argv: readonly string[], table: OptionTable | undefined): Ui {
+function makeUi(argv: readonly string[], table: OptionTable, interruption: Interruption): Ui {
   const env = environment();
   const { json, quiet, color } = peekCommon(argv, env, table);
-  const terminal = { stdout: process.stdout, stderr: process.stderr, now: () => performance.now() };
+  const terminal: Terminal = {
+    get stdout() {
+      return interruption.watched(process.stdout);
+    },
+    get stderr() {
+      return interruption.watched(process.stderr);
+    },
+    now: () => performance.now(),
+  };
   return createUi({ json, quiet, color, noColor: (env.NO_COLOR ?? "") !== "" }, terminal);
 }
 

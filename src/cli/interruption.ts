@@ -17,8 +17,12 @@ export class Interruption {
     this.#ui = ui;
     process.on("SIGINT", this.#onSignal);
     process.on("SIGTERM", this.#onSignal);
-    process.stdout.on("error", this.#onPipe);
-    process.stderr.on("error", this.#onPipe);
+  }
+
+  /** The stream, with a closed reader handled. Streams are made when they are first asked for, which takes its time. */
+  watched<S extends NodeJS.WriteStream>(stream: S): S {
+    if (!stream.listeners("error").includes(this.#onPipe)) stream.on("error", this.#onPipe);
+    return stream;
   }
 
   get signal(): AbortSignal {

@@ -1,23 +1,30 @@
+import { dispatch } from "./dispatch.ts";
 import { overview } from "./help.ts";
 import { VERSION } from "./version.ts";
 
-/** Only help and version are answered here; everything else is loaded when it is needed, which keeps the start short. */
 async function main(argv: readonly string[]): Promise<number> {
-  const [first] = argv;
-  if (first === "--version" || first === "-V" || first === "version") {
-    process.stdout.write(`${VERSION}\n`);
-    return 0;
+  const [first, second] = argv;
+  switch (first) {
+    case "--version":
+    case "-V":
+    case "version":
+      process.stdout.write(`${VERSION}\n`);
+      return 0;
+    case undefined:
+      process.stderr.write(`${overview()}\n`);
+      return 2;
+    case "--help":
+    case "-h":
+    case "help":
+      if (first === "help" && second !== undefined) return dispatch([second, "--help"]);
+      process.stdout.write(`${overview()}\n`);
+      return 0;
+    default:
+      return dispatch(argv);
   }
-  if (first === "--help" || first === "-h" || first === "help" || first === undefined) {
-    if (first === "help" && argv[1] !== undefined) return runCommand([argv[1], "--help"]);
-    (first === undefined ? process.stderr : process.stdout).write(`${overview()}\n`);
-    return first === undefined ? 2 : 0;
-  }
-  return runCommand(argv);
 }
 
-async function runCommand(argv: readonly string[]): Promise<number> {
-  return (await import("./dispatch.ts")).dispatch(argv);
-}
-
-process.exitCode = await main(process.argv.slice(2));
+// Not awaited at the top level: in the bundle, commands import shared code from this file, which must be done by then.
+void main(process.argv.slice(2)).then(code => {
+  process.exitCode = code;
+});

@@ -46,14 +46,14 @@ export function createUi(options: UiOptions, terminal: Terminal): Ui {
 
 class JsonUi implements Ui {
   readonly json = true;
-  readonly #out: Terminal["stdout"];
+  readonly #terminal: Terminal;
 
   constructor(terminal: Terminal) {
-    this.#out = terminal.stdout;
+    this.#terminal = terminal;
   }
 
   event(name: string, data: EventData): void {
-    this.#out.write(`${JSON.stringify({ event: name, ...data })}\n`);
+    this.#terminal.stdout.write(`${JSON.stringify({ event: name, ...data })}\n`);
   }
 
   result(_text: string, data: EventData): void {
@@ -65,11 +65,11 @@ class JsonUi implements Ui {
   }
 
   warn(problem: Problem): void {
-    this.#out.write(`${JSON.stringify(problemEvent(problem, "warning"))}\n`);
+    this.#terminal.stdout.write(`${JSON.stringify(problemEvent(problem, "warning"))}\n`);
   }
 
   error(problem: Problem): void {
-    this.#out.write(`${JSON.stringify(problemEvent(problem))}\n`);
+    this.#terminal.stdout.write(`${JSON.stringify(problemEvent(problem))}\n`);
   }
 
   bug(stack: string, versions: Readonly<Record<string, string>>): void {
@@ -89,7 +89,7 @@ class TextUi implements Ui {
   readonly json = false;
   readonly #quiet: boolean;
   readonly #terminal: Terminal;
-  readonly #color: boolean;
+  readonly #color: () => boolean;
   readonly #progress: ProgressView;
   /** Streamed text that has not ended its line yet. */
   #open = false;
@@ -97,7 +97,7 @@ class TextUi implements Ui {
   constructor(options: UiOptions, terminal: Terminal) {
     this.#quiet = options.quiet;
     this.#terminal = terminal;
-    this.#color =
+    this.#color = () =>
       options.color === "always" || (options.color === "auto" && !options.noColor && terminal.stderr.isTTY === true);
     this.#progress = new ProgressView(terminal);
   }
@@ -154,6 +154,6 @@ class TextUi implements Ui {
   }
 
   #paint(text: string, color: number): string {
-    return this.#color ? `\u001b[1;${color}m${text}\u001b[0m` : text;
+    return this.#color() ? `\u001b[1;${color}m${text}\u001b[0m` : text;
   }
 }

@@ -16,7 +16,7 @@ export interface ParsedArgv {
   readonly mentions: readonly Mention[];
   readonly passthrough: readonly string[] | undefined;
   readonly notes: readonly string[];
-  readonly problems: readonly Problem[];
+  problems(): readonly Problem[];
   /** Options that a problem is about: not to be reported as missing on top. */
   readonly bad: readonly string[];
 }
@@ -44,7 +44,8 @@ class ArgvParser {
   readonly #targets: ReadonlyMap<string, Target>;
   readonly #mentions: Mention[] = [];
   readonly #notes: string[] = [];
-  readonly #problems: Problem[] = [];
+  /** Made when asked for: a suggestion is a search, and the line is parsed for how to print before it is for what to do. */
+  readonly #problems: (() => Problem)[] = [];
   readonly #bad: string[] = [];
   readonly #words: string[] = [];
   #next = 0;
@@ -68,7 +69,8 @@ class ArgvParser {
       else this.#words.push(word);
     }
     this.#assignWords();
-    return { mentions: this.#mentions, passthrough, notes: this.#notes, problems: this.#problems, bad: this.#bad };
+    const problems = (): readonly Problem[] => this.#problems.map(make => make());
+    return { mentions: this.#mentions, passthrough, notes: this.#notes, problems, bad: this.#bad };
   }
 
   /** Pasted lines often end in `# why`, which some shells hand over as words. */
@@ -84,7 +86,7 @@ class ArgvParser {
     const inline = equals < 0 ? undefined : word.slice(equals + 1);
     const target = this.#targets.get(normalName(typed));
     if (target === undefined) {
-      this.#problems.push(this.#unknown(typed));
+      this.#problems.push(() => this.#unknown(typed));
       // Its value must not be taken for a word of its own and reported a second time.
       if (inline === undefined) this.#skipValues();
       return;
@@ -102,13 +104,13 @@ class ArgvParser {
     const { spec } = target;
     if (target.negated) {
       if (inline === undefined) return ["false"];
-      this.#problems.push({
+      this.#problems.push(() => ({
         code: "CFG002",
         at: `${typed} (command line)`,
         what: `${typed} takes no value, got ${inline}`,
         why: "the no_ form already says false",
         fix: `write ${typed} alone, or --${target.key}=${inline}`,
-      });
+      }));
       return undefined;
     }
     const peek = this.#argv[this.#next];
@@ -122,13 +124,13 @@ class ArgvParser {
     }
     const texts = inline !== undefined ? [inline] : this.#valueWords(spec.list === true);
     if (texts.length === 0) {
-      this.#problems.push({
+      this.#problems.push(() => ({
         code: "CFG003",
         at: `${typed} (command line)`,
         what: `${typed} has no value`,
         why: spec.about,
         fix: `${typed} ${placeholderOf(spec)}`,
-      });
+      }));
       return undefined;
     }
     return spec.list && spec.commas !== false ? texts.flatMap(text => text.split(",").map(part => part.trim())) : texts;
@@ -163,7 +165,7 @@ class ArgvParser {
     }
     for (const word of words) {
       const names = takers.map(([key, spec]) => positionalName(key, spec)).join(" ");
-      this.#problems.push({
+      this.#problems.push(() => ({
         code: "CFG009",
         at: `${word} (command line)`,
         what: `${word} belongs to no option`,
@@ -172,7 +174,7 @@ class ArgvParser {
             ? "the command takes no words without a flag"
             : `the command takes ${names} and nothing more without a flag`,
         fix: "put the flag it belongs to before it, or quotes around a text with spaces",
-      });
+      }));
     }
   }
 

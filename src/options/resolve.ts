@@ -4,7 +4,7 @@ import { type Mention, type ParsedArgv, parseArgv, positionalName } from "./argv
 import { badValue } from "./bad-value.ts";
 import { COMMANDS, type CommandName } from "./commands.ts";
 import type { OptionScalar, OptionSpec, OptionTable, OptionValue, Values } from "./define.ts";
-import { ENV_PREFIX, type Environment, envName } from "./env.ts";
+import { ENV_PREFIX, type Environment, envName, optionVariables } from "./env.ts";
 import { nearest } from "./nearest.ts";
 import { commonOptions } from "./tables/common.ts";
 import { parseText, placeholderOf, sameValue } from "./value.ts";
@@ -87,7 +87,7 @@ class Resolver {
     this.#table = table;
     this.#input = input;
     this.argv = parseArgv(table, input.argv);
-    this.problems = [...this.argv.problems];
+    this.problems = [...this.argv.problems()];
     this.notes = [...this.argv.notes];
     this.#bad = new Set(this.argv.bad);
   }
@@ -138,7 +138,7 @@ class Resolver {
   }
 
   async #fromEnvironment(): Promise<void> {
-    const names = Object.keys(this.#input.env).filter(name => name.startsWith(ENV_PREFIX));
+    const names = optionVariables(this.#input.env);
     if (names.length === 0) return;
     const own = new Map(Object.keys(this.#table).map(key => [envName(key), key]));
     const known = new Set(own.keys());

@@ -93,9 +93,9 @@ function program(): string {
   if (built !== undefined) return built;
   const home = realpathSync(mkdtempSync(join(tmpdir(), "mmtrt-dist-")));
   process.once("exit", () => rmSync(home, { recursive: true, force: true }));
-  for (const name of ["bin", "scripts", "package.json"])
+  for (const name of ["bin", "scripts", "src", "package.json"])
     cpSync(join(ROOT, name), join(home, name), { recursive: true });
-  for (const name of ["src", "node_modules", "configs", "templates", "native-plugins", "test", "tsconfig.json"]) {
+  for (const name of ["node_modules", "configs", "templates", "native-plugins", "test", "tsconfig.json"]) {
     symlinkSync(join(ROOT, name), join(home, name));
   }
   execFileSync(process.execPath, [join(home, "scripts", "build.mjs")], { stdio: ["ignore", "ignore", "inherit"] });
