@@ -8,12 +8,6 @@ import { runRequest } from "../run/request.ts";
 export const run = defineCommand({
   name: "run",
   options: runOptions,
-  examples: [
-    'run --engine_dir engine --image merlion.png --input_text "which city is this?"',
-    "run --engine_dir engine --image a.png --image b.png --input_text 'What is shown?' --max_new_tokens 64 --json",
-    'run --engine_dir engine --image a.png --input_text "What is shown?" --run_profiling --batch_size 8',
-    "run --engine_dir engine --check_accuracy questions.jsonl --accuracy_threshold 0.97",
-  ],
   async run(context) {
     const { options } = context;
     const assistant = await Assistant.open(options.engine_dir, { threads: options.threads });
