@@ -31,11 +31,7 @@ export async function nvccVersion(options: ProbeOptions = {}): Promise<string | 
   return /release (\d+\.\d+)/.exec((await probe("nvcc", ["--version"], options)).stdout)?.[1];
 }
 
-/** `10.3.0` of a trtexec (its banner says `TensorRT v100300`, older ones `v8601`); undefined when it does not start. */
-export async function trtexecVersion(file: string, options: ProbeOptions = {}): Promise<string | undefined> {
-  return parseTrtexecVersion(await probe(file, ["--help"], options));
-}
-
+/** `10.3.0` from a trtexec's banner (`TensorRT v100300`, older ones `v8601`). */
 export function parseTrtexecVersion({ stdout, stderr }: Pick<Probe, "stdout" | "stderr">): string | undefined {
   const digits = /TensorRT(?:-RTX)? v(\d{4,6})\b/.exec(stdout + stderr)?.[1];
   if (digits === undefined) return undefined;
@@ -46,26 +42,3 @@ export function parseTrtexecVersion({ stdout, stderr }: Pick<Probe, "stdout" | "
 }
 
 /** The pip package of TensorRT-RTX has the third name. */
-const BINDINGS = ["tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"] as const;
-
-const PYTHON = `
-import importlib
-for name in ${JSON.stringify(BINDINGS)}:
-    try:
-        print(name, importlib.import_module(name).__version__)
-    except Exception:
-        pass
-`;
-
-/** The TensorRT bindings that a Python can import, with their versions; undefined when there is no such Python. */
-export async function tensorrtBindings(
-  python: string,
-  options: ProbeOptions = {},
-): Promise<ReadonlyMap<string, string> | undefined> {
-  const answer = await probe(python, ["-c", PYTHON], options);
-  if (answer.state !== "ok") return undefined;
-  const lines = answer.stdout.split("\n").map(line => line.trim().split(" "));
-  return new Map(
-    lines.flatMap(([name, version]) => (name !== undefined && version !== undefined ? [[name, version] as const] : [])),
-  );
-}

@@ -78,6 +78,8 @@ export async function runTool(run: ToolRun): Promise<ToolEnd> {
     return { why, code: result.exitCode, signal: result.signal, seconds: (performance.now() - started) / 1000, tail };
   } finally {
     stopper.release();
+    // A helper may have outlived the tool and its SIGTERM.
+    if (stopper.why() !== undefined) killGroup(child.pid, "SIGKILL");
     await closeLog(log);
   }
 }

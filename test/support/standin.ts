@@ -11,8 +11,8 @@ export interface StandInPlan {
   readonly engine?: Buffer;
   readonly exit?: number;
   readonly hang?: boolean;
-  /** File in which a helper process's id is written. */
-  readonly child?: string;
+  /** Starts a process that ignores SIGTERM, and writes its id to `helper.pid`. */
+  readonly helper?: boolean;
   readonly ignoreTerm?: boolean;
 }
 
@@ -33,11 +33,12 @@ export class StandIn {
       );
       chmodSync(file, 0o755);
     }
-    const { engine, ...rest } = plan;
+    const { engine, helper, ...rest } = plan;
     const told = {
       ...rest,
       record: join(this.dir, "record.jsonl"),
       ...(engine && { engine: engine.toString("base64") }),
+      ...(helper && { child: join(this.dir, "helper.pid") }),
     };
     writeFileSync(join(this.dir, "plan.json"), JSON.stringify(told));
     this.env = {

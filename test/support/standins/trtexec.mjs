@@ -18,7 +18,9 @@ if (plan.ignoreTerm) process.on("SIGTERM", () => say("[I] not yet"));
 if (plan.record) appendFileSync(plan.record, `${JSON.stringify({ argv, env: Object.keys(process.env).sort() })}\n`);
 if (plan.child) {
   // A helper that outlives its parent unless the whole group is ended.
-  const child = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"], { stdio: "inherit" });
+  const child = spawn(process.execPath, ["-e", "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)"], {
+    stdio: "ignore",
+  });
   writeFileSync(plan.child, String(child.pid));
 }
 say(banner("RUNNING"));
