@@ -1,0 +1,62 @@
+"""Tiny random OPT, GPT-2, Qwen2 and Mistral models of odd geometry and what transformers computes for them.
+
+    python test/reference/make_decoder_fixtures.py [CASE ...]
+
+Writes test/fixtures/parity/CASE; parity.py says what is in there. Needs torch and transformers.
+"""
+
+import sys
+
+import parity
+import torch
+from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig, OPTConfig, Qwen2Config
+
+IDS = dict(pad_token_id=0, bos_token_id=1, eos_token_id=2)
+
+
+def opt(**changes):
+    base = dict(hidden_size=40, num_hidden_layers=3, num_attention_heads=5, ffn_dim=52, vocab_size=113, max_position_embeddings=67, word_embed_proj_dim=40,
+                **{**IDS, "pad_token_id": 1})
+    return OPTConfig(**{**base, **changes})
+
+
+def gpt2(**changes):
+    return GPT2Config(**{**dict(n_embd=42, n_layer=3, n_head=6, vocab_size=97, n_positions=61, **IDS), **changes})
+
+
+def qwen2(**changes):
+    base = dict(hidden_size=40, intermediate_size=58, num_hidden_layers=3, num_attention_heads=5, num_key_value_heads=1, vocab_size=109,
+                max_position_embeddings=128, rms_norm_eps=1e-6, rope_parameters={"rope_type": "default", "rope_theta": 30000.0}, **IDS)
+    return Qwen2Config(**{**base, **changes})
+
+
+def mistral(**changes):
+    base = dict(hidden_size=44, intermediate_size=54, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=14, vocab_size=101,
+                max_position_embeddings=96, rms_norm_eps=1e-5, sliding_window=None, **IDS)
+    return MistralConfig(**{**base, **changes})
+
+
+CASES = {
+    "opt_pre": opt(),
+    "opt_proj": opt(word_embed_proj_dim=24, do_layer_norm_before=False, num_attention_heads=4, vocab_size=89, ffn_dim=76),
+    "opt_untied": opt(hidden_size=36, word_embed_proj_dim=36, num_attention_heads=3, activation_function="gelu", tie_word_embeddings=False, num_hidden_layers=2),
+    "gpt2_usual": gpt2(),
+    "gpt2_inner": gpt2(n_embd=40, n_head=4, n_inner=55, n_layer=4, activation_function="gelu", layer_norm_epsilon=1e-3, vocab_size=83),
+    "qwen2_mqa": qwen2(),
+    "qwen2_tied": qwen2(hidden_size=48, num_attention_heads=6, num_key_value_heads=2, tie_word_embeddings=True, vocab_size=91, num_hidden_layers=2),
+    "mistral_gqa": mistral(),
+    "mistral_window": mistral(hidden_size=36, num_attention_heads=6, num_key_value_heads=3, head_dim=8, sliding_window=96, num_hidden_layers=2),
+}
+
+
+def make(name, config):
+    torch.manual_seed(sum(name.encode()))
+    model = AutoModelForCausalLM.from_config(config).float().eval()
+    parity.randomise(model)
+    model.tie_weights()
+    parity.plain_generation(model)
+    parity.save(parity.OUT / name, model, parity.record(model, config.vocab_size))
+
+
+for case in sys.argv[1:] or CASES:
+    make(case, CASES[case])
