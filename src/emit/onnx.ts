@@ -6,6 +6,7 @@ import {
   type OnnxNode,
   type OnnxTensor,
   type OnnxValueInfo,
+  TAP_PREFIX,
 } from "../formats/onnx/schema.ts";
 import type { Attribute, Attributes, Graph, GraphFunction, GraphNode, Initializer, Value } from "../graph/graph.ts";
 import { byteLength, DTYPES, type Dtype, type Shape, sameShape, showShape } from "../tensor/index.ts";
@@ -45,7 +46,8 @@ export function encodeOnnx(graph: Graph, options: OnnxOptions): Uint8Array {
         ? [...opsetImport, { domain: "mmtrt", version: FUNCTION_DOMAIN_VERSION }]
         : opsetImport,
     functions: graph.functions.map(fn => encodeFunction(fn, opsetImport)),
-    metadataProps: [],
+    // `verify` turns these inner values of the file into outputs, without the model that the graph was built from.
+    metadataProps: [...graph.taps].map(([tap, { name }]) => ({ key: `${TAP_PREFIX}${tap}`, value: name })),
     graph: {
       name: graph.name,
       node: [...graph.nodes.map(encodeNode), ...tapped.map(tap => tap.node)],

@@ -151,10 +151,21 @@ export interface OnnxModel {
   graph: { name: string; node: OnnxNode[]; initializer: OnnxTensor[]; input: OnnxValueInfo[]; output: OnnxValueInfo[] };
 }
 
+/** Key of a metadata entry that names an inner value: `mmtrt.tap/layers.3` → the value's name in this file. */
+export const TAP_PREFIX = "mmtrt.tap/";
+
 const modelType = root.lookupType("ModelProto");
 
 export function encodeModel(model: OnnxModel): Uint8Array {
   return modelType.encode(model as unknown as Record<string, unknown>).finish();
+}
+
+/**
+ * What makes inner values outputs when it is appended to a model's bytes: protobuf merges a message that comes in pieces.
+ * Their types are left for the reader to infer.
+ */
+export function encodeExtraOutputs(values: readonly string[]): Uint8Array {
+  return modelType.encode({ graph: { output: values.map(name => ({ name })) } } as Record<string, unknown>).finish();
 }
 
 /** Throws protobufjs's own error on bytes that are no such message; callers turn it into a Problem with the file's name. */
