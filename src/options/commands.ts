@@ -58,8 +58,8 @@ export const COMMANDS = {
     table: async () => (await import("./tables/inspect.ts")).inspectOptions,
   },
   explain: {
-    about: "Explain an error code: what it means, why it is an error, what to do.",
-    examples: ["explain CFG001"],
+    about: "Explain an error code, or the errors in a log of TensorRT or trtexec: cause and cure.",
+    examples: ["explain CFG001", "explain trtexec.log --engine_dir engines"],
     table: async () => (await import("./tables/explain.ts")).explainOptions,
   },
   doctor: {

@@ -10,7 +10,7 @@ describe("mmtrt", () => {
     const { code, stdout, stderr } = await rig.run(["--help"]);
     expect([code, stderr]).toEqual([0, ""]);
     expect(stdout).toMatch(/^mmtrt \d+\.\d+\.\d+: .*\n\nusage: mmtrt COMMAND \[options\]\n/);
-    expect(stdout).toMatch(/^ {2}explain {2,}Explain an error code/m);
+    expect(stdout).toMatch(/^ {2}explain {2,}Explain an error code, or/m);
     expect((await rig.run(["-h"])).stdout).toBe(stdout);
     expect((await rig.run(["help"])).stdout).toBe(stdout);
   });
@@ -29,8 +29,8 @@ describe("mmtrt", () => {
   it("COMMAND --help is made from the option table, even beside wrong flags", async () => {
     const { code, stdout } = await rig.run(["explain", "--help"]);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/^usage: mmtrt explain CODE \[options\]\n/);
-    expect(stdout).toMatch(/^ {2}CODE, --code {2,}An error code [^[]*\[required,\s+MMTRT_CODE\]$/m);
+    expect(stdout).toMatch(/^usage: mmtrt explain CODE\|LOG \[options\]\n/);
+    expect(stdout).toMatch(/^ {2}CODE\|LOG, --what {2,}An error code [^[]*\[required,\s+MMTRT_WHAT\]$/m);
     expect(stdout).toMatch(/^ {2}-q, --quiet {2,}/m);
     expect((await rig.run(["explain", "--nonsense", "-h"])).stdout).toBe(stdout);
     expect((await rig.run(["help", "explain"])).stdout).toBe(stdout);
@@ -48,16 +48,16 @@ describe("mmtrt", () => {
   });
 
   it("names the nearest flag and reports everything at once", async () => {
-    const { code, stderr } = await rig.run(["explain", "--coed", "CFG001", "--color", "purple"]);
+    const { code, stderr } = await rig.run(["explain", "--waht", "CFG001", "--color", "purple"]);
     expect(code).toBe(2);
-    expect(stderr).toContain("error[CFG001]: unknown flag --coed");
-    expect(stderr).toContain("fix  did you mean --code?");
+    expect(stderr).toContain("error[CFG001]: unknown flag --waht");
+    expect(stderr).toContain("fix  did you mean --what?");
     expect(stderr).toContain("color must be one of auto, always, never; got purple");
-    expect(stderr).toContain("error[CFG004]: CODE is missing");
+    expect(stderr).toContain("error[CFG004]: CODE|LOG is missing");
   });
 
   it("prints errors as NDJSON on stdout with --json, and nothing on stderr", async () => {
-    const { code, stdout, stderr } = await rig.run(["explain", "--json", "--coed=x"]);
+    const { code, stdout, stderr } = await rig.run(["explain", "--json", "--waht=x"]);
     expect([code, stderr]).toEqual([2, ""]);
     const events = stdout
       .trimEnd()
@@ -71,27 +71,46 @@ describe("mmtrt", () => {
   });
 
   it("points into the YAML file by line and column", async () => {
-    rig.file("mmtrt.yaml", "explain:\n  # a comment\n  cod: CFG001\nbuild:\n  max_batch_size: none\n");
+    rig.file("mmtrt.yaml", "explain:\n  # a comment\n  wha: CFG001\nbuild:\n  max_batch_size: none\n");
     const { code, stderr } = await rig.run(["explain", "--config", "mmtrt.yaml"]);
     expect(code).toBe(2);
-    expect(stderr).toMatch(/error\[CFG005\]: mmtrt explain has no option cod\n {2}at {3}mmtrt\.yaml:3:3\n/);
+    expect(stderr).toMatch(/error\[CFG005\]: mmtrt explain has no option wha\n {2}at {3}mmtrt\.yaml:3:3\n/);
     expect(stderr).toMatch(/error\[CFG002\]: max_batch_size must be .*\n {2}at {3}mmtrt\.yaml:5:19\n/);
   });
 
   it("takes options from the environment and the file, and refuses an unknown variable", async () => {
-    rig.file("ok.yaml", "explain:\n  code: CFG002\n");
-    expect((await rig.run(["explain"], { env: { MMTRT_CODE: "CFG001" } })).stdout).toContain(CODES.CFG001.title);
+    rig.file("ok.yaml", "explain:\n  what: CFG002\n");
+    expect((await rig.run(["explain"], { env: { MMTRT_WHAT: "CFG001" } })).stdout).toContain(CODES.CFG001.title);
     expect((await rig.run(["explain"], { env: { MMTRT_CONFIG: "ok.yaml" } })).stdout).toContain(CODES.CFG002.title);
-    const wrong = await rig.run(["explain", "CFG001"], { env: { MMTRT_COED: "x" } });
+    const wrong = await rig.run(["explain", "CFG001"], { env: { MMTRT_WAHT: "x" } });
     expect([wrong.code, wrong.stdout]).toEqual([2, ""]);
-    expect(wrong.stderr).toContain("did you mean MMTRT_CODE?");
+    expect(wrong.stderr).toContain("did you mean MMTRT_WHAT?");
   });
 
   it("explains every code it can print", async () => {
     const { code, stdout } = await rig.run(["explain", "cfg001", "--json"]);
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toEqual({ event: "result", code: "CFG001", ...CODES.CFG001 });
-    expect((await rig.run(["explain", "CFG999"])).code).toBe(2);
+    const unknown = await rig.run(["explain", "CFG999"]);
+    expect(unknown.code).toBe(2);
+    expect(unknown.stderr).toMatch(/^error\[CFG012\]: CFG999 is neither an error code nor a file/);
+  });
+
+  it("explains what a log says, with the line it says it in", async () => {
+    rig.file(
+      "trtexec.log",
+      "[I] fine\n[E] Error[3]: IExecutionContext::setInputShape: Error Code 3: API Usage Error (Parameter check failed, condition: satisfyProfile Runtime dimension does not satisfy any optimization profile.)\n",
+    );
+    const { code, stdout } = await rig.run(["explain", "trtexec.log"]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(
+      /^\[TRT101\]: an input was given a size outside every profile.*\n {2}at {3}trtexec\.log:2: \[E\] Error\[3\]/,
+    );
+    rig.file("fine.log", "all is well\n");
+    expect(JSON.parse((await rig.run(["explain", "fine.log", "--json"])).stdout)).toEqual({
+      event: "result",
+      findings: [],
+    });
   });
 
   it("ends quietly when its reader goes away", async () => {

@@ -3,8 +3,9 @@ import { availableParallelism, totalmem } from "node:os";
 import { MmtrtError, type Problem, throwIfAny } from "../../diagnostics/index.ts";
 import { environment } from "../../options/env.ts";
 import { type DoctorOptions, doctorOptions } from "../../options/tables/doctor.ts";
-import { nvccVersion, queryGpus, tensorrtBindings, trtexecVersion } from "../../toolchain/machine.ts";
-import { which } from "../../toolchain/probe.ts";
+import { nvccVersion, queryGpus } from "../../toolchain/machine.ts";
+import { findPython, findTool } from "../../toolchain/tensorrt/find.ts";
+import type { TensorRTBackend } from "../../toolchain/tensorrt/request.ts";
 import { defineCommand } from "../command.ts";
 import { missingPackage } from "../missing-package.ts";
 import { formatAmount } from "../ui/progress.ts";
@@ -24,15 +25,26 @@ interface Finding {
 
 type Check = (options: DoctorOptions, signal: AbortSignal) => Promise<Finding>;
 
-const CHECKS: readonly Check[] = [node, onnxruntime, sharp, memory, disk, gpu, nvcc, trtexec, bindings];
+const CHECKS: readonly Check[] = [
+  node,
+  onnxruntime,
+  sharp,
+  memory,
+  disk,
+  gpu,
+  nvcc,
+  (_, signal) => tool("tensorrt", signal),
+  (_, signal) => tool("tensorrt_rtx", signal),
+  bindings,
+];
 
 export const doctor = defineCommand({
   name: "doctor",
   options: doctorOptions,
   async run({ options, ui, signal }) {
     const findings = await Promise.all(CHECKS.map(check => check(options, signal)));
-    const rows = findings.map(({ name, state, detail, use }) => [name, state, detail, use]);
-    ui.result(formatTable(["part", "state", "found", "used for"], rows), {
+    const rows = findings.map(({ name, state, detail, use }) => [name, state, use, detail]);
+    ui.result(formatTable(["part", "state", "used for", "found"], rows), {
       parts: findings.map(({ name, state, detail, use }) => ({ name, state, detail, use })),
     });
     throwIfAny(findings.flatMap(({ problem }) => (problem === undefined ? [] : [problem])));
@@ -113,23 +125,26 @@ async function nvcc(_: DoctorOptions, signal: AbortSignal): Promise<Finding> {
   return optional("nvcc", version && `CUDA ${version}`, "compiles mmtrt's plugins");
 }
 
-async function trtexec(options: DoctorOptions, signal: AbortSignal): Promise<Finding> {
-  const file = options.trtexec ?? (await which("trtexec", environment().PATH ?? ""));
-  const version = file === undefined ? undefined : await trtexecVersion(file, { signal });
-  const finding = optional("trtexec", version && `TensorRT ${version}`, "builds engines: build --backend tensorrt");
-  return file !== undefined && version === undefined
-    ? { ...finding, state: "broken", detail: `${file} says no version` }
-    : finding;
+/** The same search as `build` makes, so that doctor says what a build would find. */
+async function tool(backend: TensorRTBackend, signal: AbortSignal): Promise<Finding> {
+  const { found, tried } = await findTool(backend, { env: environment(), signal });
+  const use = `builds engines: build --backend ${backend}`;
+  const [first] = found;
+  const name = backend === "tensorrt" ? "trtexec" : "tensorrt_rtx";
+  if (first === undefined) return { name, state: "missing", detail: tried.join("; "), use };
+  if (first.version === undefined) return { name, state: "broken", detail: `${first.file} does not start`, use };
+  return { name, state: "ok", detail: `TensorRT ${first.version} (${first.file})`, use };
 }
 
-async function bindings({ python = "python3" }: DoctorOptions, signal: AbortSignal): Promise<Finding> {
-  const found = await tensorrtBindings(python, { signal });
-  const detail = found && [...found].map(([name, version]) => `${name} ${version}`).join(", ");
-  return optional(
-    "TensorRT for Python",
-    detail || undefined,
-    "builds engines where there is no trtexec, without a GPU too (tensorrt_rtx)",
-  );
+async function bindings({ python }: DoctorOptions, signal: AbortSignal): Promise<Finding> {
+  const { found, tried } = await findPython("auto", { env: environment(), python, signal });
+  const [first] = found;
+  const about = {
+    name: "TensorRT for Python",
+    use: "builds engines where there is no such tool, with tensorrt_rtx without a GPU too",
+  };
+  if (first?.builder !== "python") return { ...about, state: "missing", detail: tried.join("; ") };
+  return { ...about, state: "ok", detail: `${first.module} ${first.version} (${first.file})` };
 }
 
 function optional(name: string, detail: string | undefined, use: string): Finding {

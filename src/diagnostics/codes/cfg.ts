@@ -62,7 +62,7 @@ export const CFG = {
   },
   CFG012: {
     exit: 2,
-    title: "there is no such error code",
-    about: "`mmtrt explain` knows the codes in docs/errors. Log files of other tools are not codes.",
+    title: "neither an error code nor a log file",
+    about: "`mmtrt explain` takes a code of docs/errors, the path of a log file, or - for stdin.",
   },
 } as const satisfies Record<string, CodeInfo>;

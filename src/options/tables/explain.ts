@@ -1,12 +1,20 @@
 import { defineOptions, type Values } from "../define.ts";
 
 export const explainOptions = defineOptions({
-  code: {
+  what: {
     type: "string",
     required: true,
     positional: true,
+    placeholder: "CODE|LOG",
     group: "What",
-    about: "An error code such as CFG001, as errors print it in brackets.",
+    about:
+      "An error code such as CFG001, or a log file of TensorRT, trtexec or another tool built on it; - reads stdin.",
+  },
+  engine_dir: {
+    type: "path",
+    group: "What",
+    placeholder: "DIR",
+    about: "The engine directory that the log is about: its profiles tell which limit a request broke.",
   },
 });
 

@@ -23,6 +23,6 @@ describe("generated docs", async () => {
 
   it("name each option that a command's help shows", () => {
     expect(files.get("docs/reference/README.md")).toContain("`--config`");
-    expect(files.get("docs/reference/explain.md")).toMatch(/`CODE` or `--code`.*required.*`MMTRT_CODE`/);
+    expect(files.get("docs/reference/explain.md")).toMatch(/`CODE\\\|LOG` or `--what`.*required.*`MMTRT_WHAT`/);
   });
 });
