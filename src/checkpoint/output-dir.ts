@@ -27,6 +27,8 @@ export class OutputDir {
   readonly #inner: boolean;
   #finished: Record<string, readonly NonFinite[]>;
   #saving: Promise<void> = Promise.resolve();
+  /** The outermost directory made on the way to the stage. */
+  #madeParent: string | undefined;
 
   private constructor(
     final: string,
@@ -53,11 +55,22 @@ export class OutputDir {
     const stage = inner ? join(final, INNER_STAGE) : `${final}.partial`;
     const finished = await earlierRun(stage, fingerprint);
     const output = new OutputDir(final, stage, inner, fingerprint, finished);
-    await mkdir(stage, { recursive: true }).catch((error: unknown) => {
-      throw asOutputProblem(final, error);
-    });
-    await output.#saveState();
+    await output.#create();
     return output;
+  }
+
+  async #create(): Promise<void> {
+    try {
+      // The stage itself not recursively: Node calls a read-only file system ENOENT then.
+      this.#madeParent = await mkdir(dirname(this.stage), { recursive: true });
+      await mkdir(this.stage).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== "EEXIST") throw error;
+      });
+      await this.#saveState();
+    } catch (error) {
+      await this.abandon(false);
+      throw asOutputProblem(this.final, error);
+    }
   }
 
   /** What was found in `file` if an earlier run finished it. */
@@ -97,10 +110,18 @@ export class OutputDir {
     }
   }
 
-  /** After a failure nothing stays; after an interruption finished files stay for the next run. */
+  /** After a failure nothing stays, directories made on the way included; after an interruption finished files do. */
   async abandon(interrupted: boolean): Promise<void> {
-    if (!interrupted || Object.keys(this.#finished).length === 0)
-      await rm(this.stage, { recursive: true, force: true });
+    if (interrupted && Object.keys(this.#finished).length > 0) return;
+    await rm(this.stage, { recursive: true, force: true }).catch(() => undefined);
+    const made = this.#madeParent;
+    for (let dir = dirname(this.stage); made !== undefined && dir.startsWith(made); dir = dirname(dir)) {
+      const removed = await rmdir(dir).then(
+        () => true,
+        () => false,
+      );
+      if (!removed) return;
+    }
   }
 
   /** One after the other: workers finish files at the same time, and the last state must be the last written. */

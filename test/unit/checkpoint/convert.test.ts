@@ -244,6 +244,10 @@ describe("an interrupted conversion", () => {
   it("before the first file is finished leaves nothing at all", async () => {
     await expect(run({ workers: 1, ...abortAfter(0.01) })).rejects.toThrow("stopped");
     expect(await readdir(dir)).toEqual([]);
+    await expect(run({ workers: 1, outputDir: join(dir, "a", "b", "c"), ...abortAfter(0.01) })).rejects.toThrow(
+      "stopped",
+    );
+    expect(await readdir(dir)).toEqual([]);
   });
 
   it("of other options is started anew", async () => {
