@@ -12,6 +12,7 @@ export const REGISTRY: Readonly<Partial<Record<CommandName, Loader>>> = {
   inspect: async () => (await import("./commands/inspect.ts")).inspect,
   run: async () => (await import("./commands/run.ts")).run,
   synth: async () => (await import("./commands/synth.ts")).synth,
+  verify: async () => (await import("./commands/verify.ts")).verify,
 };
 
 export function isCommand(name: string): name is CommandName {

@@ -57,6 +57,13 @@ export class Assistant {
     return loaded;
   }
 
+  /** What one step of 255 is in the pixels that the processor gives. */
+  async pixelStep(): Promise<number> {
+    this.#processor ??= openImageProcessor(this.#filesDir());
+    const { rescale = 1, normalize } = await this.#processor;
+    return rescale / Math.min(1, ...(normalize?.std ?? []));
+  }
+
   /** Pictures are forgotten; for long runs over many. */
   forgetImages(): void {
     this.#images.clear();

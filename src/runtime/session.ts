@@ -9,10 +9,11 @@ import { openRunnable, type RunnableEngine } from "./runnable.ts";
 export interface Session {
   readonly engine: RunnableEngine;
   /**
-   * Features of the images, in order, run in as many batches as the visual engine's profile asks for.
+   * Features of the images, in order, run in as many batches as the visual engine's profile asks for; by another copy
+   * of the graph if one is given.
    * @throws MmtrtError RUN010 when a picture's size is not the engine's; RUN015 for a text-only model.
    */
-  encodeImages(images: readonly PixelValues[]): Promise<Features>;
+  encodeImages(images: readonly PixelValues[], graph?: OrtGraph): Promise<Features>;
   /** @throws MmtrtError RUN010 for a request that no profile takes. */
   check(size: RequestSize, at: string): void;
   /** Runs the prompts, ids ≥ vocab_size being rows of `features`. Call `check` first. */
@@ -28,10 +29,10 @@ export async function openSession(dir: string, options: OrtOptions): Promise<Ses
   const decoder = new Decoder(llm, engine.llm, engine.manifest.model.num_visual_features);
   return {
     engine,
-    encodeImages: async images =>
-      visual === undefined || engine.visual === undefined
+    encodeImages: async (images, graph = visual) =>
+      graph === undefined || engine.visual === undefined
         ? takesNoImages(dir)
-        : encodeImages(visual, engine.visual, images),
+        : encodeImages(graph, engine.visual, images),
     check: (size, at) => decoder.check(size, at),
     prefill: (prompts, features) => decoder.prefill(prompts, features),
     async close() {

@@ -1,0 +1,59 @@
+import { copyFile, link, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import type { EnginePart } from "../formats/engine-config.ts";
+import { readOnnx } from "../formats/onnx/read.ts";
+import { encodeExtraOutputs, TAP_PREFIX } from "../formats/onnx/schema.ts";
+import { type Fetches, type OrtGraph, type OrtOptions, openGraph, toFloat32 } from "./ort.ts";
+
+/** A graph whose inner values can be looked at. */
+export interface TappedGraph extends OrtGraph {
+  readonly taps: readonly string[];
+  /** Value of a tap in the first run since `opened`; undefined for a tap that this graph has not. */
+  firstValue(tap: string): { readonly data: Float32Array; readonly dims: readonly number[] } | undefined;
+}
+
+/**
+ * Opens a copy of a graph with its taps as outputs. Weights are hard-linked, so the copy lies beside them; where that
+ * directory cannot be written they are copied to the temporary one.
+ */
+export async function openTapped(part: EnginePart, options: OrtOptions): Promise<TappedGraph> {
+  const { metadataProps, graph } = await readOnnx(part.onnx);
+  const named = metadataProps.filter(({ key }) => key.startsWith(TAP_PREFIX));
+  const tapValues = new Map(named.map(({ key, value }) => [key.slice(TAP_PREFIX.length), value]));
+  const present = new Set(graph.output.map(({ name }) => name));
+  const missing = [...new Set(tapValues.values())].filter(name => !present.has(name));
+  const dir = await mkdtemp(join(dirname(part.onnx), ".verify-")).catch(() => mkdtemp(join(tmpdir(), "mmtrt-verify-")));
+  const remove = (): Promise<void> => rm(dir, { recursive: true, force: true });
+  try {
+    const weights = join(dir, basename(part.weights));
+    await link(part.weights, weights).catch(() => copyFile(part.weights, weights));
+    const file = join(dir, basename(part.onnx));
+    await writeFile(file, Buffer.concat([await readFile(part.onnx), encodeExtraOutputs(missing)]));
+    return tapped(await openGraph(file, options), tapValues, remove);
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}
+
+function tapped(graph: OrtGraph, tapValues: ReadonlyMap<string, string>, remove: () => Promise<void>): TappedGraph {
+  let first: Fetches | undefined;
+  return {
+    ...graph,
+    taps: [...tapValues.keys()],
+    async run(feeds) {
+      const outputs = await graph.run(feeds);
+      first ??= outputs;
+      return outputs;
+    },
+    firstValue(tap) {
+      const value = first?.[tapValues.get(tap) ?? tap];
+      return value && { data: toFloat32(value), dims: value.dims };
+    },
+    async close() {
+      await graph.close();
+      await remove();
+    },
+  };
+}
