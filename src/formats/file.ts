@@ -1,3 +1,4 @@
+import { readSync } from "node:fs";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { fail, MmtrtError, type Problem } from "../diagnostics/index.ts";
 
@@ -50,22 +51,28 @@ export class FilePool {
 
   /** Fills `target` with the bytes of `path` from `offset`. Errors: CKP002, CKP005 when the file ends first. */
   async readInto(path: string, target: Uint8Array, offset: number): Promise<void> {
-    if (this.#closed) throw new Error(`read of ${path} after its checkpoint was closed`);
-    const entry = this.#acquire(path);
-    try {
-      const handle = await entry.handle;
+    await this.#use(path, async handle => {
       for (let done = 0; done < target.byteLength; ) {
         const wanted = Math.min(target.byteLength - done, MAX_READ);
         const { bytesRead } = await handle.read(target, done, wanted, offset + done);
         if (bytesRead === 0) fail(cutShort(path, offset, target.byteLength, offset + done));
         done += bytesRead;
       }
-    } catch (error) {
-      throw asProblem(path, error);
-    } finally {
-      entry.users--;
-      await this.#trim();
-    }
+    });
+  }
+
+  /**
+   * The same without leaving the thread, for long copies in short pieces: a piece stays in the core's cache between this
+   * read and the write that follows, which halves the CPU time of a copy. `target` should be about a megabyte at most.
+   */
+  async readIntoHere(path: string, target: Uint8Array, offset: number): Promise<void> {
+    await this.#use(path, handle => {
+      for (let done = 0; done < target.byteLength; ) {
+        const read = readSync(handle.fd, target, done, target.byteLength - done, offset + done);
+        if (read === 0) fail(cutShort(path, offset, target.byteLength, offset + done));
+        done += read;
+      }
+    });
   }
 
   async close(): Promise<void> {
@@ -73,6 +80,19 @@ export class FilePool {
     const entries = [...this.#entries.values()];
     this.#entries.clear();
     await Promise.all(entries.map(closeEntry));
+  }
+
+  async #use(path: string, action: (handle: FileHandle) => void | Promise<void>): Promise<void> {
+    if (this.#closed) throw new Error(`read of ${path} after its checkpoint was closed`);
+    const entry = this.#acquire(path);
+    try {
+      await action(await entry.handle);
+    } catch (error) {
+      throw asProblem(path, error);
+    } finally {
+      entry.users--;
+      await this.#trim();
+    }
   }
 
   #acquire(path: string): Entry {

@@ -1,5 +1,7 @@
+import { writeSync } from "node:fs";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { fail, MmtrtError, type Problem } from "../../diagnostics/index.ts";
 import { type ByteRange, byteLength, DTYPES, recipeBytes, showShape, type TensorRecipe } from "../../tensor/index.ts";
 import { bufferOf, FilePool } from "../file.ts";
@@ -22,10 +24,14 @@ export interface WrittenFile {
   readonly entries: ReadonlyMap<string, TensorEntry>;
 }
 
-/** 8 MB copies run at memory speed; larger ones leave the CPU's cache between read and write. */
+/** Bytes of a computed tensor at once. */
 const BAND = 8 << 20;
+/** Bytes of a file range at once: they stay in a core's cache from the read to the write. */
+const PIECE = 1 << 20;
+/** Bytes copied on this thread before timers, signals and other files get their turn. */
+const YIELD_EVERY = 8 << 20;
 /** Bytes between two requests to start writing back: the disk works while we copy, so the last fsync has little left. */
-const SYNC_EVERY = 128 << 20;
+const SYNC_EVERY = 256 << 20;
 
 /**
  * Streams `recipes` into `path`: the header is computed first, so memory stays at two bands whatever the size.
@@ -56,18 +62,25 @@ async function writeAside(
   partial: string,
   header: Uint8Array,
   recipes: readonly TensorRecipe[],
-  { signal, onProgress, inspect, bandBytes = BAND }: WriteOptions,
+  { signal, onProgress, inspect }: WriteOptions,
 ): Promise<number> {
   signal?.throwIfAborted();
   const pool = new FilePool();
   const writer = new SyncingWriter(await open(partial, "w"));
+  const piece = bufferOf(PIECE);
   try {
     await writer.write(header);
-    for await (const { recipe, chunk } of oneAhead(chunksOf(recipes, pool, bandBytes))) {
-      inspect?.(recipe, chunk);
-      await writer.write(chunk);
-      onProgress?.(chunk.byteLength);
-      signal?.throwIfAborted();
+    for (const recipe of recipes) {
+      const begin = writer.bytes;
+      const pass = (chunk: Uint8Array): void => {
+        inspect?.(recipe, chunk);
+        onProgress?.(chunk.byteLength);
+        signal?.throwIfAborted();
+      };
+      if (recipe.ranges) await copyRanges(recipe.ranges, pool, piece, writer, pass);
+      else await writeBands(recipe, writer, pass);
+      const written = writer.bytes - begin;
+      if (written !== byteLength(recipe.dtype, recipe.shape)) fail(sizeMismatch(recipe, written));
     }
     await writer.finish();
     return writer.bytes;
@@ -77,63 +90,47 @@ async function writeAside(
   }
 }
 
-interface Chunk {
-  readonly recipe: TensorRecipe;
-  readonly chunk: Uint8Array;
-}
-
-async function* chunksOf(recipes: readonly TensorRecipe[], pool: FilePool, bandBytes: number): AsyncGenerator<Chunk> {
-  const bands = new Bands(bandBytes);
-  for (const recipe of recipes) {
-    let written = 0;
-    for await (const chunk of recipe.ranges ? rangeBytes(recipe.ranges, pool, bands) : recipeBytes(recipe, bandBytes)) {
-      written += chunk.byteLength;
-      yield { recipe, chunk };
-    }
-    if (written !== byteLength(recipe.dtype, recipe.shape)) fail(sizeMismatch(recipe, written));
+async function writeBands(
+  recipe: TensorRecipe,
+  writer: SyncingWriter,
+  pass: (chunk: Uint8Array) => void,
+): Promise<void> {
+  for await (const chunk of oneAhead(recipeBytes(recipe, BAND))) {
+    await writer.write(chunk);
+    pass(chunk);
   }
 }
 
-/** Two buffers taken in turn: one is written while the other is filled. */
-class Bands {
-  readonly size: number;
-  #present: Uint8Array;
-  #other: Uint8Array;
-
-  constructor(size: number) {
-    this.size = size;
-    this.#present = bufferOf(size);
-    this.#other = bufferOf(size);
-  }
-
-  get present(): Uint8Array {
-    return this.#present;
-  }
-
-  swap(): void {
-    [this.#present, this.#other] = [this.#other, this.#present];
-  }
-}
-
-/** The ranges one after the other in chunks of a full band, so that many short ranges do not become many short writes. */
-async function* rangeBytes(ranges: readonly ByteRange[], pool: FilePool, bands: Bands): AsyncGenerator<Uint8Array> {
+/** The ranges one after the other in full pieces, so that many short ranges do not become many short writes. */
+async function copyRanges(
+  ranges: readonly ByteRange[],
+  pool: FilePool,
+  piece: Uint8Array,
+  writer: SyncingWriter,
+  pass: (chunk: Uint8Array) => void,
+): Promise<void> {
   let filled = 0;
+  let sinceYield = 0;
+  const flush = async (): Promise<void> => {
+    const chunk = piece.subarray(0, filled);
+    writer.writeHere(chunk);
+    pass(chunk);
+    sinceYield += filled;
+    filled = 0;
+    if (sinceYield < YIELD_EVERY) return;
+    sinceYield = 0;
+    await setImmediate();
+  };
   for (const { file, offset, length } of ranges) {
     for (let done = 0; done < length; ) {
-      const piece = Math.min(bands.size - filled, length - done);
-      await pool.readInto(file, bands.present.subarray(filled, filled + piece), offset + done);
-      done += piece;
-      filled += piece;
-      if (filled < bands.size) continue;
-      const full = bands.present;
-      bands.swap();
-      filled = 0;
-      yield full;
+      const part = Math.min(PIECE - filled, length - done);
+      await pool.readIntoHere(file, piece.subarray(filled, filled + part), offset + done);
+      done += part;
+      filled += part;
+      if (filled === PIECE) await flush();
     }
   }
-  const rest = bands.present.subarray(0, filled);
-  bands.swap();
-  if (filled > 0) yield rest;
+  if (filled > 0) await flush();
 }
 
 /** Asks `source` for the next item before the present one is used, so that reading overlaps with writing. */
@@ -170,8 +167,17 @@ class SyncingWriter {
       done += bytesWritten;
       this.bytes += bytesWritten;
     }
-    this.#unsynced += chunk.byteLength;
-    if (this.#unsynced >= SYNC_EVERY && this.#syncing === undefined) this.#startSync();
+    this.#count(chunk.byteLength);
+  }
+
+  /** The same without leaving the thread; see `FilePool.readIntoHere`. */
+  writeHere(chunk: Uint8Array): void {
+    for (let done = 0; done < chunk.byteLength; ) {
+      const written = writeSync(this.#handle.fd, chunk, done, chunk.byteLength - done, this.bytes);
+      done += written;
+      this.bytes += written;
+    }
+    this.#count(chunk.byteLength);
   }
 
   async finish(): Promise<void> {
@@ -185,7 +191,9 @@ class SyncingWriter {
     await this.#handle.close();
   }
 
-  #startSync(): void {
+  #count(bytes: number): void {
+    this.#unsynced += bytes;
+    if (this.#unsynced < SYNC_EVERY || this.#syncing !== undefined) return;
     this.#unsynced = 0;
     const done = (): void => {
       this.#syncing = undefined;
