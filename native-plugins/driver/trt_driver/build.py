@@ -16,7 +16,7 @@ def build(request, target, events, keep):
     """Builds and writes the engine, emits `network` and `engine`. `keep` receives the logger, whose messages explain a failure."""
     began = time.monotonic()
     refuse([*limits.request_problems(request, target), *place_problems(request["engine"])])
-    logger, monitor = callbacks(target, events, request["verbose"])
+    logger, monitor, progress = callbacks(target, events, request["verbose"])
     keep["logger"] = logger
     load_plugins(request, target, logger)
     builder = target.trt.Builder(logger)
@@ -33,6 +33,7 @@ def build(request, target, events, keep):
     built = time.monotonic()
     write(request["engine"], plan)
     save_timing_cache(request, target, config)
+    progress.written()
     report = summary(request, target, logger, plan, inputs + outputs, profiles, layers)
     report["seconds"] = {"parse": round(parsed - began, 3), "build": round(built - parsed, 3), "write": round(time.monotonic() - built, 3)}
     events.emit("engine", **report)

@@ -13,7 +13,7 @@ _MEMORY = re.compile(r"Total (Weights|Activation) Memory: (\d{1,18}) bytes")
 
 
 def callbacks(target, events, verbose):
-    """(logger, progress monitor) for one build."""
+    """(logger, progress monitor, the progress that both feed) for one build."""
     trt = target.trt
     progress = Progress(events)
 
@@ -55,4 +55,4 @@ def callbacks(target, events, verbose):
             progress.step(phase_name, step)
             return True
 
-    return Logger(), Monitor()
+    return Logger(), Monitor(), progress

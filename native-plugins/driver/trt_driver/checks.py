@@ -31,7 +31,7 @@ def profile_problems(profiles, inputs):
             if name not in profile["shapes"]:
                 yield problem(
                     "TRT002",
-                    f"{label} has no range for {name} {_shape(by_name[name]['shape'])}",
+                    f"{label} has no range for {name} {by_name[name]['shape']}",
                     label,
                     "every dynamic input needs min, opt and max in every profile",
                     f"add {name} to {label}",

@@ -89,8 +89,15 @@ def read_engine_text(text, found):
     lines = [line for line in text.splitlines() if line.startswith("Layer(") and "[profile " not in line]
     types = Counter(line[len("Layer(") : line.index(")")] for line in lines if ")" in line)
     seen = _line_tensors(lines)
-    agree = bool(seen) and all(seen.get(t["name"]) == (t["dtype"], t["shape"]) for t in found)
+    agree = bool(seen) and all(_agrees(t, seen.get(t["name"])) for t in found)
     return "engine_log" if agree else "network", found, None, dict(sorted(types.items()))
+
+
+def _agrees(tensor, seen):
+    """A size that is dynamic in the network is printed as a number where the first profile fixes it."""
+    if seen is None or seen[0] != tensor["dtype"] or len(seen[1]) != len(tensor["shape"]):
+        return False
+    return all(size in (-1, printed) for size, printed in zip(tensor["shape"], seen[1]))
 
 
 def _profiles(bindings):

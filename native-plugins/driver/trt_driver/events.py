@@ -61,6 +61,9 @@ class Progress:
     def parsed(self, done, total):
         self._show("Parsing", None, done, total, self.PARSE_SHARE * done / max(total, 1))
 
+    def written(self):
+        self._show("Writing", None, 1, 1, 100.0, always=True)
+
     def start(self, name, parent, steps):
         self._phases[name] = {"parent": parent, "steps": max(steps, 1), "done": 0, "child": 0.0}
         self._show(name, parent, 0, steps, self._overall(), always=True)

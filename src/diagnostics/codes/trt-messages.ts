@@ -114,7 +114,7 @@ export const TRT_MESSAGES = {
   TRT132: {
     title: "no fused kernel fits this attention",
     about:
-      "TensorRT has fused attention kernels for float16 and bfloat16 and certain head sizes. Other ones must be marked decomposable or written out as MatMul and Softmax.",
+      "TensorRT has fused attention kernels for float16 and bfloat16 and certain shapes; TensorRT-RTX 1.7 has none for one query and an odd number of heads. Other ones must be marked decomposable or written out as MatMul and Softmax.",
   },
   TRT133: {
     title: "Attention has both a mask and is_causal",
