@@ -7,6 +7,7 @@ type Loader = () => Promise<Command>;
 export const REGISTRY: Readonly<Partial<Record<CommandName, Loader>>> = {
   build: async () => (await import("./commands/build.ts")).build,
   convert: async () => (await import("./commands/convert.ts")).convert,
+  demo: async () => (await import("./commands/demo.ts")).demo,
   doctor: async () => (await import("./commands/doctor.ts")).doctor,
   explain: async () => (await import("./commands/explain.ts")).explain,
   inspect: async () => (await import("./commands/inspect.ts")).inspect,
