@@ -27,10 +27,23 @@ const programs: readonly Program[] = [
 ];
 
 const timings = timePrograms(programs, Number(process.argv[2] ?? DEFAULT_RUNS));
-const rows = timings.map(t => [t.name, t.median * 1000, t.p10 * 1000, t.p90 * 1000, t.ratio, t.maxRss / 1e6] as const);
+const baseCpu = timings[0]?.cpu ?? Number.NaN;
+const rows = timings.map(
+  t =>
+    [
+      t.name,
+      t.median * 1000,
+      t.p10 * 1000,
+      t.p90 * 1000,
+      t.ratio,
+      t.cpu * 1000,
+      t.cpu / baseCpu,
+      t.maxRss / 1e6,
+    ] as const,
+);
 console.log(
   formatTable(
-    ["command", "median ms", "p10", "p90", "× node -e 0", "max RSS MB"],
+    ["command", "median ms", "p10", "p90", "× node -e 0", "CPU ms", "× node -e 0", "max RSS MB"],
     rows.map(([name, ...values]) => [name, ...values.map(v => Number(v.toFixed(2)))]),
   ),
 );

@@ -21,10 +21,12 @@ export interface Timing {
   readonly ratio: number;
   /** Largest resident set, in bytes, of separate runs. */
   readonly maxRss: number;
+  /** Seconds of processor time in the median of those runs. */
+  readonly cpu: number;
 }
 
 const WARM_UP = 2;
-const RSS_RUNS = 3;
+const USAGE_RUNS = 9;
 
 /** Times the programs in turn, so that a busy moment of the machine hits all of them alike. */
 export function timePrograms(programs: readonly Program[], runs: number): readonly Timing[] {
@@ -41,6 +43,7 @@ export function timePrograms(programs: readonly Program[], runs: number): readon
     const sorted = own.toSorted((a, b) => a - b);
     const at = (part: number): number =>
       sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? Number.NaN;
+    const { rss, cpu } = resourcesOf(program);
     return {
       name: program.name,
       runs,
@@ -48,7 +51,8 @@ export function timePrograms(programs: readonly Program[], runs: number): readon
       median: at(0.5),
       p10: at(0.1),
       p90: at(0.9),
-      maxRss: peakMemory(program),
+      maxRss: rss,
+      cpu,
     };
   });
 }
@@ -67,21 +71,29 @@ function runOnce({ name, argv, exitCode }: Program, env: Record<string, string>)
   if (status !== exitCode) throw new Error(`${name} ended with ${status}, not ${exitCode}: ${stderr}`);
 }
 
-/** Bytes, asked of the process itself as it exits: the preload that asks costs time, so these runs are not timed. */
-function peakMemory(program: Program): number {
+interface Resources {
+  /** Bytes. */
+  readonly rss: number;
+  /** Seconds of processor time, all threads: what a busy machine stretches least. */
+  readonly cpu: number;
+}
+
+/** Asked of the process itself as it exits: the preload that asks costs time, so these runs are not timed. */
+function resourcesOf(program: Program): Resources {
   const dir = mkdtempSync(join(tmpdir(), "mmtrt-bench-"));
   try {
-    const report = join(dir, "rss");
+    const report = join(dir, "usage");
     const preload = join(dir, "preload.cjs");
     writeFileSync(
       preload,
-      `process.on("exit", () => require("fs").writeFileSync(${JSON.stringify(report)}, String(process.resourceUsage().maxRSS)));`,
+      `process.on("exit", () => require("fs").writeFileSync(${JSON.stringify(report)}, JSON.stringify(process.resourceUsage())));`,
     );
-    const peaks = Array.from({ length: RSS_RUNS }, () => {
+    const usages = Array.from({ length: USAGE_RUNS }, () => {
       runOnce(program, { NODE_OPTIONS: `--require=${preload}` });
-      return Number(readFileSync(report, "utf8")) * 1024;
+      return JSON.parse(readFileSync(report, "utf8")) as NodeJS.ResourceUsage;
     });
-    return Math.max(...peaks);
+    const cpu = usages.map(u => (u.userCPUTime + u.systemCPUTime) / 1e6).sort((a, b) => a - b);
+    return { rss: Math.max(...usages.map(u => u.maxRSS)) * 1024, cpu: cpu[USAGE_RUNS >> 1] ?? Number.NaN };
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
