@@ -91,7 +91,7 @@ function request({ args }: Case): Omit<Parameters<typeof convert>[0], "outputDir
 }
 
 /** A reader of its own, so that a mistake in the product's reader cannot hide one in its writer. */
-function readPlain(path: string): Map<string, { about: unknown; bytes: Buffer }> {
+function readPlain(path: string): Map<string, { about: object; bytes: Buffer }> {
   const file = readFileSync(path);
   const length = Number(file.readBigUInt64LE(0));
   const header = JSON.parse(file.toString("utf8", 8, 8 + length)) as Record<

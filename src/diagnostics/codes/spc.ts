@@ -45,8 +45,4 @@ export const SPC = {
     about:
       "config.json has a quantization_config: the stored tensors are codes and scales, not weights. Convert the unquantized checkpoint of the same model.",
   },
-  SPC010: {
-    title: "config.json is not a model's configuration",
-    about: "The file is missing, cut short, or holds something else than a JSON object. Download it again.",
-  },
 } as const satisfies Record<string, CodeInfo>;

@@ -13,7 +13,7 @@ export interface WriteOptions {
   readonly signal?: AbortSignal;
   /** Called with the bytes of tensors written since the last call. */
   readonly onProgress?: (bytes: number) => void;
-  /** Most bytes of a chunk; two or three are alive at once. */
+  /** Most bytes of a computed tensor at once; two or three such bands are alive. */
   readonly bandBytes?: number;
   /** Sees every chunk on its way, in order (for a count of NaNs); the memory is reused after it returns. */
   readonly inspect?: (recipe: TensorRecipe, chunk: Uint8Array) => void;
@@ -62,7 +62,7 @@ async function writeAside(
   partial: string,
   header: Uint8Array,
   recipes: readonly TensorRecipe[],
-  { signal, onProgress, inspect }: WriteOptions,
+  { signal, onProgress, inspect, bandBytes = BAND }: WriteOptions,
 ): Promise<number> {
   signal?.throwIfAborted();
   const pool = new FilePool();
@@ -78,7 +78,7 @@ async function writeAside(
         signal?.throwIfAborted();
       };
       if (recipe.ranges) await copyRanges(recipe.ranges, pool, piece, writer, pass);
-      else await writeBands(recipe, writer, pass);
+      else await writeBands(recipe, bandBytes, writer, pass);
       const written = writer.bytes - begin;
       if (written !== byteLength(recipe.dtype, recipe.shape)) fail(sizeMismatch(recipe, written));
     }
@@ -92,10 +92,11 @@ async function writeAside(
 
 async function writeBands(
   recipe: TensorRecipe,
+  bandBytes: number,
   writer: SyncingWriter,
   pass: (chunk: Uint8Array) => void,
 ): Promise<void> {
-  for await (const chunk of oneAhead(recipeBytes(recipe, BAND))) {
+  for await (const chunk of oneAhead(recipeBytes(recipe, bandBytes))) {
     await writer.write(chunk);
     pass(chunk);
   }
