@@ -120,6 +120,36 @@ describe("mmtrt inspect", () => {
     expect(stdout).toContain("2 (tp_size 2, pp_size 1)");
   });
 
+  it("shows an engine directory's limits, profiles and parts", async () => {
+    expect((await rig.run(["convert", "model", "--output_dir", "ckpt1"])).code).toBe(0);
+    const built = await rig.run([
+      "build",
+      "--checkpoint_dir",
+      "ckpt1",
+      "--output_dir",
+      "engines",
+      "--max_batch_size",
+      "3",
+      "--max_input_len",
+      "64",
+    ]);
+    expect([built.code, built.stderr]).toEqual([0, expect.not.stringContaining("error")]);
+    const found = await inspect("engines");
+    expect(found).toMatchObject({
+      kind: "engine",
+      manifest: { backend: "onnxruntime", model: { num_visual_features: 16 } },
+    });
+    const { stdout } = await rig.run(["inspect", "engines"]);
+    expect(stdout).toMatch(/^ {2}max_multimodal_len +48$/m);
+    expect(stdout).toMatch(/^ {2}input_ids +input +int32 +\[batch, seq\] +1×1 … 2×32 … 3×64 +1×1 … 2×1 … 3×1$/m);
+    expect(stdout).toMatch(/^ {2}past_key_0 /m);
+    expect(stdout).not.toMatch(/past_key_1/);
+    expect(await inspect("engines/llm/rank0.onnx")).toMatchObject({
+      kind: "onnx",
+      external: [{ file: "rank0.safetensors", size: expect.any(Number) }],
+    });
+  });
+
   it("shows an ONNX graph's inputs, outputs, operators and external weights", async () => {
     rig.file("tiny.bin", encodeModel(model));
     const found = await inspect("tiny.bin");

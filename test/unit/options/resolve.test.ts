@@ -216,7 +216,9 @@ describe("precedence and origin", () => {
   });
 
   it("lets another command's variable be, and reports one that no command has", async () => {
-    expect((await read(["m"], { MMTRT_NUM_BEAMS: "4", MMTRT_TEST_PYTHON: "x", OTHER: "x" })).options.max_batch_size).toBe(1);
+    expect(
+      (await read(["m"], { MMTRT_NUM_BEAMS: "4", MMTRT_TEST_PYTHON: "x", OTHER: "x" })).options.max_batch_size,
+    ).toBe(1);
     expect(await problems(["m"], { MMTRT_MAX_BATCH_SIZ: "4" })).toMatchObject([
       { code: "CFG007", at: "MMTRT_MAX_BATCH_SIZ (environment)", fix: "did you mean MMTRT_MAX_BATCH_SIZE?" },
     ]);
