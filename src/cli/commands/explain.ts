@@ -38,8 +38,9 @@ function showCode(code: Code, { ui }: Context): void {
 async function showLog({ options: { what, engine_dir }, origin, ui }: Context): Promise<void> {
   const [text, context] = await Promise.all([readLog(what, origin("what")), contextOf(engine_dir)]);
   const findings = explainLog(text, context);
-  const shown = findings.map(finding => formatFinding(what, finding));
-  ui.result(shown.join("\n\n") || `${what}: none of the messages is one that mmtrt knows the cause of`, { findings });
+  const place = text === what ? origin("what") : what;
+  const shown = findings.map(finding => formatFinding(place, finding));
+  ui.result(shown.join("\n\n") || `${place}: none of the messages is one that mmtrt knows the cause of`, { findings });
 }
 
 /** The form of an error, with the place in the log. */
@@ -69,6 +70,8 @@ async function readLog(what: string, at: string): Promise<string> {
     }
   } catch (error) {
     if (!(error instanceof Error && "code" in error)) throw error;
+    // No file's name: the message itself, pasted.
+    if (/\s/.test(what)) return what;
     const guess = nearest(what.toUpperCase(), Object.keys(CODES));
     return fail({
       code: "CFG012",

@@ -8,7 +8,7 @@ export const explainOptions = defineOptions({
     placeholder: "CODE|LOG",
     group: "What",
     about:
-      "An error code such as CFG001, or a log file of TensorRT, trtexec or another tool built on it; - reads stdin.",
+      "An error code such as CFG001, a log file of TensorRT, trtexec or another tool built on it, or a message in quotes; - reads stdin.",
   },
   engine_dir: {
     type: "path",
