@@ -5,8 +5,8 @@ import { searchTokens } from "../../src/runtime/generate/greedy.ts";
 import { GENERATE_DEFAULTS, type GenerateOptions } from "../../src/runtime/generate/options.ts";
 import { distribution } from "../../src/runtime/generate/sample.ts";
 import { openSession, type Session } from "../../src/runtime/session.ts";
-import { buildEngine, modelDir } from "../support/engine.ts";
-import { referenceBatch, start } from "./runtime-fixtures.ts";
+import { buildTo, convertTo, Workspace } from "../support/pipeline.ts";
+import { fixtureDir, referenceBatch, start } from "./runtime-fixtures.ts";
 
 interface GenerationCase {
   readonly batch: "b1" | "b3";
@@ -27,6 +27,15 @@ const { models, warpers } = JSON.parse(
   readFileSync(new URL("../fixtures/generation.json", import.meta.url), "utf8"),
 ) as { readonly models: Readonly<Record<string, readonly GenerationCase[]>>; readonly warpers: readonly WarperCase[] };
 
+const work = new Workspace();
+afterAll(() => work.clean());
+
+async function open(model: string): Promise<Session> {
+  const checkpoint = await convertTo(work, fixtureDir(`parity/${model}`));
+  const limits = { max_batch_size: 3, max_input_len: 80, max_seq_len: 160, max_beam_width: 5 };
+  return openSession(await buildTo(work, checkpoint, limits), { threads: 1 });
+}
+
 function optionsOf({ options, eos }: GenerationCase): GenerateOptions {
   const camel = (key: string): string => key.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
   const given = Object.fromEntries(Object.entries(options).map(([key, value]) => [camel(key), value]));
@@ -40,7 +49,7 @@ describe.each(Object.keys(models))("generation with %s", model => {
   it.each(models[model] as readonly GenerationCase[])(
     "equals transformers: $options, end tokens $eos, $batch",
     async entry => {
-      session ??= await openSession(await buildEngine(modelDir(`parity/${model}`)), { threads: 1 });
+      session ??= await open(model);
       const { prompts, decoding } = await start(session, await referenceBatch(model, entry.batch));
       const options = optionsOf(entry);
       const answers = await (options.numBeams > 1 ? searchBeams : searchTokens)(decoding, prompts, options);
