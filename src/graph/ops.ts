@@ -131,6 +131,11 @@ export class GraphBuilder extends GraphRecorder {
       shape,
     });
   }
+  /** Zeros before and after, as many on each axis as the lists say. */
+  pad(x: Value, before: readonly number[], after: readonly number[]): Value {
+    const shape = x.shape.map((dim, i) => addDims(dim, (before[i] ?? 0) + (after[i] ?? 0)));
+    return this.node("Pad", [x, this.int64s([...before, ...after])], { dtype: x.dtype, shape });
+  }
   expand(x: Value, shape: Value, result: DimShape): Value {
     return this.node("Expand", [x, shape], { dtype: x.dtype, shape: result });
   }

@@ -39,7 +39,7 @@ export interface DecoderSpec {
 
 /** A ViT-like image encoder with its choice of output layer. */
 export interface VisionSpec {
-  readonly kind: "clip";
+  readonly kind: "clip" | "siglip" | "eva";
   readonly imageSize: number;
   readonly patchSize: number;
   readonly channels: number;
@@ -51,15 +51,38 @@ export interface VisionSpec {
   readonly normEps: number;
   /** Encoder layers that run: `vision_feature_layer` −2 of 24 means 23; the others are never built. */
   readonly runLayers: number;
-  /** Whether the class token's row is dropped ("default") or kept ("full"). */
+  /** Whether the first row, the class token's, is dropped ("default", "patch") or kept ("full", "cls_patch"). */
   readonly dropClassToken: boolean;
-  /** Rows of `output` an image gives: what max_multimodal_len counts. */
+  /** Rows of `output` an image gives, after Q-Former or projector: what max_multimodal_len counts. */
   readonly numVisualFeatures: number;
+  /** false: the fused q, k, v product has no bias (EVA towers only). */
+  readonly qkvBias?: boolean;
+}
+
+/** Learned queries that gather an image into a few rows (BLIP-2). */
+export interface QFormerSpec {
+  readonly queries: number;
+  readonly hiddenSize: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly intermediateSize: number;
+  readonly activation: "gelu" | "gelu_tanh" | "relu";
+  readonly normEps: number;
+  /** Every so many layers, from the first on, look at the image. */
+  readonly crossAttentionFrequency: number;
+  /** Width of the image's features. */
+  readonly encoderSize: number;
 }
 
 /** What maps vision features to the language model's width. */
 export interface ProjectorSpec {
-  readonly kind: "mlp2";
+  /**
+   * linear: BLIP-2's one product · mlp2: LLaVA's two · mlp: `depth` products with activations between · mlp_downsample:
+   * each 2 × 2 patches side by side, a norm, two products · identity: nothing.
+   */
+  readonly kind: "linear" | "mlp2" | "mlp" | "mlp_downsample" | "identity";
+  /** Products of an `mlp`. */
+  readonly depth?: number;
   readonly inputSize: number;
   readonly hiddenSize: number;
   readonly outputSize: number;
@@ -76,6 +99,7 @@ export interface ModelSpec {
   readonly declaredDtype: "float32" | "float16" | "bfloat16" | undefined;
   readonly language: DecoderSpec;
   readonly vision?: VisionSpec;
+  readonly qformer?: QFormerSpec;
   readonly projector?: ProjectorSpec;
   /** Id of the placeholder that the processor repeats for each visual feature; the runtime replaces it by prompt-table ids. */
   readonly imageTokenId?: number;

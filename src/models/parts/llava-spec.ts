@@ -1,8 +1,8 @@
 import type { ConfigReader } from "../config-reader.ts";
 import type { DecoderSpec, ModelSpec, ProjectorSpec, VisionSpec } from "../spec.ts";
-import { type FeatureChoice, readClipVision } from "./clip-spec.ts";
 import { conflict, readCommonKeys, readDeclaredDtype, readTokenIds, refuseQuantized } from "./common-keys.ts";
 import { readLlamaDecoder } from "./llama-spec.ts";
+import { type FeatureChoice, readVision } from "./vit-spec.ts";
 
 /** LlavaConfig's default: also what transformers writes when whoever made the model never chose an image token. */
 const UNSET_IMAGE_TOKEN = 32_000;
@@ -20,10 +20,9 @@ export function readLlavaSpec(c: ConfigReader): ModelSpec {
   refuseQuantized(c);
   const [text, vision] = [c.object("text_config"), c.object("vision_config")];
   text.only("model_type", ["llama"], "other language models inside LLaVA have tensors and numbers of their own");
-  vision.only("model_type", ["clip_vision_model"], "other vision towers have tensors and numbers of their own");
   refuseQuantized(text);
   const language = withTie(c, readLlamaDecoder(text, true));
-  const tower = readClipVision(vision, c, readFeatureChoice(c));
+  const tower = readVision(vision, c, readFeatureChoice(c), ["clip_vision_model", "siglip_vision_model"]);
   // image_seq_length is the processor's hint, vocab_size and ignore_index are leftovers of training.
   c.ignore("image_seq_length", "vocab_size", "ignore_index", "pad_token_id", "bos_token_id", "eos_token_id");
   const imageTokenId = readImageToken(c, language);

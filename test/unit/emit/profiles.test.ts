@@ -5,7 +5,7 @@ import { checkProfile, decoderProfiles, profileOf, visualProfiles } from "../../
 import type { EngineProfile } from "../../../src/formats/engine-config.ts";
 import { MODERN, MODERN_STATIC_CACHE } from "../../../src/graph/dialect.ts";
 import type { GraphOptions } from "../../../src/models/architecture.ts";
-import { clipVisualGraph } from "../../../src/models/parts/clip-graph.ts";
+import { visualGraph } from "../../../src/models/parts/visual-graph.ts";
 import { decoderGraph } from "../../../src/models/parts/decoder-graph.ts";
 import { llama, llava } from "../../support/specs.ts";
 
@@ -131,7 +131,7 @@ describe("decoderProfiles", () => {
 });
 
 describe("visualProfiles", () => {
-  const visual = clipVisualGraph(
+  const visual = visualGraph(
     llava(SMALL, {
       imageSize: 42,
       patchSize: 14,

@@ -221,7 +221,7 @@ describe("a LLaVA config", () => {
     expect(codesOf({ ...LLAVA, text_config: { ...LLAVA.text_config, model_type: "qwen2" } })).toEqual([
       "SPC004 text_config.model_type",
     ]);
-    expect(codesOf({ ...LLAVA, vision_config: { ...CLIP, model_type: "siglip_vision_model" } })).toEqual([
+    expect(codesOf({ ...LLAVA, vision_config: { ...CLIP, model_type: "dinov2" } })).toEqual([
       "SPC004 vision_config.model_type",
     ]);
   });

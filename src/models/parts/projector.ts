@@ -1,0 +1,79 @@
+import type { Value } from "../../graph/graph.ts";
+import { dimOf, type GraphBuilder } from "../../graph/ops.ts";
+import { activate } from "../../layers/activation.ts";
+import { linear } from "../../layers/linear.ts";
+import { layerNorm } from "../../layers/norm.ts";
+import type { WeightSource } from "../../layers/weights.ts";
+import type { NameRule, VisualRule } from "../architecture.ts";
+import type { ProjectorSpec } from "../spec.ts";
+import { visualLinear, visualNorm } from "./weight-rules.ts";
+
+const PREFIX = "multi_modal_projector";
+
+/** PyTorch's LayerNorm, which mlp_downsample has with its default. */
+const NORM_EPS = 1e-5;
+
+/** transformers 5 puts the projector under `model.`. */
+export const PROJECTOR_NAMES: readonly NameRule[] = [
+  { stored: /^model\.multi_modal_projector\./, canonical: `${PREFIX}.` },
+];
+
+/** Canonical names of the linear layers, first to last. */
+function layerNames({ kind, depth }: ProjectorSpec): string[] {
+  if (kind === "identity") return [];
+  if (kind === "linear") return ["language_projection"];
+  const layers = kind === "mlp" ? (depth ?? 1) : 2;
+  return Array.from({ length: layers }, (_, i) => `${PREFIX}.linear_${i + 1}`);
+}
+
+/** Inputs and outputs of the linear layers, first to last. */
+function layerSizes(projector: ProjectorSpec): { name: string; in: number; out: number }[] {
+  const names = layerNames(projector);
+  const { inputSize, hiddenSize, outputSize } = projector;
+  const first = projector.kind === "mlp_downsample" ? 4 * inputSize : inputSize;
+  return names.map((name, i) => ({
+    name,
+    in: i === 0 ? first : hiddenSize,
+    out: i === names.length - 1 ? outputSize : hiddenSize,
+  }));
+}
+
+export function projectorWeights(projector: ProjectorSpec): VisualRule[] {
+  const norm = projector.kind === "mlp_downsample" ? visualNorm(`${PREFIX}.norm`, 4 * projector.inputSize) : [];
+  const layers = layerSizes(projector).flatMap(layer => visualLinear(layer.name, layer.out, layer.in, projector.bias));
+  return [...norm, ...layers];
+}
+
+/** Linear layers with the activation between them, after a 2 × 2 fold and a norm in mlp_downsample. */
+export function project(g: GraphBuilder, w: WeightSource, projector: ProjectorSpec, features: Value): Value {
+  const { kind, bias, activation } = projector;
+  let x =
+    kind === "mlp_downsample" ? layerNorm(g, w, foldNeighbours(g, features), `${PREFIX}.norm`, NORM_EPS) : features;
+  for (const [i, layer] of layerSizes(projector).entries()) {
+    x = linear(g, w, i === 0 ? x : activate(g, x, activation), layer.name, { in: layer.in, out: layer.out, bias });
+  }
+  return x;
+}
+
+/** Rows after a 2 × 2 fold of a square grid of `rows`; undefined when it is no square. */
+export function foldedRows(rows: number): number | undefined {
+  const side = Math.round(Math.sqrt(rows));
+  return side * side === rows ? Math.ceil(side / 2) ** 2 : undefined;
+}
+
+/**
+ * [batch, side², c] → [batch, ⌈side/2⌉², 4c]: a zero row and column fill an odd side, and output row J·n + I holds
+ * patches (2I, 2J), (2I, 2J+1), (2I+1, 2J), (2I+1, 2J+1) of the grid. Column by column, as VILA was trained (ADR 3).
+ */
+function foldNeighbours(g: GraphBuilder, x: Value): Value {
+  const [rows, c] = [dimOf(x, 1) as number, dimOf(x, 2) as number];
+  const side = Math.round(Math.sqrt(rows));
+  const half = Math.ceil(side / 2);
+  const odd = 2 * half - side;
+  return g.scope("downsample", () => {
+    const grid = g.reshape(x, ["batch", side, side, c]);
+    const full = odd === 0 ? grid : g.pad(grid, [0, 0, 0, 0], [0, odd, odd, 0]);
+    const folded = g.transpose(g.reshape(full, ["batch", half, 2, half, 2 * c]), [0, 3, 1, 2, 4]);
+    return g.reshape(folded, ["batch", half * half, 4 * c]);
+  });
+}

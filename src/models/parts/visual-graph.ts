@@ -1,0 +1,39 @@
+import type { Graph } from "../../graph/graph.ts";
+import { GraphBuilder } from "../../graph/ops.ts";
+import { WeightSource } from "../../layers/weights.ts";
+import type { GraphOptions, VisualRule } from "../architecture.ts";
+import type { ModelSpec } from "../spec.ts";
+import { project, projectorWeights } from "./projector.ts";
+import { qformer, qformerWeights } from "./qformer.ts";
+import { vitTower } from "./vit-graph.ts";
+import { towerWeights } from "./vit-weights.ts";
+
+/** Image encoder, Q-Former where there is one, projector: pixels [batch, 3, H, W] → features [batch, N, llm_hidden]. */
+export function visualGraph(spec: ModelSpec, options: GraphOptions): Graph {
+  const { vision, qformer: queries, projector } = spec;
+  if (vision === undefined || projector === undefined)
+    throw new Error(`${spec.architecture} has no vision tower to build`);
+  const g = new GraphBuilder("visual", options.dialect);
+  const w = new WeightSource(options.weightDtype, options.computeDtype);
+  const pixels = g.input("input", options.computeDtype, ["batch", vision.channels, vision.imageSize, vision.imageSize]);
+  const seen = g.tap("vision", vitTower(g, w, vision, pixels));
+  const asked =
+    queries === undefined
+      ? seen
+      : g.tap(
+          "qformer",
+          g.scope("qformer", () => qformer(g, w, queries, seen)),
+        );
+  const projected = g.scope("projector", () => project(g, w, projector, asked));
+  g.output(g.tap("projector", projected), "output");
+  return g.finish();
+}
+
+/** Tensors of all visual parts that the spec names. */
+export function visualWeights({ vision, qformer: queries, projector }: ModelSpec): VisualRule[] {
+  return [
+    ...(vision ? towerWeights(vision) : []),
+    ...(queries ? qformerWeights(queries) : []),
+    ...(projector ? projectorWeights(projector) : []),
+  ];
+}
