@@ -1,6 +1,7 @@
 import type { ConvertedCheckpoint } from "../checkpoint/read.ts";
 import type { BuildConfig, EngineModel, LlmEngineConfig, VisualEngineConfig } from "../formats/engine-config.ts";
 import type { ModelSpec } from "../models/spec.ts";
+import type { BuildOptions } from "../options/tables/build.ts";
 import type { EnginePlan } from "./plan.ts";
 import type { Settings } from "./settings.ts";
 
@@ -22,6 +23,7 @@ export function engineModel(spec: ModelSpec): EngineModel {
 export function llmConfig(
   checkpoint: ConvertedCheckpoint,
   settings: Settings,
+  options: BuildOptions,
   engines: readonly EnginePlan[],
   version: string,
 ): LlmEngineConfig | null {
@@ -32,7 +34,7 @@ export function llmConfig(
   return {
     version,
     pretrained_config: checkpoint.config,
-    build_config: buildConfig(settings),
+    build_config: buildConfig(settings, options),
     profiles: first.profiles,
     io: first.io,
     ...(ppSize > 1 && {
@@ -41,7 +43,7 @@ export function llmConfig(
   };
 }
 
-export function buildConfig({ build, maxNumTokens, optNumTokens }: Settings): BuildConfig {
+export function buildConfig({ build, maxNumTokens, optNumTokens }: Settings, options: BuildOptions): BuildConfig {
   return {
     max_input_len: build.max_input_len,
     max_seq_len: build.max_seq_len,
@@ -58,10 +60,10 @@ export function buildConfig({ build, maxNumTokens, optNumTokens }: Settings): Bu
     gather_context_logits: false,
     gather_generation_logits: false,
     max_draft_len: 0,
-    use_refit: false,
-    use_strip_plan: false,
+    use_refit: options.refit,
+    use_strip_plan: options.strip_plan,
     weight_sparsity: false,
-    weight_streaming: false,
+    weight_streaming: options.weight_streaming,
     use_fused_mlp: false,
     lora_config: { lora_dir: [], lora_ckpt_source: "hf", max_lora_rank: 64, lora_target_modules: [] },
     plugin_config: {

@@ -2,13 +2,14 @@ import type { ConvertedCheckpoint, WeightFile } from "../checkpoint/read.ts";
 import { encodeOnnx, type WeightLocation } from "../emit/onnx.ts";
 import { decoderProfiles, visualProfiles } from "../emit/profiles.ts";
 import type { Backend, EngineIo } from "../formats/engine-config.ts";
-import { MODERN, MODERN_STATIC_CACHE } from "../graph/dialect.ts";
+import type { Dialect } from "../graph/dialect.ts";
 import type { Dim } from "../graph/dim.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import type { GraphOptions } from "../models/architecture.ts";
 import type { BuildSettings } from "../rules/rule.ts";
 import type { FloatDtype, StoredTensor } from "../tensor/index.ts";
 import { byteLength } from "../tensor/index.ts";
+import type { EngineRequest } from "../toolchain/tensorrt/request.ts";
 import { sha256 } from "./fingerprint.ts";
 import type { EnginePlan } from "./plan.ts";
 
@@ -17,10 +18,22 @@ export function computeDtypeOf(backend: Backend, dtype: FloatDtype): FloatDtype 
   return backend === "onnxruntime" && dtype === "bfloat16" ? "float32" : dtype;
 }
 
+/** What the engines are planned for, besides the checkpoint. */
+export interface EngineTargets {
+  readonly build: BuildSettings;
+  readonly dialect: Dialect;
+  readonly version: string;
+  /** The builder's request for an engine; null with ONNX Runtime. */
+  request(part: RequestPart): EngineRequest | null;
+}
+
+type RequestPart = Pick<EnginePlan, "onnx" | "io" | "profiles"> & { readonly engine: string };
+
 /** The decoder of every rank. Rules must have passed: graphs of shapes that do not divide are not built. */
-export function planLanguage(checkpoint: ConvertedCheckpoint, build: BuildSettings, version: string): EnginePlan[] {
+export function planLanguage(checkpoint: ConvertedCheckpoint, targets: EngineTargets): EnginePlan[] {
+  const { build } = targets;
   return checkpoint.ranks.map((file, rank) => {
-    const options = graphOptions(checkpoint, build, rank);
+    const options = graphOptions(checkpoint, targets, rank);
     const graph = buildGraph(checkpoint, "llm", options);
     const profiles = decoderProfiles(graph, {
       maxBatchSize: build.max_batch_size,
@@ -34,18 +47,19 @@ export function planLanguage(checkpoint: ConvertedCheckpoint, build: BuildSettin
       multipleProfiles: build.multiple_profiles,
     });
     const names = { name: `llm/rank${rank}`, kind: "llm" as const, rank, stem: `llm/rank${rank}` };
-    return enginePlan(names, graph, options, file, build.backend, version, profiles);
+    return enginePlan(names, graph, options, file, targets, profiles);
   });
 }
 
 /** The visual engine: one for all ranks, with as many images as the batch has sequences. */
-export function planVisual(checkpoint: ConvertedCheckpoint, build: BuildSettings, version: string): EnginePlan[] {
+export function planVisual(checkpoint: ConvertedCheckpoint, targets: EngineTargets): EnginePlan[] {
+  const { build } = targets;
   if (checkpoint.visual === undefined) return [];
-  const options = graphOptions(checkpoint, build, 0);
+  const options = graphOptions(checkpoint, targets, 0);
   const graph = buildGraph(checkpoint, "visual", options);
   const profiles = visualProfiles(graph, build.max_batch_size, build.opt_batch_size);
   const names = { name: "visual", kind: "visual" as const, rank: 0, stem: "visual/model" };
-  return [enginePlan(names, graph, options, checkpoint.visual, build.backend, version, profiles)];
+  return [enginePlan(names, graph, options, checkpoint.visual, targets, profiles)];
 }
 
 /** The same graph for plan and run: everything it depends on is in the plan. */
@@ -72,7 +86,7 @@ export function loadedBytes(tensors: Iterable<StoredTensor>, dtype: FloatDtype):
   return total;
 }
 
-function graphOptions(checkpoint: ConvertedCheckpoint, build: BuildSettings, rank: number): GraphOptions {
+function graphOptions(checkpoint: ConvertedCheckpoint, { build, dialect }: EngineTargets, rank: number): GraphOptions {
   const { dtype } = checkpoint.manifest.options;
   const isStatic = build.kv_cache_type === "static";
   return {
@@ -82,7 +96,7 @@ function graphOptions(checkpoint: ConvertedCheckpoint, build: BuildSettings, ran
     ppSize: checkpoint.parallel.ppSize,
     rank,
     kvCache: isStatic ? { type: "static", capacity: build.max_seq_len } : { type: "continuous" },
-    dialect: isStatic ? MODERN_STATIC_CACHE : MODERN,
+    dialect,
     promptTable: build.max_multimodal_len > 0,
   };
 }
@@ -92,19 +106,20 @@ function enginePlan(
   graph: Graph,
   options: GraphOptions,
   { file, tensors }: WeightFile,
-  backend: Backend,
-  version: string,
+  { build, version, request }: EngineTargets,
   profiles: EnginePlan["profiles"],
 ): EnginePlan {
   const weights = `${stem}.safetensors`;
   const location = weights.slice(weights.indexOf("/") + 1);
   const onnx = encodeOnnx(graph, { location, tensors: locationsOf(tensors), producerVersion: version });
+  const io = ioOf(graph);
+  const files = { onnx: `${stem}.onnx`, engine: `${stem}.engine` };
   return {
     ...names,
     options,
-    onnx: `${stem}.onnx`,
+    onnx: files.onnx,
     weights,
-    engine: backend === "onnxruntime" ? null : `${stem}.engine`,
+    engine: build.backend === "onnxruntime" ? null : files.engine,
     source: file,
     graph: {
       opset: graph.opset,
@@ -115,8 +130,9 @@ function enginePlan(
       onnx_sha256: sha256(onnx),
       weight_bytes: [...tensors.values()].reduce((total, { dtype, shape }) => total + byteLength(dtype, shape), 0),
     },
-    io: ioOf(graph),
+    io,
     profiles,
+    request: request({ ...files, io, profiles }),
   };
 }
 

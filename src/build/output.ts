@@ -1,15 +1,16 @@
 import { mkdir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { asOutputProblem } from "../checkpoint/files.ts";
 import { fail, MmtrtError, type Problem } from "../diagnostics/index.ts";
 import type { EngineManifest } from "../formats/engine-config.ts";
-import { ENGINE_MANIFEST, openEngine } from "../formats/engine-dir.ts";
+import { ENGINE_MANIFEST, LOGS_DIR, openEngine } from "../formats/engine-dir.ts";
 import type { BuildPlan } from "./plan.ts";
 
 /** What an engine directory may hold at its top; anything else in it belongs to somebody. */
-const OWN_ENTRIES: readonly string[] = [ENGINE_MANIFEST, "llm", "visual", "tokenizer", "encoder", "decoder"];
+const OWN_ENTRIES: readonly string[] = [ENGINE_MANIFEST, "llm", "visual", "tokenizer", "encoder", "decoder", LOGS_DIR];
 const INNER_STAGE = ".partial";
+const INNER_LOGS = ".logs";
 const HOLDER = "build.json";
 
 /** The directory as it is before the build. */
@@ -20,7 +21,7 @@ export type OutputState =
 
 /** Whether the plan is carried out already, may be carried out, or would overwrite something. Errors: BLD001. */
 export async function outputState(plan: BuildPlan): Promise<OutputState> {
-  const names = (await entriesOf(plan.output_dir)).filter(name => name !== INNER_STAGE);
+  const names = (await entriesOf(plan.output_dir)).filter(name => ![INNER_STAGE, INNER_LOGS].includes(name));
   if (names.length === 0) return { state: "new" };
   const foreign = names.filter(name => !OWN_ENTRIES.includes(name));
   const opened = await openEngine(plan.output_dir).catch((error: unknown) => {
@@ -40,6 +41,8 @@ export async function outputState(plan: BuildPlan): Promise<OutputState> {
  */
 export class EngineOutput {
   readonly stage: string;
+  /** Where builders' logs are written: not in the stage, because they are wanted after a failure. */
+  readonly logs: string;
   readonly #final: string;
   readonly #inner: boolean;
 
@@ -47,6 +50,7 @@ export class EngineOutput {
     this.#final = final;
     this.#inner = inner;
     this.stage = inner ? join(final, INNER_STAGE) : `${final}.partial`;
+    this.logs = inner ? join(final, INNER_LOGS) : `${final}.logs`;
   }
 
   static async open(final: string): Promise<EngineOutput> {
@@ -69,6 +73,22 @@ export class EngineOutput {
     } catch (error) {
       throw asOutputProblem(this.#final, error);
     }
+  }
+
+  /** Puts logs into the stage under the names they have in the engine directory. */
+  async keepLogs(names: readonly string[]): Promise<void> {
+    for (const name of names) await rename(this.logFile(name), join(this.stage, name));
+    await rmdir(this.logs).catch(() => undefined);
+  }
+
+  async dropLogs(names: readonly string[]): Promise<void> {
+    for (const name of names) await rm(this.logFile(name), { force: true });
+    await rmdir(this.logs).catch(() => undefined);
+  }
+
+  /** `logs/visual.log` while it is written. */
+  logFile(name: string): string {
+    return join(this.logs, basename(name));
   }
 
   async abandon(): Promise<void> {

@@ -7,13 +7,23 @@ import type { BuildOptions } from "../options/tables/build.ts";
 import { checkRules } from "../rules/index.ts";
 import type { BuildSettings, CheckpointFacts } from "../rules/rule.ts";
 import { engineModel, llmConfig, visualConfig } from "./configs.ts";
-import { computeDtypeOf, loadedBytes, planLanguage, planVisual } from "./engine-plans.ts";
+import { computeDtypeOf, type EngineTargets, loadedBytes, planLanguage, planVisual } from "./engine-plans.ts";
+import type { BuilderAtHand } from "./find-builder.ts";
 import { fingerprint } from "./fingerprint.ts";
 import type { Gpu } from "./gpus.ts";
 import { fitsGpu, type MemoryInput, memoryAccount } from "./memory.ts";
 import type { BuildPlan, EnginePlan } from "./plan.ts";
 import { resolveSettings } from "./settings.ts";
 import { planSteps } from "./steps.ts";
+import {
+  dialectFor,
+  engineRequest,
+  noteParser,
+  parserOf,
+  targetFacts,
+  tensorrtSettings,
+  toolProblems,
+} from "./tensorrt.ts";
 import { trtllmProfiles } from "./trtllm.ts";
 
 /** What a plan needs besides options: where they come from, and who plans. */
@@ -23,6 +33,10 @@ export interface PlanEnvironment {
   /** Where the user wrote an option, for `Problem.at`. */
   origin(key: string): string;
   given(key: string): boolean;
+  /** Who builds, from findBuilder; null or absent where nobody was found, or is needed. */
+  readonly builder?: BuilderAtHand | null;
+  /** Words after `--`. */
+  readonly trtexecFlags?: readonly string[];
 }
 
 /**
@@ -47,29 +61,51 @@ async function gpuCalled(name: string, at: string): Promise<Gpu> {
 async function planFrom(
   checkpoint: ConvertedCheckpoint,
   options: BuildOptions,
-  { version, origin, given }: PlanEnvironment,
+  { version, origin, given, builder = null, trtexecFlags = [] }: PlanEnvironment,
   gpu: Gpu | null,
 ): Promise<BuildPlan> {
   const { spec } = checkpoint;
-  const settings = resolveSettings({ options, spec, engines: countEngines(checkpoint, options), given });
+  const devices = options.backend === "tensorrt" ? builder?.gpus?.length : undefined;
+  const settings = resolveSettings({ options, spec, engines: countEngines(checkpoint, options), devices, given });
   const { build } = settings;
-  const found = checkRules({ spec, checkpoint: factsOf(checkpoint), build, origin, given });
+  const target = targetFacts(
+    options,
+    builder,
+    computeDtypeOf(options.backend, checkpoint.manifest.options.dtype),
+    trtexecFlags,
+  );
+  const found = checkRules({ spec, checkpoint: factsOf(checkpoint), build, target, origin, given });
   const memoryInput = memoryInputOf(checkpoint, build);
   const memory = memoryAccount(memoryInput);
   const overfull = gpu === null ? undefined : fitsGpu(memory, memoryInput, gpu, origin("gpu"));
-  const problems = [...found.problems, ...onlyProblems(options, checkpoint, origin), ...(overfull ? [overfull] : [])];
+  const problems = [
+    ...found.problems,
+    ...toolProblems(options, builder, trtexecFlags),
+    ...onlyProblems(options, checkpoint, origin),
+    ...(overfull ? [overfull] : []),
+  ];
 
   const canBuild = problems.every(problem => problem.code === "BLD009");
-  const llm = canBuild && options.only !== "visual" ? planLanguage(checkpoint, build, version) : [];
-  const visual = canBuild && options.only !== "llm" ? planVisual(checkpoint, build, version) : [];
+  const dialect = dialectFor(parserOf(options, builder), build.kv_cache_type === "static");
+  const targets: EngineTargets = {
+    build,
+    dialect,
+    version,
+    request: part =>
+      options.backend === "onnxruntime" ? null : engineRequest(part, options, options.backend, trtexecFlags),
+  };
+  const llm = canBuild && options.only !== "visual" ? planLanguage(checkpoint, targets) : [];
+  const visual = canBuild && options.only !== "llm" ? planVisual(checkpoint, targets) : [];
   const engines: readonly EnginePlan[] = [...llm, ...visual];
   const shared = {
     version,
     backend: options.backend,
+    builder,
+    output_dir: resolve(options.output_dir),
     copy_weights: options.copy_weights,
     model: engineModel(spec),
     configs: {
-      llm: llmConfig(checkpoint, settings, llm, version),
+      llm: llmConfig(checkpoint, settings, options, llm, version),
       visual: visualConfig(checkpoint, settings, visual[0], version),
     },
     tokenizer: await filesIn(join(checkpoint.dir, TOKENIZER_DIR)),
@@ -78,17 +114,16 @@ async function planFrom(
   return {
     ...shared,
     checkpoint_dir: resolve(options.checkpoint_dir),
-    output_dir: resolve(options.output_dir),
     fingerprint: fingerprint(steps.map(step => step.fingerprint)),
     force: options.force,
     workers: settings.workers,
-    options: { ...build, copy_weights: options.copy_weights, only: options.only },
+    options: { ...build, ...tensorrtSettings(options), copy_weights: options.copy_weights, only: options.only },
     engines,
     steps,
     memory,
     gpu,
     trtllm_profiles: options.strict_profiles ? trtllmProfiles(checkpoint, settings) : null,
-    adjustments: settings.adjustments,
+    adjustments: [...settings.adjustments, ...noteParser(options, builder, dialect)],
     warnings: found.warnings,
     problems,
   };

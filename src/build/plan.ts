@@ -9,6 +9,8 @@ import type {
   VisualEngineConfig,
 } from "../formats/engine-config.ts";
 import type { GraphOptions } from "../models/architecture.ts";
+import type { EngineRequest } from "../toolchain/tensorrt/request.ts";
+import type { BuilderAtHand } from "./find-builder.ts";
 import type { Gpu } from "./gpus.ts";
 import type { MemoryAccount } from "./memory.ts";
 import type { Adjustment } from "./settings.ts";
@@ -40,6 +42,8 @@ export interface EnginePlan {
   };
   readonly io: readonly EngineIo[];
   readonly profiles: readonly EngineProfile[];
+  /** What a TensorRT builder is asked for; its paths are relative to the engine directory. */
+  readonly request: EngineRequest | null;
 }
 
 /** link: a hard link or copy of weights · emit: a graph as ONNX · engine: TensorRT at work · files: configs and tokenizer. */
@@ -53,6 +57,8 @@ export interface Step {
   readonly outputs: readonly string[];
   /** What is spawned, for steps that spawn. */
   readonly argv?: readonly string[];
+  /** What it is given on its standard input. */
+  readonly stdin?: string;
 }
 
 /** Plain frozen data: printable as JSON, and all that `runPlan` needs. */
@@ -66,6 +72,8 @@ export interface BuildPlan {
   readonly copy_weights: boolean;
   readonly force: boolean;
   readonly workers: number;
+  /** Who builds the engines; null for ONNX Runtime, and in a plan on a machine without TensorRT. */
+  readonly builder: BuilderAtHand | null;
   readonly model: EngineModel;
   /** Options that shape the engines, resolved. */
   readonly options: Readonly<Record<string, unknown>>;

@@ -5,31 +5,42 @@ import { TOKENIZER_DIR } from "../checkpoint/manifest.ts";
 import { type ConvertedCheckpoint, openCheckpoint } from "../checkpoint/read.ts";
 import { fail, throwIfAny } from "../diagnostics/index.ts";
 import { writeOnnx } from "../emit/onnx.ts";
-import type { EngineManifest } from "../formats/engine-config.ts";
-import { ENGINE_MANIFEST, LLM_CONFIG, VISUAL_CONFIG } from "../formats/engine-dir.ts";
+import type { BuiltEngine, EngineManifest, EngineTarget } from "../formats/engine-config.ts";
+import { ENGINE_MANIFEST, LLM_CONFIG, LOGS_DIR, VISUAL_CONFIG } from "../formats/engine-dir.ts";
+import { environment } from "../options/env.ts";
+import type { EngineReport, ToolEnvironment } from "../toolchain/tensorrt/request.ts";
 import { buildGraph, locationsOf } from "./engine-plans.ts";
 import type { BuildEvent } from "./events.ts";
 import { sha256 } from "./fingerprint.ts";
 import { placeFile } from "./link.ts";
 import { EngineOutput, outputState } from "./output.ts";
 import type { BuildPlan, EnginePlan, Step } from "./plan.ts";
+import { logOf } from "./steps.ts";
 
 /** What a step of this run has to work with. */
 interface Run {
   readonly plan: BuildPlan;
   readonly checkpoint: ConvertedCheckpoint;
   readonly stage: string;
+  readonly output: EngineOutput;
+  readonly env: ToolEnvironment;
   readonly signal: AbortSignal;
   readonly written: { readonly files: string[]; readonly linked: Map<string, number> };
+  /** By name of the part. */
+  readonly reports: Map<string, EngineReport>;
 }
 
 /**
  * Carries the plan out, or says that there is nothing to do. The directory appears whole under its name; after an abort
- * or failure nothing is left. Errors: the plan's own problems, BLD001, BLD004, BLD005, CKP… and GRF….
+ * or failure nothing is left, except that after a failure the builders' logs lie in `DIR.logs`. Errors: the plan's own
+ * problems, BLD001, BLD005, CKP…, GRF…, TRT… and ENV….
  */
-export async function* runPlan(plan: BuildPlan, signal: AbortSignal): AsyncGenerator<BuildEvent, void> {
+export async function* runPlan(
+  plan: BuildPlan,
+  signal: AbortSignal,
+  env: ToolEnvironment = environment(),
+): AsyncGenerator<BuildEvent, void> {
   throwIfAny(plan.problems);
-  refuseUnwired(plan);
   const started = performance.now();
   const before = await outputState(plan);
   if (before.state === "same") {
@@ -40,20 +51,33 @@ export async function* runPlan(plan: BuildPlan, signal: AbortSignal): AsyncGener
   const checkpoint = await openCheckpoint(plan.checkpoint_dir);
   try {
     const output = await EngineOutput.open(plan.output_dir);
-    let published = false;
+    let end: "published" | "failed" | "stopped" = "stopped";
     try {
-      const run: Run = { plan, checkpoint, stage: output.stage, signal, written: { files: [], linked: new Map() } };
+      const { stage } = output;
+      const written = { files: [], linked: new Map() };
+      const run: Run = { plan, checkpoint, stage, output, env, signal, written, reports: new Map() };
       yield* runSteps(run);
       await writeManifest(run);
       const sizes = await sizesOf(run);
       signal.throwIfAborted();
       await output.publish();
-      published = true;
+      end = "published";
       const seconds = (performance.now() - started) / 1000;
-      yield { event: "built", dir: plan.output_dir, files: run.written.files, ...sizes, seconds };
+      yield {
+        event: "built",
+        dir: plan.output_dir,
+        files: run.written.files,
+        ...sizes,
+        engines: builtOf(run),
+        seconds,
+      };
+    } catch (error) {
+      if (!signal.aborted) end = "failed";
+      throw error;
     } finally {
       // Also when the reader of events stops listening, which ends a generator without an error.
-      if (!published) await output.abandon();
+      if (end !== "published") await output.abandon();
+      if (end === "stopped") await output.dropLogs(logsOf(plan));
     }
   } finally {
     await checkpoint.close();
@@ -64,6 +88,11 @@ async function* runSteps(run: Run): AsyncGenerator<BuildEvent, void> {
   const byOutput = new Map(run.plan.engines.flatMap(e => [e.weights, e.onnx].map(file => [file, e] as const)));
   for (const step of run.plan.steps) {
     run.signal.throwIfAborted();
+    if (step.kind === "engine") {
+      // All of them at the first one: they do not depend on one another.
+      if (run.reports.size === 0) yield* runEngines(run);
+      continue;
+    }
     yield { event: "step", id: step.id, state: "start" };
     const started = performance.now();
     const engine = byOutput.get(step.outputs[0] ?? "");
@@ -73,6 +102,27 @@ async function* runSteps(run: Run): AsyncGenerator<BuildEvent, void> {
     else throw new Error(`step ${step.id} of kind ${step.kind} has nobody to run it`);
     yield { event: "step", id: step.id, state: "done", seconds: (performance.now() - started) / 1000 };
   }
+}
+
+async function* runEngines(run: Run): AsyncGenerator<BuildEvent, void> {
+  const { plan, stage, output, env, signal } = run;
+  const { buildEngines } = await import("./run-engines.ts");
+  const jobs = plan.engines.flatMap(engine => {
+    const step = plan.steps.find(({ id }) => id === `engine ${engine.name}`);
+    if (engine.request === null || step === undefined) return [];
+    return [{ step, engine, request: engine.request, log: output.logFile(logOf(engine)) }];
+  });
+  const { workers, builder } = plan;
+  const reports = yield* buildEngines({ jobs, workers, stage, builder, env, signal });
+  for (const [name, report] of reports) run.reports.set(name, report);
+  run.written.files.push(...jobs.map(({ request }) => request.engine));
+  await mkdir(join(stage, LOGS_DIR));
+  await output.keepLogs(logsOf(plan));
+  run.written.files.push(...logsOf(plan));
+}
+
+function logsOf(plan: BuildPlan): readonly string[] {
+  return plan.engines.filter(engine => engine.request !== null).map(logOf);
 }
 
 async function* placeWeights(run: Run, engine: EnginePlan): AsyncGenerator<BuildEvent, void> {
@@ -118,7 +168,7 @@ async function writeManifest(run: Run): Promise<void> {
     version: plan.version,
     fingerprint: plan.fingerprint,
     backend: plan.backend,
-    target: null,
+    target: targetOf(run),
     model: plan.model,
     parts: plan.engines.map(({ name, onnx, weights, engine, graph }) => ({
       name,
@@ -127,11 +177,46 @@ async function writeManifest(run: Run): Promise<void> {
       engine,
       fingerprint: fingerprintOf(plan, name),
       onnx_sha256: graph.onnx_sha256,
+      built: builtPart(run, name),
     })),
     steps: plan.steps.map(({ id, fingerprint }) => ({ id, fingerprint })),
     options: plan.options,
   };
   await writeJson(await place(run, ENGINE_MANIFEST), manifest);
+}
+
+/** What the engines are bound to: their library, and the GPUs that all of them have kernels for. */
+function targetOf({ plan, reports }: Run): EngineTarget | null {
+  const [first, ...others] = [...reports.values()];
+  if (first === undefined) return null;
+  const common = others.reduce((sms, report) => sms.filter(sm => report.sms.includes(sm)), first.sms);
+  const own = plan.backend === "tensorrt" ? (plan.builder?.gpus ?? []).slice(0, 1) : [];
+  return { tensorrt: first.version ?? "unknown", sm: common.length > 0 ? common : own, plugin_abi: null };
+}
+
+function builtOf(run: Run): readonly (BuiltEngine & { readonly name: string })[] {
+  return run.plan.engines.flatMap(({ name }) => {
+    const built = builtPart(run, name);
+    return built === null ? [] : [{ name, ...built }];
+  });
+}
+
+function builtPart({ reports }: Run, name: string): BuiltEngine | null {
+  const report = reports.get(name);
+  if (report === undefined) return null;
+  return {
+    bytes: report.bytes,
+    builder: report.builder,
+    tensorrt: report.version ?? null,
+    sm: report.sms,
+    seconds: report.seconds,
+    io_from: report.io?.from ?? null,
+    layers: report.layers ?? null,
+    engine_layers: report.engineLayers ?? null,
+    memory_bytes: report.memoryBytes ?? null,
+    peak_host_mib: report.peakHostMiB ?? null,
+    log: logOf({ name }),
+  };
 }
 
 async function sizesOf({ stage, written }: Run): Promise<{ written_bytes: number; linked_bytes: number }> {
@@ -162,16 +247,5 @@ function changedSincePlan(engine: EnginePlan): never {
     at: engine.source,
     why: "the checkpoint was written again between planning and building",
     fix: "run the build again",
-  });
-}
-
-function refuseUnwired(plan: BuildPlan): void {
-  if (plan.backend === "onnxruntime") return;
-  fail({
-    code: "BLD004",
-    what: `backend ${plan.backend} cannot be built by this version`,
-    at: "--backend",
-    why: "its graphs can be planned (--plan) and are the ones ONNX Runtime runs, but no builder is wired to them yet",
-    fix: "--backend onnxruntime",
   });
 }

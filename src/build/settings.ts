@@ -17,6 +17,8 @@ export interface SettingsInput {
   readonly spec: ModelSpec;
   /** Engines there are to build. */
   readonly engines: number;
+  /** GPUs that engines are built on; undefined where none is needed, or nobody knows. */
+  readonly devices?: number | undefined;
   /** Whether the user gave an option: a default may be adjusted, a given value may not. */
   given(key: string): boolean;
 }
@@ -128,9 +130,11 @@ function promptRows(options: BuildOptions, spec: ModelSpec, adjustments: Adjustm
 }
 
 /** More workers than engines do nothing; TensorRT-LLM clips to the number of GPUs, which without one is 0 and fails. */
-function workerCount({ options, engines }: SettingsInput, adjustments: Adjustment[]): number {
-  if (options.workers <= engines) return options.workers;
-  const why = engines === 1 ? "there is one engine to build" : `there are ${engines} engines to build`;
-  adjustments.push({ option: "workers", from: options.workers, to: engines, why });
-  return engines;
+function workerCount({ options, engines, devices = engines }: SettingsInput, adjustments: Adjustment[]): number {
+  const most = Math.min(engines, Math.max(1, devices));
+  if (options.workers <= most) return options.workers;
+  const what = most === engines ? ["engine", "to build"] : ["GPU", "to time kernels on, for one build each"];
+  const why = most === 1 ? `there is one ${what.join(" ")}` : `there are ${most} ${what.join("s ")}`;
+  adjustments.push({ option: "workers", from: options.workers, to: most, why });
+  return most;
 }

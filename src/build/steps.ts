@@ -2,13 +2,19 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { TOKENIZER_DIR } from "../checkpoint/manifest.ts";
 import type { ConvertedCheckpoint } from "../checkpoint/read.ts";
+import { LOGS_DIR } from "../formats/engine-dir.ts";
+import type { EngineRequest } from "../toolchain/tensorrt/request.ts";
 import { fingerprint } from "./fingerprint.ts";
 import type { BuildPlan, EnginePlan, Step } from "./plan.ts";
+import { shapingPart } from "./tensorrt.ts";
 
 /** Bumped when a step writes other bytes for the same inputs. */
 const STEP_VERSION = 1;
 
-type StepInput = Pick<BuildPlan, "version" | "backend" | "copy_weights" | "model" | "configs" | "tokenizer">;
+type StepInput = Pick<
+  BuildPlan,
+  "version" | "output_dir" | "builder" | "copy_weights" | "model" | "configs" | "tokenizer"
+>;
 
 /** What is to be done, in order, each with a fingerprint over all that its outputs depend on. */
 export async function planSteps(
@@ -17,6 +23,7 @@ export async function planSteps(
   plan: StepInput,
 ): Promise<readonly Step[]> {
   const steps: Step[] = [];
+  const builds: Step[] = [];
   const own = { step: STEP_VERSION, mmtrt: plan.version };
   for (const engine of engines) {
     const identity = { checkpoint: checkpoint.manifest.fingerprint, ...(await identityOf(engine.source)) };
@@ -32,12 +39,36 @@ export async function planSteps(
       },
       { id: `graph ${engine.name}`, kind: "emit", fingerprint: emit, inputs: [engine.weights], outputs: [engine.onnx] },
     );
-    if (engine.engine === null) continue;
-    const build = fingerprint({ ...own, emit, profiles: engine.profiles, backend: plan.backend });
-    const inputs = [engine.onnx, engine.weights];
-    steps.push({ id: `engine ${engine.name}`, kind: "engine", fingerprint: build, inputs, outputs: [engine.engine] });
+    if (engine.request !== null) builds.push(await engineStep(engine, engine.request, plan, { ...own, emit }));
   }
-  return [...steps, await filesStep(checkpoint, plan, own)];
+  return [...steps, ...builds, await filesStep(checkpoint, plan, own)];
+}
+
+/** The command is the one that runs, with the directory's final name; while it runs the directory has another. */
+async function engineStep(engine: EnginePlan, request: EngineRequest, plan: StepInput, own: object): Promise<Step> {
+  // With its library for starting programs: nothing that an ONNX Runtime build should load.
+  const { planEngineCommand } = await import("../toolchain/tensorrt/builders.ts");
+  const found = plan.builder?.found;
+  const { argv, input } = planEngineCommand(placedIn(plan.output_dir, request), found);
+  return {
+    id: `engine ${engine.name}`,
+    kind: "engine",
+    fingerprint: fingerprint({ ...own, request: shapingPart(request), version: found?.version ?? null }),
+    inputs: [engine.onnx, engine.weights],
+    outputs: [request.engine, logOf(engine)],
+    argv,
+    ...(input !== undefined && { stdin: input }),
+  };
+}
+
+/** The request with its paths in `dir`. */
+export function placedIn(dir: string, request: EngineRequest): EngineRequest {
+  return { ...request, onnx: join(dir, request.onnx), engine: join(dir, request.engine) };
+}
+
+/** Everything the builder printed; `llm/rank0` → `logs/llm.rank0.log`. */
+export function logOf({ name }: Pick<EnginePlan, "name">): string {
+  return `${LOGS_DIR}/${name.replaceAll("/", ".")}.log`;
 }
 
 async function filesStep(checkpoint: ConvertedCheckpoint, plan: StepInput, own: object): Promise<Step> {

@@ -2,6 +2,7 @@ import type { MemoryItem } from "../build/memory.ts";
 import type { BuildPlan, EnginePlan } from "../build/plan.ts";
 import type { EngineProfile } from "../formats/engine-config.ts";
 import { showBytes } from "../rules/rule.ts";
+import { quoteCommand } from "../toolchain/spawn.ts";
 import { type Cell, formatTable } from "./ui.ts";
 
 /** The whole plan as tables: engines, profiles, memory, what was chosen for the user, steps. */
@@ -14,6 +15,7 @@ export function planText(plan: BuildPlan): string {
     ...trtllmProfilesOf(plan),
     section("memory per GPU", memory(plan)),
     section("steps", steps(plan)),
+    section("commands", commands(plan)),
   ]
     .filter(text => text !== "")
     .join("\n\n");
@@ -73,6 +75,15 @@ function trtllmProfilesOf({ trtllm_profiles: ranks }: BuildPlan): string[] {
   });
 }
 
+/** What is started, to be pasted into a shell; the Python driver is given its request on standard input. */
+function commands({ steps: all }: BuildPlan): string {
+  return all
+    .flatMap(({ argv, stdin }) =>
+      argv === undefined ? [] : [`${quoteCommand(argv)}${stdin ? " < request.json" : ""}`],
+    )
+    .join("\n");
+}
+
 /** Inputs of one shape whose names differ in a number alone are one row: past_key_0…31. */
 export function profileTable({ shapes }: Pick<EngineProfile, "shapes">): string {
   const rows = new Map<string, { numbers: number[]; stem: string; cells: string[] }>();
@@ -113,10 +124,6 @@ function memory({ memory: account, gpu }: BuildPlan): string {
 
 function steps({ steps: all }: BuildPlan): string {
   if (all.length === 0) return "";
-  const rows = all.map(({ id, outputs, fingerprint, argv }) => [
-    id,
-    argv === undefined ? outputs.join(", ") : argv.join(" "),
-    fingerprint.slice(0, 12),
-  ]);
+  const rows = all.map(({ id, outputs, fingerprint }) => [id, outputs.join(", "), fingerprint.slice(0, 12)]);
   return formatTable(["step", "makes", "fingerprint"], rows);
 }

@@ -123,6 +123,26 @@ export interface EnginePart {
   readonly engine: string | null;
   readonly fingerprint: string;
   readonly onnx_sha256: string;
+  /** The engine as its builder reported it; null where the backend builds none. */
+  readonly built?: BuiltEngine | null;
+}
+
+/** What was read back from a built engine and its builder. */
+export interface BuiltEngine {
+  readonly bytes: number;
+  readonly builder: string;
+  readonly tensorrt: string | null;
+  readonly sm: readonly number[];
+  readonly seconds: number;
+  /** Where inputs and outputs were read that were compared with `io`: engine, engine_log or network; null: nowhere. */
+  readonly io_from: string | null;
+  /** Layers of the parsed network, and of the engine after fusion, by TensorRT's type name. */
+  readonly layers: Readonly<Record<string, number>> | null;
+  readonly engine_layers: Readonly<Record<string, number>> | null;
+  /** Weights, and what a context of the largest profile takes beside them. */
+  readonly memory_bytes: { readonly weights: number; readonly activation: number } | null;
+  readonly peak_host_mib: number | null;
+  readonly log: string;
 }
 
 /** What a serialized engine is bound to; null where the backend builds none. */

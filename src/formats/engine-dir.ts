@@ -8,6 +8,8 @@ import { isJsonObject, type Json, type JsonObject, readJsonObject } from "./json
 export const ENGINE_MANIFEST = "mmtrt.json";
 export const LLM_CONFIG = "llm/config.json";
 export const VISUAL_CONFIG = "visual/config.json";
+/** What the builders printed, one file an engine. */
+export const LOGS_DIR = "logs";
 
 /** An engine directory, opened: every JSON file read and checked, every file of every part there. */
 export interface EngineDir {

@@ -34,7 +34,10 @@ export const COMMANDS = {
       "build --checkpoint_dir checkpoint --output_dir engines",
       "build --checkpoint_dir checkpoint --output_dir engines --max_batch_size 8 --max_input_len 2048 --max_seq_len 2560",
       "build --checkpoint_dir checkpoint --output_dir engines --max_batch_size 8 --plan --gpu A10",
+      "build --checkpoint_dir checkpoint --output_dir engines --backend tensorrt_rtx --compute_capabilities 8.6 12.0",
+      "build --checkpoint_dir checkpoint --output_dir engines --backend tensorrt --timing_cache t.cache -- --noTF32",
     ],
+    passthrough: "trtexec",
     table: async () => (await import("./tables/build.ts")).buildOptions,
   },
   run: {

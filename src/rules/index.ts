@@ -6,8 +6,9 @@ import * as parallel from "./parallel.ts";
 import * as plugins from "./plugins.ts";
 import { bfloat16IsWidened, logitsAreFloat32 } from "./precision.ts";
 import type { Rule, RuleContext } from "./rule.ts";
+import * as tensorrt from "./tensorrt.ts";
 
-export type { BuildSettings, CheckpointFacts, PluginChoice, Rule, RuleContext } from "./rule.ts";
+export type { BuildSettings, CheckpointFacts, PluginChoice, Rule, RuleContext, TargetFacts } from "./rule.ts";
 
 /** Each refuses the build. */
 export const RULES: readonly Rule[] = [
@@ -41,6 +42,12 @@ export const RULES: readonly Rule[] = [
   plugins.quantizationIsBuilt,
   logitsAreFloat32,
   beamFitsVocabulary,
+  tensorrt.versionIsARelease,
+  tensorrt.staticCacheHasOperator,
+  tensorrt.targetsHaveDtype,
+  tensorrt.refitHasGpu,
+  tensorrt.refitHasOneTarget,
+  tensorrt.flagsHaveTaker,
 ];
 
 /** Each is shown and refuses nothing: the engine is the one asked for, but may not be the one wanted. */
@@ -51,6 +58,7 @@ export const ADVICE: readonly Rule[] = [
   promptTableIsUsed,
   parallel.oneRankRunsAlone,
   bfloat16IsWidened,
+  tensorrt.optionsHaveTaker,
 ];
 
 /** All problems and all advice at once. */

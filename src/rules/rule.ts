@@ -1,5 +1,6 @@
 import type { Problem } from "../diagnostics/index.ts";
 import type { ModelSpec } from "../models/spec.ts";
+import type { TensorrtKey } from "../options/tables/build-tensorrt.ts";
 import type { FloatDtype } from "../tensor/index.ts";
 
 /** What a rule may know of the checkpoint; numbers of its config.json, no tensor. */
@@ -46,14 +47,36 @@ export interface BuildSettings {
   readonly logits_dtype: "float32" | "float16";
 }
 
+/** What the engines are for, and who builds them. */
+export interface TargetFacts {
+  readonly backend: BuildSettings["backend"];
+  /** Release of TensorRT whose parser reads the graphs; null: the newest. */
+  readonly parserVersion: string | null;
+  /** TensorScatter: the in-place update of a static cache. */
+  readonly hasTensorScatter: boolean;
+  /** The SMs the user named. */
+  readonly sms: readonly number[];
+  readonly computeDtype: FloatDtype;
+  /** SMs of the target without arithmetic in computeDtype. */
+  readonly smsWithoutDtype: readonly number[];
+  /** GPUs that the builder sees; null where it cannot be asked. */
+  readonly gpus: number | null;
+  /** Options asked for that keep weights outside of the compiled kernels. */
+  readonly needsRefit: readonly ("refit" | "strip_plan")[];
+  readonly tensorrtVersion: string | undefined;
+  /** Words after `--`. */
+  readonly trtexecFlags: readonly string[];
+}
+
 export interface RuleContext {
   readonly spec: ModelSpec;
   readonly checkpoint: CheckpointFacts;
   readonly build: BuildSettings;
+  readonly target: TargetFacts;
   /** Where the user wrote an option: the flag, `file.yaml:line:col`, or that it is the default. */
-  readonly origin: (key: keyof BuildSettings) => string;
+  readonly origin: (key: keyof BuildSettings | TensorrtKey) => string;
   /** Whether the user gave the option, or it was chosen for them. */
-  readonly given: (key: keyof BuildSettings) => boolean;
+  readonly given: (key: keyof BuildSettings | TensorrtKey) => boolean;
 }
 
 /** One fact about options that must go together: a Problem when they do not. Pure. */

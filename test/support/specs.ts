@@ -1,5 +1,6 @@
 import type { DecoderSpec, ModelSpec, VisionSpec } from "../../src/models/spec.ts";
-import type { BuildSettings, CheckpointFacts, RuleContext } from "../../src/rules/rule.ts";
+import { tensorrtOptions } from "../../src/options/tables/build-tensorrt.ts";
+import type { BuildSettings, CheckpointFacts, RuleContext, TargetFacts } from "../../src/rules/rule.ts";
 
 /** LLaMA-7B's sizes, with what a test changes. */
 export function decoder(change: Partial<DecoderSpec> = {}): DecoderSpec {
@@ -118,18 +119,33 @@ export const CHECKPOINT: CheckpointFacts = {
 };
 
 /** LLaVA-1.5-7B at batch 1, for which every rule holds. */
+const TARGET: TargetFacts = {
+  backend: "onnxruntime",
+  parserVersion: null,
+  hasTensorScatter: true,
+  sms: [],
+  computeDtype: "float16",
+  smsWithoutDtype: [],
+  gpus: null,
+  needsRefit: [],
+  tensorrtVersion: undefined,
+  trtexecFlags: [],
+};
+
 export function ruleContext(change: {
   readonly spec?: ModelSpec;
   readonly build?: Partial<BuildSettings>;
   readonly checkpoint?: Partial<CheckpointFacts>;
-  /** The options the user typed; all of them unless said. */
+  readonly target?: Partial<TargetFacts>;
+  /** The options the user typed; unless said all but those of TensorRT. */
   readonly given?: readonly string[];
 }): RuleContext {
   return {
     spec: change.spec ?? llava(),
     build: { ...SETTINGS, ...change.build },
+    target: { ...TARGET, ...change.target },
     checkpoint: { ...CHECKPOINT, ...change.checkpoint },
     origin: key => `--${key} (command line)`,
-    given: key => change.given?.includes(key) ?? true,
+    given: key => change.given?.includes(key) ?? !Object.hasOwn(tensorrtOptions, key),
   };
 }

@@ -1,10 +1,11 @@
 import type { BuildEvent } from "../../build/events.ts";
+import type { BuilderAtHand } from "../../build/find-builder.ts";
 import type { BuildPlan } from "../../build/plan.ts";
 import { planBuild } from "../../build/plan-build.ts";
 import { throwIfAny } from "../../diagnostics/index.ts";
-import { buildOptions } from "../../options/tables/build.ts";
+import { environment } from "../../options/env.ts";
+import { type BuildOptions, buildOptions } from "../../options/tables/build.ts";
 import { showBytes } from "../../rules/rule.ts";
-import { planText } from "../build-view.ts";
 import { defineCommand } from "../command.ts";
 import type { Ui } from "../ui.ts";
 import { VERSION } from "../version.ts";
@@ -12,10 +13,12 @@ import { VERSION } from "../version.ts";
 export const build = defineCommand({
   name: "build",
   options: buildOptions,
-  async run({ options, origin, given, ui, signal }) {
-    const plan = await planBuild(options, { version: VERSION, origin, given });
+  async run({ options, origin, given, passthrough: trtexecFlags, ui, signal }) {
+    const builder = await builderFor(options, trtexecFlags, signal);
+    const plan = await planBuild(options, { version: VERSION, origin, given, builder, trtexecFlags });
     for (const warning of plan.warnings) ui.warn(warning);
     if (options.plan) {
+      const { planText } = await import("../build-view.ts");
       ui.result(planText(plan), { ...plan });
       throwIfAny(plan.problems);
       return;
@@ -27,6 +30,17 @@ export const build = defineCommand({
     for await (const event of runPlan(plan, signal)) show(ui, event, plan);
   },
 });
+
+/** Looking a builder up starts programs, so a plan is made from what was found; ONNX Runtime needs none. */
+async function builderFor(
+  options: BuildOptions,
+  trtexecFlags: readonly string[],
+  signal: AbortSignal,
+): Promise<BuilderAtHand | null> {
+  if (options.backend === "onnxruntime") return null;
+  const { findBuilder } = await import("../../build/find-builder.ts");
+  return findBuilder(options, { env: environment(), signal, trtexecFlags, optional: options.plan });
+}
 
 function show(ui: Ui, event: BuildEvent, plan: BuildPlan): void {
   switch (event.event) {
@@ -50,8 +64,15 @@ function show(ui: Ui, event: BuildEvent, plan: BuildPlan): void {
     case "note":
       ui.info(event.message);
       return;
+    case "builder":
+      ui.info(`${event.id}: ${event.builder} ${event.version ?? ""}`.trimEnd(), withoutEvent(event));
+      return;
+    case "warning":
+      ui.warn(event.problem);
+      return;
     case "step":
-      ui.event("step", withoutEvent(event));
+    case "log":
+      ui.event(event.event, withoutEvent(event));
   }
 }
 

@@ -16,12 +16,6 @@ export const BLD = {
     about:
       "config.json and mmtrt.json hold the shapes and limits a run is checked against; they are not repaired by guessing. Build the directory again with this version.",
   },
-  BLD004: {
-    title: "this backend cannot build the plan",
-    about:
-      "The plan is right but the chosen backend has no way to carry it out in this version or on this machine. The onnxruntime backend needs nothing besides mmtrt itself.",
-    exit: 3,
-  },
   BLD005: {
     title: "the checkpoint changed while it was built",
     about:
@@ -174,6 +168,37 @@ export const BLD = {
     title: "bfloat16 is computed as float32 in ONNX Runtime",
     about:
       "ONNX Runtime's CPU kernels lack bfloat16. The weights stay bfloat16 in the file and are widened when loaded: same values, twice the memory.",
+  },
+  BLD044: {
+    title: "the static KV cache needs TensorRT 10.15",
+    about:
+      "A static cache is written in place by the TensorScatter operator, which TensorRT reads from 10.15 on (TensorRT-RTX 1.7 too). A continuous cache builds with every release.",
+  },
+  BLD045: {
+    title: "a target GPU does not compute in the model's dtype",
+    about: "bfloat16 arithmetic exists from SM 80 on, FP8 from 89, FP4 from 120. Older GPUs run float16 and float32.",
+  },
+  BLD046: {
+    title: "refittable engines need a GPU to build",
+    about:
+      "Engines whose weights can be exchanged or are left out (refit, strip_plan) hold kernels that TensorRT-RTX compiles for the GPU at hand. Engines with their weights inside are compiled without one.",
+  },
+  BLD047: {
+    title: "a refittable engine is for one compute capability",
+    about: "TensorRT-RTX compiles refittable kernels for a single SM. Build one engine directory for each.",
+  },
+  BLD048: {
+    title: "not a TensorRT release",
+    about:
+      "tensorrt_version is a release of TensorRT from 10.0 on, such as 10.13: it decides which operators the graphs may use. TensorRT-RTX, whose versions count from 1, reads them all.",
+  },
+  BLD049: {
+    title: "words after -- have nobody to go to",
+    about: "They are flags for trtexec, which only a TensorRT backend runs.",
+  },
+  BLD051: {
+    title: "options of TensorRT with another backend",
+    about: "The onnxruntime backend writes graphs and builds no engines, so options of TensorRT's builder change nothing.",
   },
   BLD050: {
     title: "max_beam_width is larger than the vocabulary allows",

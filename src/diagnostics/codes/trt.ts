@@ -86,6 +86,11 @@ const TRT_OWN = {
     about:
       "An engine runs only sizes that one of its profiles covers. Ask for less at once, or build again with the limit raised.",
   },
+  TRT018: {
+    title: "the built engine is not the planned one",
+    about:
+      "Inputs, outputs and profiles are read back from the engine and compared with the graph. A difference means that the builder did something else than it was asked for; such an engine is not kept.",
+  },
 } as const satisfies Record<string, CodeInfo>;
 
 export const TRT = { ...TRT_OWN, ...TRT_MESSAGES } as const satisfies Record<string, CodeInfo>;

@@ -1,4 +1,5 @@
 import { defineOptions, type Values } from "../define.ts";
+import { tensorrtOptions } from "./build-tensorrt.ts";
 
 const PLUGIN_WORDS = ["auto", "float16", "bfloat16", "float32", "disable"] as const;
 
@@ -228,6 +229,8 @@ export const buildOptions = defineOptions({
     group: "Work",
     about: "Engines built at the same time.",
   },
+
+  ...tensorrtOptions,
 
   strongly_typed: {
     type: "boolean",

@@ -28,9 +28,11 @@ function plannedBuilder({ backend, builder }: EngineRequest): Builder {
   return backend === "tensorrt" ? "trtexec" : "tensorrt_rtx";
 }
 
+type BuilderWanted = Pick<EngineRequest, "backend" | "builder" | "python" | "trtexecFlags">;
+
 /** The builder that `--builder` asks for, or with auto the command line tool before Python. Throws ENV020 when there is none. */
 export async function chooseBuilder(
-  request: EngineRequest,
+  request: BuilderWanted,
   env: ToolEnvironment,
   signal?: AbortSignal,
 ): Promise<FoundBuilder> {
@@ -54,7 +56,7 @@ export async function chooseBuilder(
   );
 }
 
-function refuseBuilder({ builder, backend }: EngineRequest): never {
+function refuseBuilder({ builder, backend }: BuilderWanted): never {
   fail({
     code: "TRT005",
     what: `--builder ${builder} does not build for --backend ${backend}`,
@@ -64,7 +66,7 @@ function refuseBuilder({ builder, backend }: EngineRequest): never {
   });
 }
 
-function notInstalled({ backend, builder }: EngineRequest, tried: readonly string[]): never {
+function notInstalled({ backend, builder }: BuilderWanted, tried: readonly string[]): never {
   fail({
     code: "ENV020",
     what: `nothing here builds ${backend === "tensorrt" ? "TensorRT" : "TensorRT-RTX"} engines (${tried.join("; ")})`,
@@ -84,10 +86,16 @@ function notInstalled({ backend, builder }: EngineRequest, tried: readonly strin
  * Builds one engine. On return `request.engine` is a whole engine; on any failure that name does not exist (an older
  * engine under it is removed first, so that nobody takes it for the new one). Throws MmtrtError with every cause found.
  */
-export async function buildEngine(request: EngineRequest, options: BuildEngineOptions): Promise<EngineReport> {
+export async function buildEngine(
+  request: EngineRequest,
+  options: BuildEngineOptions & {
+    /** Who builds, where that was looked up before: several engines need one search. */
+    readonly found?: FoundBuilder;
+  },
+): Promise<EngineReport> {
   const started = performance.now();
   throwIfAny(request.inputs === undefined ? [] : profileProblems(request.profiles, request.inputs));
-  const found = await chooseBuilder(request, options.env, options.signal);
+  const found = options.found ?? (await chooseBuilder(request, options.env, options.signal));
   if (options.signal?.aborted) throw new MmtrtError([cancelledBefore(request)]);
   await mkdir(dirname(request.engine), { recursive: true });
   await rm(request.engine, { force: true });
@@ -163,6 +171,7 @@ async function runTrtexec(
     bytes: header.bytes,
     builder: tool.builder,
     version: header.version,
+    stageSeconds: undefined,
     argv,
     logFile: options.logFile,
     io: undefined,

@@ -176,15 +176,28 @@ function knownProblems(given: readonly unknown[]): readonly Problem[] {
 }
 
 function readReport(event: Readonly<Record<string, unknown>>): DriverReport {
-  const { file, bytes, version, io, profiles, layers, engine_layers, sms, memory_bytes, peak_host_mib, warnings } =
-    event as {
-      readonly [key: string]: unknown;
-      readonly io: { readonly from: IoSource; readonly tensors: readonly EngineTensor[] };
-    };
+  const {
+    file,
+    bytes,
+    version,
+    io,
+    profiles,
+    layers,
+    engine_layers,
+    sms,
+    memory_bytes,
+    peak_host_mib,
+    seconds,
+    warnings,
+  } = event as {
+    readonly [key: string]: unknown;
+    readonly io: { readonly from: IoSource; readonly tensors: readonly EngineTensor[] };
+  };
   return {
     file: file as string,
     bytes: bytes as number,
     version: version as string,
+    stageSeconds: seconds as { readonly parse: number; readonly build: number; readonly write: number },
     io,
     profiles: profiles as readonly EngineProfile[],
     layers: layers as Record<string, number>,

@@ -113,7 +113,10 @@ export interface EngineReport {
   readonly builder: Builder;
   /** What built it, e.g. "1.7.1.116", as the engine's own header says. */
   readonly version: string | undefined;
+  /** Of the whole call. */
   readonly seconds: number;
+  /** Of its parts, where the tool tells: `build` is TensorRT's own. */
+  readonly stageSeconds: { readonly parse: number; readonly build: number; readonly write: number } | undefined;
   readonly argv: readonly string[];
   readonly logFile: string | undefined;
   /** Absent from command line tools, which print none. */

@@ -3,8 +3,10 @@ import type { FoundTool } from "./find.ts";
 import type { EngineRequest } from "./request.ts";
 import { RTX_SMS } from "./versions.ts";
 
+type Limited = Pick<EngineRequest, "computeCapabilities" | "optimizationLevel" | "versionCompatible">;
+
 /** What a command line tool cannot build, refused before it fails in its own words. The Python driver asks its library itself. */
-export function targetProblems(request: EngineRequest, tool: FoundTool): readonly Problem[] {
+export function targetProblems(request: Limited, tool: Pick<FoundTool, "builder">): readonly Problem[] {
   const problems: Problem[] = [];
   const refuse = (what: string, at: string, why: string, fix: string): void =>
     void problems.push({ code: "TRT005", what, at, why, fix });

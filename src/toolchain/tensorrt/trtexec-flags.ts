@@ -96,7 +96,7 @@ export const TRTEXEC_FLAGS: Readonly<Record<string, TrtexecFlag>> = {
   timingCacheFile: ours(true, "--timing_cache"),
   allowWeightStreaming: ours(false, "--weight_streaming"),
   refit: ours(false, "--refit"),
-  stripWeights: ours(false, "--strip_weights"),
+  stripWeights: ours(false, "--strip_plan"),
   versionCompatible: ours(false, "--version_compatible"),
   vc: ours(false, "--version_compatible"),
   computeCapabilities: ours(true, "--compute_capabilities"),

@@ -8,6 +8,7 @@ import * as parallel from "../../../src/rules/parallel.ts";
 import * as plugins from "../../../src/rules/plugins.ts";
 import { bfloat16IsWidened, logitsAreFloat32 } from "../../../src/rules/precision.ts";
 import { divisors, showBytes } from "../../../src/rules/rule.ts";
+import * as tensorrt from "../../../src/rules/tensorrt.ts";
 import { llama, llava, ruleContext } from "../../support/specs.ts";
 
 type Change = Parameters<typeof ruleContext>[0];
@@ -296,6 +297,69 @@ const CASES: readonly Case[] = [
     fails: { spec: llama({ vocabSize: 19 }), build: { max_beam_width: 10 } },
     says: ["BLD050", "needs 20 candidates and the vocabulary has 19", "--max_beam_width 9"],
     passes: { spec: llama({ vocabSize: 19 }), build: { max_beam_width: 9 } },
+  },
+  {
+    rule: tensorrt.versionIsARelease,
+    name: "a version of TensorRT-RTX",
+    fails: { target: { tensorrtVersion: "1.7.1" } },
+    says: ["BLD048", "tensorrt_version 1.7.1 is not a release", "--tensorrt_version 10.13"],
+    passes: { target: { tensorrtVersion: "10.0" } },
+  },
+  {
+    rule: tensorrt.versionIsARelease,
+    name: "a version of words",
+    fails: { target: { tensorrtVersion: "newest" } },
+    says: ["BLD048", "tensorrt_version newest"],
+    passes: { target: { tensorrtVersion: "11.1.2.3" } },
+  },
+  {
+    rule: tensorrt.staticCacheHasOperator,
+    name: "a static cache for a parser without TensorScatter",
+    fails: { build: { kv_cache_type: "static" }, target: { hasTensorScatter: false, parserVersion: "10.14.1" } },
+    says: ["BLD044", "kv_cache_type static with TensorRT 10.14.1", "--kv_cache_type continuous"],
+    passes: { build: { kv_cache_type: "continuous" }, target: { hasTensorScatter: false, parserVersion: "10.14.1" } },
+  },
+  {
+    rule: tensorrt.targetsHaveDtype,
+    name: "bfloat16 for a Turing GPU among others",
+    fails: { target: { computeDtype: "bfloat16", sms: [75, 86], smsWithoutDtype: [75] } },
+    says: ["BLD045", "SM 75 does not compute in the model's bfloat16", "--compute_capabilities 86, or convert"],
+    passes: { target: { computeDtype: "bfloat16", sms: [86], smsWithoutDtype: [] } },
+  },
+  {
+    rule: tensorrt.targetsHaveDtype,
+    name: "bfloat16 on the machine's own Turing GPU",
+    fails: { target: { computeDtype: "bfloat16", sms: [], smsWithoutDtype: [75] } },
+    says: ["BLD045", "config.json: dtype", "convert with --dtype float16"],
+    passes: { target: { computeDtype: "bfloat16", sms: [] } },
+  },
+  {
+    rule: tensorrt.refitHasGpu,
+    name: "refit in TensorRT-RTX without a GPU",
+    fails: { target: { backend: "tensorrt_rtx", gpus: 0, needsRefit: ["refit"] } },
+    says: ["BLD046", "refit with TensorRT-RTX on a machine without a GPU", "leave --refit out"],
+    passes: { target: { backend: "tensorrt_rtx", gpus: 1, needsRefit: ["refit"] } },
+  },
+  {
+    rule: tensorrt.refitHasOneTarget,
+    name: "an engine without weights for two compute capabilities",
+    fails: { target: { backend: "tensorrt_rtx", sms: [86, 120], needsRefit: ["strip_plan"] } },
+    says: ["BLD047", "strip_plan with 2 compute capabilities: 86, 120", "--compute_capabilities 86"],
+    passes: { target: { backend: "tensorrt_rtx", sms: [120], needsRefit: ["strip_plan"] } },
+  },
+  {
+    rule: tensorrt.flagsHaveTaker,
+    name: "flags for trtexec with ONNX Runtime",
+    fails: { target: { backend: "onnxruntime", trtexecFlags: ["--noTF32"] } },
+    says: ["BLD049", "-- --noTF32 with --backend onnxruntime"],
+    passes: { target: { backend: "tensorrt", trtexecFlags: ["--noTF32"] } },
+  },
+  {
+    rule: tensorrt.optionsHaveTaker,
+    name: "TensorRT's options with ONNX Runtime",
+    fails: { target: { backend: "onnxruntime" }, given: ["refit", "timing_cache"] },
+    says: ["BLD051", "timing_cache, refit have no effect with backend onnxruntime"],
+    passes: { target: { backend: "onnxruntime" }, given: ["tensorrt_version"] },
   },
 ];
 
