@@ -38,7 +38,7 @@ export class Assistant {
 
   /** Errors: RUN005, RUN006. */
   tokenizer(): Promise<TextTokenizer> {
-    this.#tokenizer ??= openTokenizer(this.#filesDir());
+    this.#tokenizer ??= this.#filesDir().then(openTokenizer);
     return this.#tokenizer;
   }
 
@@ -50,7 +50,7 @@ export class Assistant {
 
   /** A picture as the vision encoder takes it; each file is read once. Errors: RUN001–RUN004, RUN017. */
   image(file: string): Promise<PixelValues> {
-    this.#processor ??= openImageProcessor(this.#filesDir());
+    this.#processor ??= this.#filesDir().then(openImageProcessor);
     const processor = this.#processor;
     const loaded = this.#images.get(file) ?? processor.then(config => loadImage(file, config));
     this.#images.set(file, loaded);
@@ -59,7 +59,7 @@ export class Assistant {
 
   /** What one step of 255 is in the pixels that the processor gives. */
   async pixelStep(): Promise<number> {
-    this.#processor ??= openImageProcessor(this.#filesDir());
+    this.#processor ??= this.#filesDir().then(openImageProcessor);
     const { rescale = 1, normalize } = await this.#processor;
     return rescale / Math.min(1, ...(normalize?.std ?? []));
   }
@@ -98,11 +98,11 @@ export class Assistant {
 
   async #openWriter(): Promise<PromptWriter> {
     const tokenizer = await this.tokenizer();
-    const template = await findChatTemplate(this.#filesDir(), tokenizer);
+    const template = await findChatTemplate(await this.#filesDir(), tokenizer);
     return new PromptWriter(tokenizer, template, this.session.engine.manifest.model);
   }
 
-  #filesDir(): string {
+  async #filesDir(): Promise<string> {
     const { tokenizerDir, dir } = this.session.engine;
     if (tokenizerDir !== undefined) return tokenizerDir;
     return fail({
