@@ -66,7 +66,9 @@ function storedTensors(spec: ModelSpec, weights: ModelWeights): SourceTensor[] {
   const seen = new Map<string, SourceTensor>();
   const add = ({ name, shape }: SourceTensor): void => void seen.set(name, { name, shape });
   const rules = (stage: string): SourceTensor[] =>
-    weights.language.filter(rule => rule.stage === stage).flatMap(rule => rule.from);
+    weights.language
+      .filter(rule => rule.stage === stage)
+      .flatMap(rule => [...rule.from, ...(rule.times ? [rule.times.matrix] : [])]);
   for (const { name, shape } of rules("first")) add({ name: prefix + name, shape });
   for (let layer = 0; layer < spec.language.layers; layer++) {
     for (const { name, shape } of rules("layer")) add({ name: prefix + name.replace("{l}", String(layer)), shape });

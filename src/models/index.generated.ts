@@ -1,5 +1,6 @@
 // Written by `npm run models` from the files of this folder; a test fails when it is stale.
 import type { Architecture } from "./architecture.ts";
+import blip2 from "./blip2.ts";
 import gpt2 from "./gpt2.ts";
 import llama from "./llama.ts";
 import llava from "./llava.ts";
@@ -7,4 +8,4 @@ import mistral from "./mistral.ts";
 import opt from "./opt.ts";
 import qwen2 from "./qwen2.ts";
 
-export const ARCHITECTURES: readonly Architecture[] = [gpt2, llama, llava, mistral, opt, qwen2];
+export const ARCHITECTURES: readonly Architecture[] = [blip2, gpt2, llama, llava, mistral, opt, qwen2];

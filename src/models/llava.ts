@@ -1,8 +1,8 @@
 import { defineArchitecture, type ModelWeights } from "./architecture.ts";
 import type { ConfigReader } from "./config-reader.ts";
 import { decoderGraph } from "./parts/decoder-graph.ts";
-import { llamaConfig } from "./parts/llama-config.ts";
-import { LLAMA_IGNORED, llamaWeights } from "./parts/llama-weights.ts";
+import { languageCopies } from "./parts/language.ts";
+import { LLAMA } from "./parts/llama-decoder.ts";
 import { readLlavaSpec } from "./parts/llava-spec.ts";
 import { PROJECTOR_NAMES } from "./parts/projector.ts";
 import { visualGraph, visualWeights } from "./parts/visual-graph.ts";
@@ -14,7 +14,7 @@ export default defineArchitecture({
   hf: ["LlavaForConditionalGeneration"],
   readSpec: (c: ConfigReader): ModelSpec => c.finish(readLlavaSpec(c)),
   weights: spec => weightsOf(spec),
-  checkpointConfig: ({ language }, layout) => llamaConfig(language, layout),
+  checkpointConfig: ({ language }, layout) => LLAMA.config(language, layout),
   languageGraph: decoderGraph,
   visualGraph,
 });
@@ -29,11 +29,11 @@ function weightsOf(spec: ModelSpec): ModelWeights {
       { stored: /^language_model\.lm_head\./, canonical: "lm_head." },
       { stored: /^model\.language_model\./, canonical: "model." },
     ],
-    language: llamaWeights(language),
+    language: LLAMA.weights(language),
     visual: visualWeights(spec),
-    ignore: [...LLAMA_IGNORED, ...(vision ? towerIgnored(vision) : [])],
+    ignore: [...LLAMA.ignore, ...(vision ? towerIgnored(vision) : [])],
     languagePrefix: "language_model.",
     unused: vision ? towerUnused(vision) : [],
-    ...(language.tiedEmbeddings && { copies: [{ name: "lm_head.weight", of: "model.embed_tokens.weight" }] }),
+    copies: languageCopies(LLAMA, language),
   };
 }

@@ -1,39 +1,28 @@
 import { type CheckpointConfig, type CheckpointLayout, defineArchitecture } from "./architecture.ts";
 import type { ConfigReader } from "./config-reader.ts";
 import { activationName, embeddingKeys, plainMapping, rotaryScaling } from "./parts/checkpoint-config.ts";
-import { onlyFullAttention, readTextIdentity } from "./parts/common-keys.ts";
-import { decoderGraph } from "./parts/decoder-graph.ts";
-import { readLlamaDecoder } from "./parts/llama-spec.ts";
-import { LLAMA_IGNORED, LLAMA_NAMES, llamaWeights } from "./parts/llama-weights.ts";
-import type { DecoderSpec, ModelSpec } from "./spec.ts";
+import { onlyFullAttention } from "./parts/common-keys.ts";
+import { textOnly } from "./parts/language.ts";
+import { LLAMA } from "./parts/llama-decoder.ts";
+import type { DecoderSpec } from "./spec.ts";
 
 /** Everything mmtrt knows about Qwen2 and Qwen2.5: LLaMA with biases on q, k and v. */
-export default defineArchitecture({
-  hf: ["Qwen2ForCausalLM"],
-  readSpec,
-  weights: ({ language }) => ({
-    names: LLAMA_NAMES,
-    language: llamaWeights(language),
-    visual: [],
-    ignore: LLAMA_IGNORED,
-    ...(language.tiedEmbeddings && { copies: [{ name: "lm_head.weight", of: "model.embed_tokens.weight" }] }),
+export default defineArchitecture(
+  textOnly({
+    ...LLAMA,
+    architecture: "Qwen2ForCausalLM",
+    modelType: "qwen2",
+    read: readQwen2Decoder,
+    config: qwenConfig,
   }),
-  checkpointConfig: ({ language }, layout) => qwenConfig(language, layout),
-  languageGraph: decoderGraph,
-});
+);
 
-function readSpec(c: ConfigReader): ModelSpec {
+function readQwen2Decoder(c: ConfigReader, nested: boolean): DecoderSpec {
   // Without use_sliding_window the other two say nothing; transformers writes them all the same.
   c.only("use_sliding_window", [false], "layers from max_window_layers on would see only the last tokens");
   c.ignore("sliding_window", "max_window_layers");
   onlyFullAttention(c);
-  const language: DecoderSpec = {
-    ...readLlamaDecoder(c, false),
-    architecture: "Qwen2ForCausalLM",
-    attentionBias: true,
-    outputBias: false,
-  };
-  return c.finish({ ...readTextIdentity(c, "Qwen2ForCausalLM", "qwen2"), language });
+  return { ...LLAMA.read(c, nested), architecture: "Qwen2ForCausalLM", attentionBias: true, outputBias: false };
 }
 
 /** As NVIDIA's converter for Qwen writes it: its own class for all generations, told apart by qwen_type. */

@@ -90,6 +90,19 @@ export interface ProjectorSpec {
   readonly bias: boolean;
 }
 
+/** Stands for an image among token ids where no token of the vocabulary does; LLaVA's own code uses the same number. */
+export const IMAGE_PLACEHOLDER = -200;
+
+/** How a question becomes the prompt where the checkpoint has no chat template: what the model was trained with. */
+export interface PromptStyle {
+  /** `{images}` becomes a placeholder and a line break for each image, `{question}` the question. */
+  readonly template: string;
+  /** Word that stands for an image in text, where no token of the vocabulary has its id. */
+  readonly imageWord?: string;
+  /** Features come before everything, the begin token included, instead of where a placeholder stands. */
+  readonly imagesFirst?: boolean;
+}
+
 /** Everything read from config.json, every key accounted for. */
 export interface ModelSpec {
   /** Hugging Face class of the whole model. */
@@ -101,8 +114,12 @@ export interface ModelSpec {
   readonly vision?: VisionSpec;
   readonly qformer?: QFormerSpec;
   readonly projector?: ProjectorSpec;
-  /** Id of the placeholder that the processor repeats for each visual feature; the runtime replaces it by prompt-table ids. */
+  /**
+   * Id of the placeholder that the processor repeats for each visual feature; the runtime replaces it by prompt-table
+   * ids. IMAGE_PLACEHOLDER where the vocabulary has none.
+   */
   readonly imageTokenId?: number;
+  readonly prompt?: PromptStyle;
   readonly bosTokenId?: number;
   readonly eosTokenIds: readonly number[];
   readonly padTokenId?: number;

@@ -33,14 +33,17 @@ export function describeParity(name: string): void {
   const open = async (dtype: FloatDtype, build: Parameters<typeof buildTo>[2] = {}): Promise<Case> => {
     const dir = join(FIXTURES, name);
     const { spec } = readModel(await configOf(dir));
-    const limits = { max_batch_size: 3, max_input_len: 24, max_seq_len: Math.min(61, spec.language.maxPositions) };
-    const features = spec.vision?.numVisualFeatures ?? 0;
-    const lengths =
-      features > 0 ? { ...limits, max_input_len: features * 3 + 24, max_seq_len: features * 3 + 61 } : limits;
-    const engine = await buildTo(work, await convertTo(work, dir, dtype), { ...lengths, ...build });
+    const reference = await readReference(join(dir, "reference.safetensors"));
+    const longest = reference.get("b3.input_ids")?.shape[1] ?? 0;
+    const lengths = { max_batch_size: 3, max_input_len: longest + 3, max_seq_len: longest + TOKENS };
+    // Several pictures in a prompt need more rows than a batch of one each.
+    const pictures = reference.get("b3.images")?.values ?? [];
+    const rows = [...pictures].reduce((sum, count) => sum + count, 0) * (spec.vision?.numVisualFeatures ?? 0);
+    const given = { ...lengths, ...(rows > 0 && { max_multimodal_len: rows }), ...build };
+    const engine = await buildTo(work, await convertTo(work, dir, dtype), given);
     return {
       session: await openSession(engine, { threads: 1 }),
-      reference: await readReference(join(dir, "reference.safetensors")),
+      reference,
       imageTokenId: spec.imageTokenId,
       vocabSize: spec.language.vocabSize,
     };

@@ -3,6 +3,7 @@ import type { ConfigReader } from "../config-reader.ts";
 import type { DecoderSpec } from "../spec.ts";
 import { embeddingKeys, plainMapping } from "./checkpoint-config.ts";
 import { checkHeads, readCommonKeys, readSize } from "./common-keys.ts";
+import type { LanguageFamily } from "./language.ts";
 import { layerRules } from "./weight-rules.ts";
 
 /** GPT2Config's defaults: transformers leaves keys with these values out of a nested config. */
@@ -16,7 +17,7 @@ const ACTIVATIONS: Readonly<Record<string, DecoderSpec["activation"]>> = {
 };
 
 /** The keys of a GPT2Config, at the top level or as `text_config` (`nested`). */
-export function readGpt2Decoder(c: ConfigReader, nested: boolean): DecoderSpec {
+function readGpt2Decoder(c: ConfigReader, nested: boolean): DecoderSpec {
   const size = (key: keyof typeof DEFAULTS): number => readSize(c, key, nested ? DEFAULTS[key] : undefined);
   readCommonKeys(c);
   c.ignore("attn_pdrop", "embd_pdrop", "resid_pdrop", "n_ctx", "bos_token_id", "eos_token_id", "pad_token_id");
@@ -51,15 +52,15 @@ export function readGpt2Decoder(c: ConfigReader, nested: boolean): DecoderSpec {
 }
 
 /** openai-community/gpt2 was saved by the bare GPT2Model, without `transformer.`. */
-export const GPT2_NAMES: readonly NameRule[] = [{ stored: /^(wte|wpe|h|ln_f)\./, canonical: "transformer.$1." }];
+const NAMES: readonly NameRule[] = [{ stored: /^(wte|wpe|h|ln_f)\./, canonical: "transformer.$1." }];
 
 /** Causal masks that transformers kept as buffers until 4.30. */
-export const GPT2_IGNORED: readonly RegExp[] = [/^transformer\.h\.\d+\.attn\.(bias|masked_bias)$/];
+const IGNORED: readonly RegExp[] = [/^transformer\.h\.\d+\.attn\.(bias|masked_bias)$/];
 
 const WORDS = "transformer.wte.weight";
 
 /** GPT-2's tensors in TensorRT-LLM's names. Its linear layers are Conv1D, stored [in, out]. */
-export function gpt2Weights(spec: DecoderSpec): WeightRule[] {
+function gpt2Weights(spec: DecoderSpec): WeightRule[] {
   const { hiddenSize: hidden, intermediateSize, vocabSize, maxPositions } = spec;
   const layer = layerRules("transformer.h.{l}.");
   const words: SourceTensor = { name: WORDS, shape: [vocabSize, hidden] };
@@ -89,13 +90,8 @@ function finalNorm(size: number): WeightRule[] {
   }));
 }
 
-/** A stored lm_head of a tied model, which must equal the word table. */
-export function gpt2Copies(spec: DecoderSpec): { readonly name: string; readonly of: string }[] {
-  return spec.tiedEmbeddings ? [{ name: "lm_head.weight", of: WORDS }] : [];
-}
-
 /** As NVIDIA's converter writes it by hand, with the switches of GPT's other variants at GPT-2's values. */
-export function gpt2Config(spec: DecoderSpec, layout: CheckpointLayout): CheckpointConfig {
+function gpt2Config(spec: DecoderSpec, layout: CheckpointLayout): CheckpointConfig {
   return {
     architecture: "GPTForCausalLM",
     dtype: layout.dtype,
@@ -123,3 +119,14 @@ export function gpt2Config(spec: DecoderSpec, layout: CheckpointLayout): Checkpo
     scale_embedding: false,
   };
 }
+
+export const GPT2: LanguageFamily = {
+  architecture: "GPT2LMHeadModel",
+  modelType: "gpt2",
+  read: readGpt2Decoder,
+  names: NAMES,
+  ignore: IGNORED,
+  weights: gpt2Weights,
+  words: WORDS,
+  config: gpt2Config,
+};

@@ -1,6 +1,7 @@
 import type { ConfigReader } from "../config-reader.ts";
 import type { DecoderSpec, ModelSpec, ProjectorSpec, VisionSpec } from "../spec.ts";
-import { conflict, readCommonKeys, readDeclaredDtype, readTokenIds, refuseQuantized } from "./common-keys.ts";
+import { readCommonKeys, readDeclaredDtype, refuseQuantized } from "./common-keys.ts";
+import { readImageToken, readMultimodalIds } from "./image-token.ts";
 import { readLlamaDecoder } from "./llama-spec.ts";
 import { type FeatureChoice, readVision } from "./vit-spec.ts";
 
@@ -25,10 +26,7 @@ export function readLlavaSpec(c: ConfigReader): ModelSpec {
   const tower = readVision(vision, c, readFeatureChoice(c), ["clip_vision_model", "siglip_vision_model"]);
   // image_seq_length is the processor's hint, vocab_size and ignore_index are leftovers of training.
   c.ignore("image_seq_length", "vocab_size", "ignore_index", "pad_token_id", "bos_token_id", "eos_token_id");
-  const imageTokenId = readImageToken(c, language);
-  const id = (key: string): number | undefined => readTokenIds(text, key)[0] ?? readTokenIds(c, key)[0];
-  const [bos, pad] = [id("bos_token_id"), id("pad_token_id")];
-  const eos = [readTokenIds(text, "eos_token_id"), readTokenIds(c, "eos_token_id")].find(ids => ids.length > 0);
+  const imageTokenId = readImageToken(c, language, UNSET_IMAGE_TOKEN);
   return {
     architecture: "LlavaForConditionalGeneration",
     modelType: "llava",
@@ -37,9 +35,7 @@ export function readLlavaSpec(c: ConfigReader): ModelSpec {
     vision: tower,
     projector: readProjector(c, tower, language),
     ...(imageTokenId !== undefined && { imageTokenId }),
-    bosTokenId: bos ?? 1,
-    eosTokenIds: eos ?? [2],
-    ...(pad !== undefined && { padTokenId: pad }),
+    ...readMultimodalIds(c, text, { bos: 1, eos: 2 }),
   };
 }
 
@@ -61,35 +57,6 @@ function readFeatureChoice(c: ConfigReader): FeatureChoice {
     );
   }
   return { layer: several ? -2 : c.signed("vision_feature_layer", -2), dropClassToken: strategy === "default" };
-}
-
-/** `image_token_index` (before 5) or `image_token_id`. */
-function readImageToken(c: ConfigReader, language: DecoderSpec): number | undefined {
-  const keys = ["image_token_index", "image_token_id"].filter(key => c.has(key));
-  const [key = "image_token_index", other] = keys;
-  const id = c.signed(key, UNSET_IMAGE_TOKEN);
-  if (other !== undefined && c.signed(other) !== id) conflict(c, key, id, other, c.raw(other));
-  if (id >= 0 && id < language.vocabSize) return id;
-  const what = `is ${id}, but the vocabulary has ids 0…${language.vocabSize - 1}`;
-  const fix = `give ${key} as the id of the image placeholder in the model's tokenizer`;
-  if (id === UNSET_IMAGE_TOKEN) {
-    c.warn(
-      "SPC007",
-      key,
-      `${what}; taken as not set, for it is the class default`,
-      "without the placeholder's id a prompt cannot say where the image goes",
-      fix,
-    );
-    return undefined;
-  }
-  c.problem(
-    "SPC007",
-    key,
-    what,
-    "the placeholder stands in prompts, where every id must be a row of the embedding table",
-    fix,
-  );
-  return undefined;
 }
 
 function readProjector(c: ConfigReader, vision: VisionSpec, language: DecoderSpec): ProjectorSpec {

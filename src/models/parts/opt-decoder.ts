@@ -10,6 +10,7 @@ import type { ConfigReader } from "../config-reader.ts";
 import type { DecoderSpec } from "../spec.ts";
 import { embeddingKeys, plainMapping } from "./checkpoint-config.ts";
 import { checkHeads, readCommonKeys, readSize } from "./common-keys.ts";
+import type { LanguageFamily } from "./language.ts";
 import { layerRules } from "./weight-rules.ts";
 
 /** OPTConfig's defaults: transformers leaves keys with these values out of a nested config. */
@@ -32,7 +33,7 @@ const ACTIVATIONS: Readonly<Record<string, DecoderSpec["activation"]>> = {
 const POSITION_OFFSET = 2;
 
 /** The keys of an OPTConfig, at the top level or as `text_config` (`nested`). */
-export function readOptDecoder(c: ConfigReader, nested: boolean): DecoderSpec {
+function readOptDecoder(c: ConfigReader, nested: boolean): DecoderSpec {
   const size = (key: keyof typeof DEFAULTS): number => readSize(c, key, nested ? DEFAULTS[key] : undefined);
   readCommonKeys(c);
   c.ignore("activation_dropout", "dropout", "init_std", "layerdrop", "bos_token_id", "eos_token_id", "pad_token_id");
@@ -69,13 +70,13 @@ export function readOptDecoder(c: ConfigReader, nested: boolean): DecoderSpec {
 }
 
 /** Published checkpoints without `model.` (facebook/opt-*, saved by the bare OPTModel). */
-export const OPT_NAMES: readonly NameRule[] = [{ stored: /^decoder\./, canonical: "model.decoder." }];
+const NAMES: readonly NameRule[] = [{ stored: /^decoder\./, canonical: "model.decoder." }];
 
 const DECODER = "model.decoder.";
 const WORDS = `${DECODER}embed_tokens.weight`;
 
 /** OPT's tensors in TensorRT-LLM's names; OPT-350m's narrow tables become full ones by its two projections. */
-export function optWeights(spec: DecoderSpec): WeightRule[] {
+function optWeights(spec: DecoderSpec): WeightRule[] {
   const { hiddenSize: hidden, intermediateSize, vocabSize, maxPositions, embeddingSize } = spec;
   const layer = layerRules(`${DECODER}layers.{l}.`);
   const words: SourceTensor = { name: WORDS, shape: [vocabSize, embeddingSize ?? hidden] };
@@ -125,12 +126,7 @@ function finalNorm(size: number): WeightRule[] {
   }));
 }
 
-/** A stored lm_head of a tied model, which must equal the word table. */
-export function optCopies(spec: DecoderSpec): { readonly name: string; readonly of: string }[] {
-  return spec.tiedEmbeddings ? [{ name: "lm_head.weight", of: WORDS }] : [];
-}
-
-export function optLimits(spec: DecoderSpec): DealLimits {
+function optLimits(spec: DecoderSpec): DealLimits {
   return {
     onePipelineStage: "TensorRT-LLM's OPT keeps all layers on one stage",
     ...(spec.embeddingSize !== undefined && {
@@ -141,7 +137,7 @@ export function optLimits(spec: DecoderSpec): DealLimits {
 }
 
 /** As NVIDIA's converter writes it by hand: no intermediate_size (4 · hidden there) and no norm_epsilon (1e-5). */
-export function optConfig(spec: DecoderSpec, layout: CheckpointLayout): CheckpointConfig {
+function optConfig(spec: DecoderSpec, layout: CheckpointLayout): CheckpointConfig {
   return {
     architecture: spec.architecture,
     dtype: layout.dtype,
@@ -158,3 +154,15 @@ export function optConfig(spec: DecoderSpec, layout: CheckpointLayout): Checkpoi
     do_layer_norm_before: spec.postNorm !== true,
   };
 }
+
+export const OPT: LanguageFamily = {
+  architecture: "OPTForCausalLM",
+  modelType: "opt",
+  read: readOptDecoder,
+  names: NAMES,
+  ignore: [],
+  weights: optWeights,
+  words: WORDS,
+  config: optConfig,
+  limits: optLimits,
+};

@@ -1,0 +1,93 @@
+import { defineArchitecture, type ModelWeights } from "./architecture.ts";
+import type { ConfigReader } from "./config-reader.ts";
+import { readCommonKeys, readDeclaredDtype, readSize, refuseQuantized } from "./parts/common-keys.ts";
+import { decoderGraph } from "./parts/decoder-graph.ts";
+import { readImageToken, readMultimodalIds } from "./parts/image-token.ts";
+import { type LanguageFamily, languageCopies } from "./parts/language.ts";
+import { OPT } from "./parts/opt-decoder.ts";
+import { readQFormer } from "./parts/qformer.ts";
+import { visualGraph, visualWeights } from "./parts/visual-graph.ts";
+import { LAST_LAYER, readVision } from "./parts/vit-spec.ts";
+import { towerIgnored } from "./parts/vit-weights.ts";
+import { IMAGE_PLACEHOLDER, type ModelSpec } from "./spec.ts";
+
+/** By `text_config.model_type`; each family brings its own reading, weights and TensorRT-LLM config. */
+const LANGUAGES: Readonly<Record<string, LanguageFamily>> = { opt: OPT };
+
+/** Everything mmtrt knows about BLIP-2: EVA ViT-g → Q-Former's queries → one projection → a language model. */
+export default defineArchitecture({
+  hf: ["Blip2ForConditionalGeneration"],
+  readSpec,
+  weights,
+  checkpointConfig: (spec, layout) => familyOf(spec).config(spec.language, layout),
+  limits: spec => familyOf(spec).limits?.(spec.language) ?? {},
+  languageGraph: decoderGraph,
+  visualGraph,
+});
+
+function familyOf({ language }: ModelSpec): LanguageFamily {
+  const family = Object.values(LANGUAGES).find(({ architecture }) => architecture === language.architecture);
+  if (family === undefined) throw new Error(`BLIP-2 knows no language model ${language.architecture}`);
+  return family;
+}
+
+function readSpec(c: ConfigReader): ModelSpec {
+  readCommonKeys(c);
+  refuseQuantized(c);
+  const [text, vision, queries] = [c.object("text_config"), c.object("vision_config"), c.object("qformer_config")];
+  const types = Object.keys(LANGUAGES);
+  text.only("model_type", types, "other language models inside BLIP-2 have tensors and numbers of their own");
+  refuseQuantized(text);
+  const family = LANGUAGES[types.find(type => type === text.raw("model_type")) ?? "opt"] ?? OPT;
+  const language = family.read(text, true);
+  if (language.embeddingSize !== undefined) {
+    text.problem(
+      "SPC006",
+      "word_embed_proj_dim",
+      `is ${language.embeddingSize}, not hidden_size ${language.hiddenSize}`,
+      "visual features are hidden_size wide and stand among the word embeddings, which then have another width",
+      "give word_embed_proj_dim as hidden_size; no published BLIP-2 has another",
+    );
+  }
+  const tower = readVision(vision, c, LAST_LAYER, ["blip_2_vision_model"]);
+  const qformer = readQFormer(queries, readSize(c, "num_query_tokens", 32), tower);
+  // The last three are for image-text retrieval, training and the other kind of language model.
+  c.ignore("image_text_hidden_size", "use_decoder_only_language_model", "tie_word_embeddings");
+  const imageTokenId = readImageToken(c, language);
+  return c.finish({
+    architecture: "Blip2ForConditionalGeneration",
+    modelType: "blip-2",
+    declaredDtype: readDeclaredDtype(c) ?? readDeclaredDtype(text),
+    language,
+    vision: { ...tower, numVisualFeatures: qformer.queries },
+    qformer,
+    projector: {
+      kind: "linear",
+      inputSize: qformer.hiddenSize,
+      hiddenSize: language.hiddenSize,
+      outputSize: language.hiddenSize,
+      activation: "gelu",
+      bias: true,
+    },
+    // Before transformers 4.46 there was no image token: features were put before the ids.
+    imageTokenId: imageTokenId ?? IMAGE_PLACEHOLDER,
+    prompt: { template: "Question: {question} Answer:", imagesFirst: true },
+    ...readMultimodalIds(c, text, { bos: 2, eos: 2 }),
+  });
+}
+
+function weights(spec: ModelSpec): ModelWeights {
+  const { language, vision } = spec;
+  const family = familyOf(spec);
+  return {
+    names: [
+      { stored: /^(?:model\.)?language_model\./, canonical: "" },
+      { stored: /^model\.(vision_model|qformer|query_tokens|language_projection)/, canonical: "$1" },
+    ],
+    language: family.weights(language),
+    visual: visualWeights(spec),
+    ignore: [/^qformer\.embeddings\.position_ids$/, ...family.ignore, ...(vision ? towerIgnored(vision) : [])],
+    languagePrefix: "language_model.",
+    copies: languageCopies(family, language),
+  };
+}
