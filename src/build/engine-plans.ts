@@ -1,22 +1,18 @@
 import type { ConvertedCheckpoint, WeightFile } from "../checkpoint/read.ts";
 import { encodeOnnx, type WeightLocation } from "../emit/onnx.ts";
 import { decoderProfiles, visualProfiles } from "../emit/profiles.ts";
-import type { Backend, EngineIo } from "../formats/engine-config.ts";
+import type { EngineIo } from "../formats/engine-config.ts";
 import type { Dialect } from "../graph/dialect.ts";
 import type { Dim } from "../graph/dim.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import type { GraphOptions } from "../models/architecture.ts";
 import type { BuildSettings } from "../rules/rule.ts";
-import type { FloatDtype, StoredTensor } from "../tensor/index.ts";
+import type { StoredTensor } from "../tensor/index.ts";
 import { byteLength } from "../tensor/index.ts";
 import type { EngineRequest } from "../toolchain/tensorrt/request.ts";
+import { computeDtypeOf } from "./compute-dtype.ts";
 import { sha256 } from "./fingerprint.ts";
 import type { EnginePlan } from "./plan.ts";
-
-/** dtype the graphs compute in: ONNX Runtime's CPU kernels lack bfloat16, so it is widened there. */
-export function computeDtypeOf(backend: Backend, dtype: FloatDtype): FloatDtype {
-  return backend === "onnxruntime" && dtype === "bfloat16" ? "float32" : dtype;
-}
 
 /** What the engines are planned for, besides the checkpoint. */
 export interface EngineTargets {
@@ -77,13 +73,6 @@ export function locationsOf(tensors: ReadonlyMap<string, StoredTensor>): Readonl
     if (range !== undefined) located.set(name, { dtype, shape, offset: range.offset });
   }
   return located;
-}
-
-/** Bytes of the tensors a graph uses, as `dtype` in memory. */
-export function loadedBytes(tensors: Iterable<StoredTensor>, dtype: FloatDtype): number {
-  let total = 0;
-  for (const { shape } of tensors) total += byteLength(dtype, shape);
-  return total;
 }
 
 function graphOptions(checkpoint: ConvertedCheckpoint, { build, dialect }: EngineTargets, rank: number): GraphOptions {

@@ -6,15 +6,15 @@ import type { Problem } from "../diagnostics/index.ts";
 import type { BuildOptions } from "../options/tables/build.ts";
 import { checkRules } from "../rules/index.ts";
 import type { BuildSettings, CheckpointFacts } from "../rules/rule.ts";
+import { computeDtypeOf, loadedBytes } from "./compute-dtype.ts";
 import { engineModel, llmConfig, visualConfig } from "./configs.ts";
-import { computeDtypeOf, type EngineTargets, loadedBytes, planLanguage, planVisual } from "./engine-plans.ts";
+import type { EngineTargets } from "./engine-plans.ts";
 import type { BuilderAtHand } from "./find-builder.ts";
-import { fingerprint } from "./fingerprint.ts";
 import type { Gpu } from "./gpus.ts";
 import { fitsGpu, type MemoryInput, memoryAccount } from "./memory.ts";
-import type { BuildPlan, EnginePlan } from "./plan.ts";
+import type { BuildPlan, EnginePlan, Step } from "./plan.ts";
 import { resolveSettings } from "./settings.ts";
-import { planSteps } from "./steps.ts";
+import type { planSteps } from "./steps.ts";
 import {
   dialectFor,
   engineRequest,
@@ -94,9 +94,8 @@ async function planFrom(
     request: part =>
       options.backend === "onnxruntime" ? null : engineRequest(part, options, options.backend, trtexecFlags),
   };
-  const llm = canBuild && options.only !== "visual" ? planLanguage(checkpoint, targets) : [];
-  const visual = canBuild && options.only !== "llm" ? planVisual(checkpoint, targets) : [];
-  const engines: readonly EnginePlan[] = [...llm, ...visual];
+  const { llm, visual } = canBuild ? await planEngines(checkpoint, targets, options.only) : NO_ENGINES;
+  const engines = [...llm, ...visual];
   const shared = {
     version,
     backend: options.backend,
@@ -110,11 +109,11 @@ async function planFrom(
     },
     tokenizer: await filesIn(join(checkpoint.dir, TOKENIZER_DIR)),
   };
-  const steps = canBuild ? await planSteps(checkpoint, engines, shared) : [];
+  const { steps, fingerprint } = canBuild ? await stepsOf(checkpoint, engines, shared) : NO_STEPS;
   return {
     ...shared,
     checkpoint_dir: resolve(options.checkpoint_dir),
-    fingerprint: fingerprint(steps.map(step => step.fingerprint)),
+    fingerprint,
     force: options.force,
     workers: settings.workers,
     options: { ...build, ...tensorrtSettings(options), copy_weights: options.copy_weights, only: options.only },
@@ -127,6 +126,30 @@ async function planFrom(
     warnings: found.warnings,
     problems,
   };
+}
+
+const NO_ENGINES = { llm: [], visual: [] } as const;
+const NO_STEPS = { steps: [], fingerprint: "" } as const;
+
+/** Graphs are encoded with protobufjs, which takes longer to load than the rules to check: a refused plan goes without. */
+async function planEngines(
+  checkpoint: ConvertedCheckpoint,
+  targets: EngineTargets,
+  only: BuildOptions["only"],
+): Promise<{ readonly llm: readonly EnginePlan[]; readonly visual: readonly EnginePlan[] }> {
+  const { planLanguage, planVisual } = await import("./engine-plans.ts");
+  return {
+    llm: only === "visual" ? [] : planLanguage(checkpoint, targets),
+    visual: only === "llm" ? [] : planVisual(checkpoint, targets),
+  };
+}
+
+async function stepsOf(
+  ...planned: Parameters<typeof planSteps>
+): Promise<{ readonly steps: readonly Step[]; readonly fingerprint: string }> {
+  const [{ planSteps }, { fingerprint }] = await Promise.all([import("./steps.ts"), import("./fingerprint.ts")]);
+  const steps = await planSteps(...planned);
+  return { steps, fingerprint: fingerprint(steps.map(step => step.fingerprint)) };
 }
 
 function countEngines({ ranks, visual }: ConvertedCheckpoint, { only }: BuildOptions): number {

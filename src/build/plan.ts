@@ -67,7 +67,7 @@ export interface BuildPlan {
   readonly backend: Backend;
   readonly checkpoint_dir: string;
   readonly output_dir: string;
-  /** Over all steps: an engine directory with the same one is up to date. */
+  /** Over all steps: an engine directory with the same one is up to date. Empty where problems left no steps. */
   readonly fingerprint: string;
   readonly copy_weights: boolean;
   readonly force: boolean;
