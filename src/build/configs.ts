@@ -1,6 +1,12 @@
 import type { ConvertedCheckpoint } from "../checkpoint/read.ts";
-import type { BuildConfig, EngineModel, LlmEngineConfig, VisualEngineConfig } from "../formats/engine-config.ts";
-import type { ModelSpec } from "../models/spec.ts";
+import type {
+  BuildConfig,
+  EngineModel,
+  EnginePrompt,
+  LlmEngineConfig,
+  VisualEngineConfig,
+} from "../formats/engine-config.ts";
+import type { ModelSpec, PromptStyle } from "../models/spec.ts";
 import type { BuildOptions } from "../options/tables/build.ts";
 import type { EnginePlan } from "./plan.ts";
 import type { Settings } from "./settings.ts";
@@ -12,10 +18,19 @@ export function engineModel(spec: ModelSpec): EngineModel {
     model_type: spec.modelType,
     vocab_size: spec.language.vocabSize,
     image_token_id: spec.imageTokenId ?? null,
+    ...(spec.prompt && { prompt: enginePrompt(spec.prompt) }),
     num_visual_features: spec.vision?.numVisualFeatures ?? 0,
     bos_token_id: spec.bosTokenId ?? null,
     eos_token_ids: spec.eosTokenIds,
     pad_token_id: spec.padTokenId ?? null,
+  };
+}
+
+function enginePrompt({ template, imageWord, imagesFirst }: PromptStyle): EnginePrompt {
+  return {
+    template,
+    ...(imageWord !== undefined && { image_word: imageWord }),
+    ...(imagesFirst !== undefined && { images_first: imagesFirst }),
   };
 }
 

@@ -100,13 +100,25 @@ export interface VisualEngineConfig {
 
 export type Backend = "onnxruntime" | "tensorrt" | "tensorrt_rtx";
 
+/** How a question becomes the prompt where the model has no chat template. */
+export interface EnginePrompt {
+  /** `{images}` becomes a placeholder and a line break for each image, `{question}` the question. */
+  readonly template: string;
+  /** Word that stands for an image in text, where no token of the vocabulary has `image_token_id`. */
+  readonly image_word?: string;
+  /** Features come before everything, the begin token included. */
+  readonly images_first?: boolean;
+}
+
 /** What `run` has to know about the model besides the shapes; token ids as in the Hugging Face config. */
 export interface EngineModel {
   /** Hugging Face class of the whole model (LlavaForConditionalGeneration), not of its language part. */
   readonly architecture: string;
   readonly model_type: string;
   readonly vocab_size: number;
+  /** Negative where the vocabulary has no token for an image. */
   readonly image_token_id: number | null;
+  readonly prompt?: EnginePrompt;
   /** 0 for a model that takes no images. */
   readonly num_visual_features: number;
   readonly bos_token_id: number | null;

@@ -137,7 +137,17 @@ function isModel(value: Json | undefined): boolean {
     eos.every(id => isCount(id, 0)) &&
     ["image_token_id", "bos_token_id", "pad_token_id"].every(
       key => value[key] === null || Number.isSafeInteger(value[key]),
-    )
+    ) &&
+    isPrompt(value.prompt)
+  );
+}
+
+function isPrompt(value: Json | undefined): boolean {
+  if (value === undefined) return true;
+  if (!isJsonObject(value) || typeof value.template !== "string") return false;
+  return (
+    ["string", "undefined"].includes(typeof value.image_word) &&
+    ["boolean", "undefined"].includes(typeof value.images_first)
   );
 }
 

@@ -1,5 +1,5 @@
 import { fail, type Problem, throwIfAny } from "../diagnostics/index.ts";
-import type { EngineModel } from "../formats/engine-config.ts";
+import type { EngineModel, EnginePrompt } from "../formats/engine-config.ts";
 import { type ChatTemplate, renderChat } from "./text/chat.ts";
 import type { TextTokenizer } from "./text/tokenizer.ts";
 
@@ -10,19 +10,27 @@ export interface PromptText {
   readonly text: string;
   /** Whether the tokenizer adds its begin token, as Hugging Face does in the same place. */
   readonly addSpecialTokens: boolean;
+  /** Images whose features come before the text, the begin token included. */
+  readonly imagesBefore?: number;
 }
+
+/** LLaVA's, for models whose checkpoints say nothing else. */
+const LLAVA_PROMPT: EnginePrompt = { template: "USER: {images}{question} ASSISTANT:" };
 
 /** Turns questions into the prompt the model was trained with. */
 export class PromptWriter {
   readonly #tokenizer: TextTokenizer;
   readonly #template: ChatTemplate | undefined;
+  readonly #model: EngineModel;
   /** The word that stands for an image in text, `<image>`; undefined for a text-only model. */
   readonly imageWord: string | undefined;
 
   constructor(tokenizer: TextTokenizer, template: ChatTemplate | undefined, model: EngineModel) {
     this.#tokenizer = tokenizer;
     this.#template = template;
-    this.imageWord = model.image_token_id === null ? undefined : tokenizer.tokenOf(model.image_token_id);
+    this.#model = model;
+    const { image_token_id: id, prompt } = model;
+    this.imageWord = id === null ? undefined : (tokenizer.tokenOf(id) ?? prompt?.image_word);
   }
 
   /** Images that `text` itself asks for. */
@@ -32,16 +40,34 @@ export class PromptWriter {
 
   /** The prompt for a question about `images` pictures, which come before it unless it places them itself. */
   async write(question: string, images: number, format: PromptFormat): Promise<PromptText> {
-    if (format === "raw") return { text: question, addSpecialTokens: true };
     const missing = this.placeholders(question) > 0 ? 0 : images;
+    const { prompt } = this.#model;
+    if (prompt?.images_first && format !== "chat") {
+      const text = format === "raw" || question.trim() === "" ? question : filled(prompt, "", question);
+      return { text, addSpecialTokens: true, imagesBefore: missing };
+    }
+    if (format === "raw") return { text: question, addSpecialTokens: true };
     if (this.#template !== undefined) return this.#chat(this.#template, question, missing, images);
     if (format === "chat") return noTemplate();
     if (this.imageWord === undefined) return { text: question, addSpecialTokens: true };
-    return { text: `USER: ${`${this.imageWord}\n`.repeat(missing)}${question} ASSISTANT:`, addSpecialTokens: true };
+    const pictures = `${this.imageWord}\n`.repeat(missing);
+    return { text: filled(prompt ?? LLAVA_PROMPT, pictures, question), addSpecialTokens: true };
   }
 
-  encode({ text, addSpecialTokens }: PromptText): readonly number[] {
-    return this.#tokenizer.encode(text, { addSpecialTokens });
+  encode({ text, addSpecialTokens, imagesBefore = 0 }: PromptText): readonly number[] {
+    const { image_token_id: id } = this.#model;
+    const before = id === null ? [] : new Array<number>(imagesBefore).fill(id);
+    if (id === null || id >= 0 || this.imageWord === undefined)
+      return [...before, ...this.#tokenizer.encode(text, { addSpecialTokens })];
+    // As LLaVA's own code does: each piece is tokenized for itself, and only the first keeps its begin token.
+    const pieces = text.split(this.imageWord).map(piece => this.#tokenizer.encode(piece, { addSpecialTokens }));
+    const { bosToken } = this.#tokenizer;
+    const bos = bosToken === undefined ? undefined : this.#tokenizer.idOf(bosToken);
+    const words = pieces.flatMap((ids, i) => {
+      if (i === 0) return ids;
+      return [id, ...(ids[0] === bos && pieces[0]?.[0] === bos ? ids.slice(1) : ids)];
+    });
+    return [...before, ...words];
   }
 
   /**
@@ -66,6 +92,14 @@ export class PromptWriter {
   }
 }
 
+/** The template around the question; a question that begins as the template does is a whole prompt already. */
+function filled({ template }: EnginePrompt, pictures: string, question: string): string {
+  const [lead = ""] = template.split(/\{images\}|\{question\}/);
+  if (lead.trim() !== "" && question.trimStart().startsWith(lead.trim())) return question;
+  // Functions, because a question may hold what `replace` takes for a pattern ($&).
+  return template.replace("{images}", () => pictures).replace("{question}", () => question);
+}
+
 /** Token ids of a batch as the decoder takes them. */
 export interface PromptBatch {
   /** Ids below vocab_size are words; vocab_size + r is row r of the prompt table. */
@@ -88,8 +122,9 @@ export function placeImages(
   const problems: Problem[] = [];
   const features = model.num_visual_features;
   let row = 0;
-  const prompts = items.map(({ ids, images }, item) => {
-    const outside = ids.find(id => id < 0 || id >= model.vocab_size);
+  const prompts = items.map(({ ids: given, images }, item) => {
+    const ids = withImagesFirst(given, images, model);
+    const outside = ids.find(id => (id < 0 || id >= model.vocab_size) && id !== model.image_token_id);
     if (outside !== undefined) problems.push(outsideVocabulary(outside, item, model, at));
     const found = model.image_token_id === null ? 0 : ids.filter(id => id === model.image_token_id).length;
     const repeat = found === images ? features : found === images * features ? 1 : 0;
@@ -103,6 +138,13 @@ export function placeImages(
   });
   throwIfAny(problems);
   return { prompts, tableRows: row };
+}
+
+/** Ids of a model whose features come first may leave the placeholders out, as before transformers 4.46. */
+function withImagesFirst(ids: readonly number[], images: number, model: EngineModel): readonly number[] {
+  const { image_token_id: id, prompt } = model;
+  if (!prompt?.images_first || id === null || ids.includes(id)) return ids;
+  return [...new Array<number>(images).fill(id), ...ids];
 }
 
 function placeholderMismatch(found: number, images: number, item: number, features: number, at: string): Problem {

@@ -46,6 +46,7 @@ const CLIP: Family = {
 /** Class defaults, which a saved file may leave out; the class is spelled with Fast, Pil or FeatureExtractor at the end too. */
 const FAMILIES: Readonly<Record<string, Family>> = {
   CLIP,
+  Blip: { ...CLIP, shortest: undefined, size: 384, crop: undefined },
   Llava: { ...CLIP, squarePad: true },
   Siglip: { ...CLIP, shortest: undefined, crop: undefined, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
 };
