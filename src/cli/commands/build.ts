@@ -26,6 +26,8 @@ export const build = defineCommand({
     for (const { option, from, to, why } of plan.adjustments) {
       ui.info(`${option} ${from ?? "(not given)"} → ${to}: ${why}`, { option, from, to, why });
     }
+    // Also runPlan's first act; done here, a refused plan does not load the code that carries it out.
+    throwIfAny(plan.problems);
     const { runPlan } = await import("../../build/run-plan.ts");
     for await (const event of runPlan(plan, signal)) show(ui, event, plan);
   },
