@@ -57,7 +57,12 @@ export const COMMANDS = {
   },
   inspect: {
     about: "Show what a model directory, checkpoint, ONNX file or engine directory holds.",
-    examples: ["inspect llava-1.5-7b-hf", "inspect engines/llm/rank0.onnx", "inspect model.safetensors --tensors"],
+    examples: [
+      "inspect llava-1.5-7b-hf",
+      "inspect engines/llm/rank0.onnx",
+      "inspect model.safetensors --tensors",
+      "inspect engines --batch_size 8 --input_len 700 --images 1 --max_new_tokens 64",
+    ],
     table: async () => (await import("./tables/inspect.ts")).inspectOptions,
   },
   explain: {

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { fail, type Problem, throwIfAny } from "../diagnostics/index.ts";
 import type { EnginePart, LlmEngineConfig } from "../formats/engine-config.ts";
 import { type EngineDir, LLM_CONFIG, openEngine } from "../formats/engine-dir.ts";
+import { stampProblems } from "../formats/engine-stamp.ts";
 
 /** An engine directory that ONNX Runtime can serve whole. */
 export interface RunnableEngine extends EngineDir {
@@ -10,8 +11,10 @@ export interface RunnableEngine extends EngineDir {
 }
 
 /**
- * Opens an engine directory for this runtime, which does one rank with a continuous or static cache.
- * @throws MmtrtError BLD002, BLD003 for the directory; RUN008 no language model in it; RUN009 more than ONNX Runtime has.
+ * Opens an engine directory for this runtime, which does one rank with a continuous or static cache. One built for TensorRT
+ * runs too: its graphs are the ones ONNX Runtime would get, as long as its CPU kernels have the dtype.
+ * @throws MmtrtError BLD002, BLD003 for the directory; RUN008 no language model in it; RUN009, RUN019 more than ONNX
+ * Runtime has; BLD006 files of another build.
  */
 export async function openRunnable(dir: string): Promise<RunnableEngine> {
   const engine = await openEngine(dir);
@@ -37,8 +40,24 @@ export async function openRunnable(dir: string): Promise<RunnableEngine> {
       fix: "mmtrt build --kv_cache_type continuous",
     });
   }
-  throwIfAny(problems);
+  if (usesBfloat16(engine)) problems.push(noKernels(dir, engine.manifest.backend));
+  throwIfAny([...problems, ...(await stampProblems(engine))]);
   return { ...engine, llm, llmPart };
+}
+
+/** Only graphs for TensorRT: for ONNX Runtime they are built in float32. */
+function usesBfloat16({ llm, visual }: EngineDir): boolean {
+  return [llm, visual].some(part => part?.io.some(({ dtype }) => dtype === "bfloat16"));
+}
+
+function noKernels(dir: string, backend: string): Problem {
+  return {
+    code: "RUN019",
+    what: `${dir} was built for ${backend} in bfloat16, which ONNX Runtime cannot run on the CPU`,
+    at: "--engine_dir",
+    why: "the same graph is run by ONNX Runtime here, and its CPU kernels lack bfloat16",
+    fix: "build the checkpoint with --backend onnxruntime (it widens to float32), or convert with --dtype float16",
+  };
 }
 
 function noLanguageModel(dir: string): never {

@@ -1,6 +1,8 @@
+import { fail, throwIfAny } from "../../diagnostics/index.ts";
 import { inspectOptions } from "../../options/tables/inspect.ts";
 import { defineCommand } from "../command.ts";
-import { inspectEngine, inspectOnnx } from "../inspect/graphs.ts";
+import { inspectEngine } from "../inspect/engine.ts";
+import { inspectOnnx } from "../inspect/graphs.ts";
 import { recognise } from "../inspect/recognise.ts";
 import { formatReport, type Report } from "../inspect/report.ts";
 import {
@@ -20,12 +22,25 @@ const INSPECTORS: Readonly<Record<Report["kind"], (path: string, options: Inspec
   engine: inspectEngine,
 };
 
+function refuseRequest(path: string, asked: readonly string[], origin: (key: string) => string): never {
+  fail({
+    code: "RUN020",
+    what: `${asked.join(", ")} with ${path}, which is no engine directory`,
+    at: origin(asked[0] ?? ""),
+    why: "whether a request fits is told by an engine's profiles",
+    fix: "give the directory that mmtrt build wrote",
+  });
+}
+
 export const inspect = defineCommand({
   name: "inspect",
   options: inspectOptions,
-  async run({ options: { path, tensors }, ui }) {
-    const inspector = INSPECTORS[await recognise(path)];
-    const report = await inspector(path, { tensors, warn: problem => ui.warn(problem) });
+  async run({ options: { path, tensors, ...request }, given, origin, ui }) {
+    const kind = await recognise(path);
+    const asked = Object.keys(request).filter(given);
+    if (kind !== "engine" && asked.length > 0) refuseRequest(path, asked, origin);
+    const report = await INSPECTORS[kind](path, { tensors, request, warn: problem => ui.warn(problem) });
     ui.result(formatReport(path, report), { path, kind: report.kind, ...report.data });
+    throwIfAny(report.problems ?? []);
   },
 });

@@ -1,9 +1,17 @@
+import type { Backend } from "../../formats/engine-config.ts";
 import { runOptions } from "../../options/tables/run.ts";
 import { Assistant } from "../../runtime/assistant.ts";
 import { defineCommand } from "../command.ts";
 import { runAccuracy } from "../run/accuracy.ts";
 import { runProfiling } from "../run/profiling.ts";
 import { runRequest } from "../run/request.ts";
+import type { Ui } from "../ui.ts";
+
+/** The numbers are the graph's and the times are not the engine's: both should be known. */
+function noteBackend(backend: Backend, ui: Ui): void {
+  if (backend === "onnxruntime") return;
+  ui.info(`note: the engines are for ${backend}; their graphs are run here in ONNX Runtime on the CPU`, { backend });
+}
 
 export const run = defineCommand({
   name: "run",
@@ -12,6 +20,7 @@ export const run = defineCommand({
     const { options } = context;
     const assistant = await Assistant.open(options.engine_dir, { threads: options.threads });
     try {
+      noteBackend(assistant.session.engine.manifest.backend, context.ui);
       if (options.check_accuracy !== undefined) await runAccuracy(assistant, options.check_accuracy, context);
       else if (options.run_profiling) await runProfiling(assistant, context);
       else await runRequest(assistant, context);

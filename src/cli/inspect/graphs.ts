@@ -1,7 +1,5 @@
 import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { EngineIo, EngineProfile } from "../../formats/engine-config.ts";
-import { openEngine } from "../../formats/engine-dir.ts";
 import { readOnnx } from "../../formats/onnx/read.ts";
 import type { OnnxModel, OnnxTensor, OnnxValueInfo } from "../../formats/onnx/schema.ts";
 import { DTYPES, type Dtype, elementCount } from "../../tensor/index.ts";
@@ -103,7 +101,7 @@ async function externalFiles(path: string, { graph }: OnnxModel): Promise<readon
   return Promise.all(sized);
 }
 
-async function sizeOf(path: string): Promise<number | undefined> {
+export async function sizeOf(path: string): Promise<number | undefined> {
   return stat(path).then(
     info => info.size,
     () => undefined,
@@ -118,77 +116,4 @@ function initializerTable(tensors: readonly OnnxTensor[]): ReportTable {
     t.dataLocation === 1 ? "external" : "here",
   ]);
   return { title: "Every initializer", head: ["name", "dtype", "shape", "bytes"], rows };
-}
-
-export async function inspectEngine(path: string): Promise<Report> {
-  const engine = await openEngine(path);
-  const { manifest, llm, visual } = engine;
-  const { model, target } = manifest;
-  const parts = await Promise.all(
-    manifest.parts.map(async ({ name, onnx, weights, engine: file }) => {
-      const sizes = await Promise.all([onnx, weights, file].map(f => (f === null ? undefined : sizeOf(join(path, f)))));
-      return [name, ...sizes.map(size => (size === undefined ? "" : formatAmount(size, "B")))];
-    }),
-  );
-  return {
-    kind: "engine",
-    facts: [
-      [
-        "model",
-        `${model.architecture}, vocabulary ${model.vocab_size}${model.num_visual_features > 0 ? `, ${model.num_visual_features} visual features an image` : ""}`,
-      ],
-      [
-        "backend",
-        target === null ? manifest.backend : `${manifest.backend} ${target.tensorrt}, SM ${target.sm.join(", ")}`,
-      ],
-      ["built by", `mmtrt ${manifest.version}`],
-      ...(llm === undefined ? [] : limitFacts(llm.build_config)),
-    ],
-    tables: [
-      { title: "Parts", head: ["part", "graph", "weights", "engine"], rows: parts },
-      ...(visual === undefined ? [] : [ioTable("Inputs and outputs of visual", visual.io, visual.profiles)]),
-      ...(llm === undefined
-        ? []
-        : [ioTable("Inputs and outputs of llm (the cache of layer 0 stands for all)", llm.io, llm.profiles)]),
-    ],
-    data: { manifest, llm, visual },
-  };
-}
-
-const LIMITS = [
-  "max_batch_size",
-  "max_input_len",
-  "max_seq_len",
-  "max_beam_width",
-  "max_multimodal_len",
-  "kv_cache_type",
-] as const;
-
-function limitFacts(build: Readonly<Record<string, unknown>>): readonly (readonly [string, string])[] {
-  return LIMITS.map(key => [key, String(build[key])]);
-}
-
-/** The cache has an input and an output a layer, all alike: the first one stands for them. */
-const LATER_LAYER = /_(?!0$)\d+$/;
-
-/** Each input and output with the sizes of every profile as `min … opt … max`. */
-function ioTable(title: string, io: readonly EngineIo[], profiles: readonly EngineProfile[]): ReportTable {
-  const range = (profile: EngineProfile, name: string): string => {
-    const shape = profile.shapes[name];
-    return shape === undefined ? "" : [shape.min, shape.opt, shape.max].map(sizes => sizes.join("×")).join(" … ");
-  };
-  const rows = io
-    .filter(({ name }) => !LATER_LAYER.test(name))
-    .map(({ name, kind, dtype, dims }) => [
-      name,
-      kind,
-      dtype,
-      `[${dims.join(", ")}]`,
-      ...profiles.map(profile => range(profile, name)),
-    ]);
-  return {
-    title,
-    head: ["name", "kind", "dtype", "shape", ...profiles.map(p => p.name)],
-    rows,
-  };
 }

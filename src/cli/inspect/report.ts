@@ -1,3 +1,4 @@
+import type { Problem } from "../../diagnostics/index.ts";
 import { DTYPES, elementCount, type StoredTensor } from "../../tensor/index.ts";
 import { formatAmount } from "../ui/progress.ts";
 import { type Cell, formatTable } from "../ui.ts";
@@ -14,6 +15,8 @@ export interface Report {
   readonly facts: readonly (readonly [string, string])[];
   readonly tables: readonly ReportTable[];
   readonly data: Readonly<Record<string, unknown>>;
+  /** Why what was asked about is not possible: shown after the report, and decides the exit code. */
+  readonly problems?: readonly Problem[];
 }
 
 const KIND_WORDS: Readonly<Record<Report["kind"], string>> = {

@@ -8,6 +8,7 @@ import { readModel } from "../../models/registry.ts";
 import type { ModelSpec } from "../../models/spec.ts";
 import type { HfCheckpoint } from "../../tensor/index.ts";
 import { formatAmount } from "../ui/progress.ts";
+import type { FitRequest } from "./fit.ts";
 import { formatCount, groupTable, groupTensors, parametersOf, type Report, tensorTable } from "./report.ts";
 
 export interface InspectOptions {
@@ -15,6 +16,8 @@ export interface InspectOptions {
   readonly tensors: boolean;
   /** Told what would stop a conversion; the report is made all the same. */
   warn(problem: Problem): void;
+  /** Only engines look at it. */
+  readonly request: FitRequest;
 }
 
 export async function inspectModel(path: string, options: InspectOptions): Promise<Report> {

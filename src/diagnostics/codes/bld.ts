@@ -21,6 +21,11 @@ export const BLD = {
     about:
       "A plan states the hash of every graph; a graph that comes out differently was made from other weights or another config. Run the build again.",
   },
+  BLD006: {
+    title: "a file of the engine directory is not the one that was built",
+    about:
+      "mmtrt.json has the SHA-256 of every graph and the size of every engine. A graph that was edited or copied from another build no longer fits the limits and profiles beside it.",
+  },
   BLD007: {
     title: "an optimization profile is not self-consistent",
     about:
@@ -198,7 +203,8 @@ export const BLD = {
   },
   BLD051: {
     title: "options of TensorRT with another backend",
-    about: "The onnxruntime backend writes graphs and builds no engines, so options of TensorRT's builder change nothing.",
+    about:
+      "The onnxruntime backend writes graphs and builds no engines, so options of TensorRT's builder change nothing.",
   },
   BLD050: {
     title: "max_beam_width is larger than the vocabulary allows",

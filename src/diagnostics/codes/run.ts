@@ -88,4 +88,16 @@ export const RUN = {
     title: "a file of pixel values is not usable",
     about: "--pixel_values takes a safetensors file with a float32 tensor pixel_values of [images, 3, height, width].",
   },
+  RUN019: {
+    title: "bfloat16 engines run in TensorRT only",
+    about:
+      "An engine directory of a TensorRT backend also holds the graph that the engine was made of, which mmtrt runs in ONNX Runtime to check it on any machine. ONNX Runtime's CPU kernels lack bfloat16, so this works for float16 and float32.",
+    exit: 3,
+  },
+  RUN020: {
+    title: "a request is checked against engines only",
+    about:
+      "`mmtrt inspect` with --batch_size, --input_len, --images, --max_new_tokens or --num_beams asks an engine directory whether its profiles take the request; other files have no profiles.",
+    exit: 2,
+  },
 } as const satisfies Record<string, CodeInfo>;

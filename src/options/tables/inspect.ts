@@ -9,6 +9,41 @@ export const inspectOptions = defineOptions({
     group: "What",
     about: "Model directory, GGUF file, checkpoint directory, safetensors file, ONNX file or engine directory.",
   },
+  batch_size: {
+    type: "integer",
+    minimum: 1,
+    maximum: 65536,
+    group: "Does a request fit",
+    about: "Prompts at once; with this or any other of these options an engine directory tells whether it takes them.",
+  },
+  input_len: {
+    type: "integer",
+    minimum: 1,
+    maximum: 1 << 24,
+    group: "Does a request fit",
+    about: "Tokens of the longest prompt, visual features included.",
+  },
+  images: {
+    type: "integer",
+    minimum: 0,
+    maximum: 65536,
+    group: "Does a request fit",
+    about: "Images of each prompt. Without it: one, when the model takes images.",
+  },
+  max_new_tokens: {
+    type: "integer",
+    minimum: 1,
+    maximum: 1 << 24,
+    group: "Does a request fit",
+    about: "Tokens of the longest answer.",
+  },
+  num_beams: {
+    type: "integer",
+    minimum: 1,
+    maximum: 256,
+    group: "Does a request fit",
+    about: "Beams of each prompt in beam search.",
+  },
   tensors: { type: "boolean", default: false, group: "What", about: "List every tensor with dtype, shape and file." },
 });
 
