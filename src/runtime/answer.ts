@@ -66,7 +66,7 @@ export async function answer(questions: readonly Question[], request: AnswerRequ
   signal?.throwIfAborted();
 
   const pixels = questions.flatMap(question => question.pixels);
-  const [features, visualMs] = await timed(() => (pixels.length > 0 ? session.encodeImages(pixels) : undefined));
+  const [features, visualMs] = pixels.length > 0 ? await timed(() => session.encodeImages(pixels)) : [undefined, 0];
   const [decoding, prefillMs] = await timed(() => session.prefill(prompts, features));
   const decodeMs: number[] = [];
   const texts = new Texts(questions.length, request);
@@ -146,7 +146,7 @@ class Texts {
   }
 }
 
-async function timed<T>(run: () => Promise<T> | T): Promise<readonly [T, number]> {
+async function timed<T>(run: () => Promise<T>): Promise<readonly [T, number]> {
   const start = performance.now();
   const value = await run();
   return [value, performance.now() - start];

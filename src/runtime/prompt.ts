@@ -112,7 +112,7 @@ export interface PromptBatch {
  * Replaces each image placeholder by the prompt-table ids of its features, vocab_size + 0, 1, 2 … over the whole batch:
  * every image of every item has rows of its own, so one task (0) serves all. Placeholders that a Hugging Face processor
  * has already repeated once a feature are taken one by one.
- * @throws MmtrtError RUN012 placeholders ≠ images; RUN013 an id outside the vocabulary.
+ * @throws MmtrtError RUN012 placeholders ≠ images; RUN013 an id outside the vocabulary; RUN016 an empty prompt.
  */
 export function placeImages(
   items: readonly { readonly ids: readonly number[]; readonly images: number }[],
@@ -124,6 +124,7 @@ export function placeImages(
   let row = 0;
   const prompts = items.map(({ ids: given, images }, item) => {
     const ids = withImagesFirst(given, images, model);
+    if (ids.length === 0) problems.push(emptyPrompt(item, at));
     const outside = ids.find(id => (id < 0 || id >= model.vocab_size) && id !== model.image_token_id);
     if (outside !== undefined) problems.push(outsideVocabulary(outside, item, model, at));
     const found = model.image_token_id === null ? 0 : ids.filter(id => id === model.image_token_id).length;
@@ -154,6 +155,16 @@ function placeholderMismatch(found: number, images: number, item: number, featur
     at,
     why: "each placeholder is where one image's visual features go",
     fix: "write the placeholder as often as there are images, or not at all to have it put first",
+  };
+}
+
+function emptyPrompt(item: number, at: string): Problem {
+  return {
+    code: "RUN016",
+    what: `prompt ${item + 1} has no tokens; expected at least 1`,
+    at,
+    why: "an answer continues the prompt's last token",
+    fix: "give a prompt that is not empty",
   };
 }
 

@@ -62,7 +62,9 @@ class HfTokenizer implements TextTokenizer {
 
   encode(text: string, { addSpecialTokens = true } = {}): number[] {
     try {
-      return this.#tokenizer.encode(text, { add_special_tokens: addSpecialTokens }).ids;
+      const { ids } = this.#tokenizer.encode(text, { add_special_tokens: addSpecialTokens });
+      // A vocabulary without an unknown token drops what it cannot spell, as the Rust tokenizers do.
+      return ids.filter(id => Number.isSafeInteger(id));
     } catch (error) {
       return unusable(this.#file, (error as Error).message);
     }

@@ -50,6 +50,7 @@ describe("image placeholders", () => {
       { ids: [7], images: 0 },
       { ids: [100], images: 0 },
       { ids: [-1], images: 0 },
+      { ids: [], images: 0 },
     ];
     const place = (): unknown => placeImages(items, model, "--input_ids");
     expect(place).toThrow(/RUN012.*prompt 1 has 2 image placeholders for 1 images/);
@@ -57,6 +58,7 @@ describe("image placeholders", () => {
     expect(place).toThrow(/RUN012.*prompt 3 has 1 image placeholders for 0/);
     expect(place).toThrow(/RUN013.*prompt 4 has token id 100; the model knows 0 to 99/);
     expect(place).toThrow(/RUN013.*prompt 5 has token id -1/);
+    expect(place).toThrow(/RUN016.*prompt 6 has no tokens/);
   });
 });
 
