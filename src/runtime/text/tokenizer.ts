@@ -62,9 +62,11 @@ class HfTokenizer implements TextTokenizer {
 
   encode(text: string, { addSpecialTokens = true } = {}): number[] {
     try {
-      const { ids } = this.#tokenizer.encode(text, { add_special_tokens: addSpecialTokens });
+      const { ids }: { ids: readonly unknown[] } = this.#tokenizer.encode(text, {
+        add_special_tokens: addSpecialTokens,
+      });
       // A vocabulary without an unknown token drops what it cannot spell, as the Rust tokenizers do.
-      return ids.filter(id => Number.isSafeInteger(id));
+      return ids.filter((id): id is number => Number.isSafeInteger(id));
     } catch (error) {
       return unusable(this.#file, (error as Error).message);
     }
