@@ -15,7 +15,7 @@ export const FIXTURES = new URL("../fixtures/parity/", import.meta.url).pathname
 
 const TOKENS = 32;
 
-interface Case {
+export interface Case {
   readonly session: Session;
   readonly reference: ReadonlyMap<string, ReferenceTensor>;
   readonly imageTokenId: number | undefined;
@@ -109,7 +109,7 @@ function rowsOf({ reference }: Case, name: string): number[][] {
 }
 
 /** The reference's prompts without padding, image placeholders replaced by rows of the prompt table. */
-function promptsOf(model: Case, batch: string): number[][] {
+export function promptsOf(model: Case, batch: string): number[][] {
   const mask = rowsOf(model, `${batch}.attention_mask`);
   let tableRow = model.vocabSize;
   return rowsOf(model, `${batch}.input_ids`).map((ids, item) =>
@@ -118,7 +118,7 @@ function promptsOf(model: Case, batch: string): number[][] {
 }
 
 /** Features of the batch's pictures: `b3.images` says how many each prompt has, one where it says nothing. */
-async function featuresOf(model: Case, batch: string): Promise<Features | undefined> {
+export async function featuresOf(model: Case, batch: string): Promise<Features | undefined> {
   const pixels = model.reference.get("pixel_values");
   if (pixels === undefined) return undefined;
   const [, , height, width] = pixels.shape as [number, number, number, number];

@@ -1,6 +1,8 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { BuildEvent } from "../../src/build/events.ts";
+import { findBuilder } from "../../src/build/find-builder.ts";
 import { planBuild } from "../../src/build/plan-build.ts";
 import { runPlan } from "../../src/build/run-plan.ts";
 import { convert } from "../../src/checkpoint/convert.ts";
@@ -55,10 +57,30 @@ export async function convertTo(
 }
 
 /** Builds an engine directory from a checkpoint; `given` are the options a user would type. */
-export async function buildTo(work: Workspace, checkpoint: string, given: Partial<BuildOptions> = {}): Promise<string> {
-  const outputDir = join(await work.dir(), "engine");
+export async function buildTo(
+  work: Workspace,
+  checkpoint: string,
+  given: Partial<BuildOptions> = {},
+  { env = {}, trtexecFlags = [], signal = new AbortController().signal, onEvent }: BuildEnvironment = {},
+): Promise<string> {
+  const outputDir = given.output_dir ?? join(await work.dir(), "engine");
   const options = withDefaults(buildOptions, { checkpoint_dir: checkpoint, output_dir: outputDir, ...given });
-  const plan = await planBuild(options, { version: VERSION, origin, given: key => key in given });
-  for await (const _ of runPlan(plan, new AbortController().signal)) void _;
+  const builder = await findBuilder(options, { env, signal, trtexecFlags, optional: false });
+  const plan = await planBuild(options, {
+    version: VERSION,
+    origin,
+    given: key => key in given,
+    builder,
+    trtexecFlags,
+  });
+  for await (const event of runPlan(plan, signal, env)) onEvent?.(event);
   return outputDir;
+}
+
+export interface BuildEnvironment {
+  /** What the builders of TensorRT see. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly trtexecFlags?: readonly string[];
+  readonly signal?: AbortSignal;
+  readonly onEvent?: (event: BuildEvent) => void;
 }

@@ -164,5 +164,5 @@ function bytesOf(io: readonly EngineIo[], sizes: Readonly<Record<string, number>
 
 /** Prefill and last step often break one limit, and several inputs one flag: what to do about it is said once. */
 function unique(problems: readonly Problem[]): readonly Problem[] {
-  return [...new Map(problems.map(problem => [problem.fix, problem])).values()];
+  return problems.filter(({ fix }, i) => problems.findIndex(other => other.fix === fix) === i);
 }
