@@ -1,39 +1,62 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { asProblem, FilePool } from "../formats/file.ts";
-import { readJsonObject } from "../formats/json.ts";
+import { type JsonObject, readJsonObject } from "../formats/json.ts";
 import type { HfCheckpoint } from "../tensor/index.ts";
 import { extraFilesOf } from "./open/extra-files.ts";
+import { isFolderModel, openFolders } from "./open/folders.ts";
 import { openGguf } from "./open/gguf.ts";
-import { findWeights, noCheckpoint } from "./open/layout.ts";
+import { findWeights, noCheckpoint, type WeightLayout } from "./open/layout.ts";
+import { withAspectRatio } from "./open/llava-processor.ts";
+import { withVisionTower } from "./open/vision-tower.ts";
 import { openIndexed, openSingle } from "./open/weights.ts";
+
+export interface OpenOptions {
+  /** Directory of the vision tower that LLaVA's own checkpoints name and do not store. */
+  readonly visionTowerDir?: string | undefined;
+}
 
 /**
  * Opens a Hugging Face directory (config.json with safetensors or PyTorch weights, whole or in shards) or a GGUF file,
- * given itself or as the only weights of a directory. Reads headers only; `close()` gives the descriptors back.
- * Errors: CKP001–CKP024.
+ * given itself or as the only weights of a directory; VILA's directory of three directories; LLaVA's own layout with a
+ * vision tower elsewhere. Reads headers only; `close()` gives the descriptors back. Errors: CKP001–CKP024, CKP059.
  */
-export async function openHf(path: string): Promise<HfCheckpoint> {
+export async function openHf(path: string, options: OpenOptions = {}): Promise<HfCheckpoint> {
   const pool = new FilePool();
   try {
-    return await openWith(pool, path);
+    return await openWith(pool, path, options);
   } catch (error) {
     await pool.close();
     throw asProblem(path, error);
   }
 }
 
-async function openWith(pool: FilePool, path: string): Promise<HfCheckpoint> {
+async function openWith(pool: FilePool, path: string, options: OpenOptions): Promise<HfCheckpoint> {
   const isFile = !(await stat(path)).isDirectory();
   if (isFile && path.endsWith(".gguf")) return openGguf(pool, path);
   if (isFile) throw noCheckpoint(path, "it is a file; a directory or a .gguf file is expected");
   const names = (await readdir(path)).sort();
+  const config = names.includes("config.json") ? await readJsonObject(join(path, "config.json")) : undefined;
+  if (config && isFolderModel(config)) {
+    const model = await withVisionTower(pool, await openFolders(pool, path, names, config), options.visionTowerDir);
+    return { ...(await withAspectRatio(model)), close: () => pool.close() };
+  }
   const found = findWeights(path, names);
   if (found.format === "gguf") return openGguf(pool, join(path, found.file), path, extraFilesOf(names));
-  if (!names.includes("config.json")) throw noCheckpoint(path, "config.json is missing");
-  const config = await readJsonObject(join(path, "config.json"));
+  if (config === undefined) throw noCheckpoint(path, "config.json is missing");
+  return { ...(await openFlat(pool, path, names, config, found, options)), close: () => pool.close() };
+}
+
+async function openFlat(
+  pool: FilePool,
+  path: string,
+  names: readonly string[],
+  config: JsonObject,
+  found: WeightLayout,
+  { visionTowerDir }: OpenOptions,
+): Promise<Omit<HfCheckpoint, "close">> {
   const weights = await (found.indexed ? openIndexed : openSingle)(pool, path, found);
-  return {
+  const model = {
     dir: path,
     format: found.format,
     config,
@@ -42,8 +65,8 @@ async function openWith(pool: FilePool, path: string): Promise<HfCheckpoint> {
     generatedFiles: new Map(),
     warnings: weights.warnings,
     weightFiles: weights.files,
-    close: () => pool.close(),
   };
+  return withAspectRatio(await withVisionTower(pool, model, visionTowerDir));
 }
 
 export { type MetaCheckpoint, openMeta } from "./open/meta.ts";

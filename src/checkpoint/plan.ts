@@ -20,6 +20,8 @@ export interface ConvertRequest {
   readonly modelDir?: string | undefined;
   /** Meta's consolidated.NN.pth and params.json. */
   readonly metaDir?: string | undefined;
+  /** Where the vision tower is that LLaVA's own checkpoints name and do not store. */
+  readonly visionTowerDir?: string | undefined;
   readonly outputDir: string;
   readonly dtype: FloatDtype | "auto";
   readonly parallel: Parallel;

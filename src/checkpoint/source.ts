@@ -9,8 +9,12 @@ import type { ConvertSettings, SourceFileRecord } from "./manifest.ts";
 import { openHf, openMeta } from "./open.ts";
 
 /** Errors: CKP055 when not exactly one source is named, CKP001–CKP024 from the files. */
-export async function openSource(modelDir: string | undefined, metaDir: string | undefined): Promise<HfCheckpoint> {
-  if (modelDir !== undefined && metaDir === undefined) return openHf(modelDir);
+export async function openSource(
+  modelDir: string | undefined,
+  metaDir: string | undefined,
+  visionTowerDir?: string,
+): Promise<HfCheckpoint> {
+  if (modelDir !== undefined && metaDir === undefined) return openHf(modelDir, { visionTowerDir });
   if (metaDir !== undefined && modelDir === undefined) return openMeta(metaDir);
   return fail({
     code: "CKP055",
@@ -87,7 +91,7 @@ export function missingExtras(source: HfCheckpoint, spec: ModelSpec): Problem[] 
           ),
         ]
       : []),
-    ...(spec.vision && lacks(PROCESSORS)
+    ...((spec.vision || spec.swin) && lacks(PROCESSORS)
       ? [
           problem(
             "there is no image processor beside the weights (preprocessor_config.json)",

@@ -4,8 +4,9 @@ import blip2 from "./blip2.ts";
 import gpt2 from "./gpt2.ts";
 import llama from "./llama.ts";
 import llava from "./llava.ts";
+import llavaLlama from "./llava-llama.ts";
 import mistral from "./mistral.ts";
 import opt from "./opt.ts";
 import qwen2 from "./qwen2.ts";
 
-export const ARCHITECTURES: readonly Architecture[] = [blip2, gpt2, llama, llava, mistral, opt, qwen2];
+export const ARCHITECTURES: readonly Architecture[] = [blip2, gpt2, llama, llava, llavaLlama, mistral, opt, qwen2];

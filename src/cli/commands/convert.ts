@@ -10,6 +10,7 @@ export const convert = defineCommand({
     const result = await convertCheckpoint({
       modelDir: options.model_dir,
       metaDir: options.meta_ckpt_dir,
+      visionTowerDir: options.vision_tower_dir,
       outputDir: options.output_dir,
       dtype: options.dtype,
       parallel: {

@@ -210,6 +210,11 @@ export const CKP = {
     about:
       "The model's structure leaves the option nothing to do, so it is left out; the converted weights are the same as without it. OPT-350m's embedding and lm_head are products of two tables each and can neither be split nor shared.",
   },
+  CKP059: {
+    title: "the vision tower's directory is missing, or given where it is not needed",
+    about:
+      "Checkpoints of LLaVA's own training code (architectures LlavaLlamaForCausalLM) name their image encoder in mm_vision_tower and do not store it. Download that model and give its directory with --vision_tower_dir. Other layouts hold everything themselves.",
+  },
   CKP060: {
     title: "the file is not an ONNX model that can be read",
     about:

@@ -63,7 +63,7 @@ export function foldedRows(rows: number): number | undefined {
 
 /**
  * [batch, side², c] → [batch, ⌈side/2⌉², 4c]: a zero row and column fill an odd side, and output row J·n + I holds
- * patches (2I, 2J), (2I, 2J+1), (2I+1, 2J), (2I+1, 2J+1) of the grid. Column by column, as VILA was trained (ADR 3).
+ * patches (2I, 2J), (2I, 2J+1), (2I+1, 2J), (2I+1, 2J+1) of the grid. Column by column, as VILA was trained (ADR 4).
  */
 function foldNeighbours(g: GraphBuilder, x: Value): Value {
   const [rows, c] = [dimOf(x, 1) as number, dimOf(x, 2) as number];

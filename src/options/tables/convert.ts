@@ -16,6 +16,13 @@ export const convertOptions = defineOptions({
     placeholder: "DIR",
     about: "Meta's LLaMA checkpoint (consolidated.*.pth and params.json) instead of MODEL_DIR.",
   },
+  vision_tower_dir: {
+    type: "path",
+    group: "Model",
+    placeholder: "DIR",
+    about:
+      "Hugging Face directory of the CLIP or SigLIP that a checkpoint of LLaVA's own code names (mm_vision_tower).",
+  },
   output_dir: {
     type: "path",
     required: true,
