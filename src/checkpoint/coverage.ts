@@ -25,7 +25,9 @@ export class Coverage {
   }
 
   /** The tensor if it is there, floating point and of the shape that config.json implies; problems are kept otherwise. */
-  take(source: SourceTensor): StoredTensor | undefined {
+  take(wanted: SourceTensor): StoredTensor | undefined {
+    const { otherwise } = wanted;
+    const source = otherwise && !this.#tensors.has(wanted.name) ? { name: otherwise, shape: wanted.shape } : wanted;
     const tensor = this.#tensors.get(source.name);
     const first = !this.#seen.has(source.name);
     this.#seen.add(source.name);

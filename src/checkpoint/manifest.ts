@@ -1,4 +1,5 @@
 import type { Problem } from "../diagnostics/index.ts";
+import type { ModelSpec } from "../models/spec.ts";
 import type { FloatDtype } from "../tensor/index.ts";
 import type { CoverageSummary } from "./coverage.ts";
 
@@ -9,7 +10,15 @@ export const MANIFEST_FILE = "mmtrt.json";
 export const HF_CONFIG_FILE = "hf_config.json";
 export const TOKENIZER_DIR = "tokenizer";
 export const VISUAL_DIR = "visual";
+/** The two halves of an encoder-decoder, each laid out as a decoder-only model is at the top. */
+export const ENCODER_DIR = "encoder";
+export const DECODER_DIR = "decoder";
 export const VISUAL_WEIGHTS = "model.safetensors";
+
+/** Where config and ranks of the language model are: the top, or `decoder/`. */
+export function languageDir({ encoderDecoder }: ModelSpec): string {
+  return encoderDecoder === undefined ? "" : DECODER_DIR;
+}
 
 export function rankFile(rank: number): string {
   return `rank${rank}.safetensors`;

@@ -1,6 +1,6 @@
 import { throwIfAny } from "../diagnostics/index.ts";
 import type { ModelWeights, SourceTensor, WeightRule } from "../models/architecture.ts";
-import type { ModelSpec } from "../models/spec.ts";
+import type { DecoderSpec, ModelSpec } from "../models/spec.ts";
 import {
   cast,
   type FloatDtype,
@@ -20,10 +20,14 @@ import { type Parallel, shard } from "./shard.ts";
 export interface Mapping {
   /** By rank: pp_rank · tp_size + tp_rank. */
   readonly ranks: readonly (readonly TensorRecipe[])[];
+  /** The text encoder's; empty where there is none. */
+  readonly encoderRanks: readonly (readonly TensorRecipe[])[];
   readonly visual: readonly TensorRecipe[];
   readonly coverage: CoverageSummary;
   /** Stored copies of tied tensors, to be compared before anything is written. */
   readonly copies: readonly { readonly copy: StoredTensor; readonly original: StoredTensor }[];
+  /** Stored tensors that are left out if they are zero. */
+  readonly zeros: readonly StoredTensor[];
 }
 
 /**
@@ -44,7 +48,9 @@ export function mapWeights(
     const tensor = coverage.take(source);
     return tensor && cast(fromStored(tensor), dtype);
   };
-  const ranks = mapLanguage(spec, weights.language, parallel, take);
+  const ranks = mapLanguage(spec.language, weights.language, parallel, take);
+  const encoder = encoderSizes(spec);
+  const encoderRanks = encoder && weights.encoder ? mapLanguage(encoder, weights.encoder, parallel, take) : [];
   const visual = weights.visual.flatMap(rule => {
     const recipe = take(rule);
     return recipe ? [named(rule.name, recipe)] : [];
@@ -53,9 +59,11 @@ export function mapWeights(
     const [copy, original] = [tensors.get(name), tensors.get(of)];
     return copy && original ? [{ copy, original }] : [];
   });
-  coverage.ignore([...weights.ignore, ...copies.map(({ copy }) => exactly(copy.name, tensors))]);
+  const zeros = (weights.zeros ?? []).flatMap(name => tensors.get(name) ?? []);
+  const known = [...copies.map(({ copy }) => copy), ...zeros].map(({ name }) => exactly(name, tensors));
+  coverage.ignore([...weights.ignore, ...known]);
   throwIfAny(coverage.problems(spec.language.layers, layerPrefix(weights)));
-  return { ranks, visual, coverage: coverage.summary, copies };
+  return { ranks, encoderRanks, visual, coverage: coverage.summary, copies, zeros };
 }
 
 function exactly(storedName: string, tensors: ReadonlyMap<string, StoredTensor>): RegExp {
@@ -71,9 +79,19 @@ function layerPrefix({ language }: ModelWeights): string {
 
 type Take = (source: SourceTensor) => TensorRecipe | undefined;
 
+/** The sizes that tensors of the text encoder are shared out by. */
+export function encoderSizes({ language, encoderDecoder }: ModelSpec): DecoderSpec | undefined {
+  const encoder = encoderDecoder?.encoder;
+  return encoder && { ...language, ...encoder, kvHeads: encoder.heads };
+}
+
 /** Rank by rank, layer by layer: close to the order in which checkpoints store their tensors. */
-function mapLanguage(spec: ModelSpec, rules: readonly WeightRule[], parallel: Parallel, take: Take): TensorRecipe[][] {
-  const { language } = spec;
+function mapLanguage(
+  language: DecoderSpec,
+  rules: readonly WeightRule[],
+  parallel: Parallel,
+  take: Take,
+): TensorRecipe[][] {
   const { tpSize, ppSize } = parallel;
   const ranks: TensorRecipe[][] = Array.from({ length: tpSize * ppSize }, () => []);
   const perStage = language.layers / ppSize;
@@ -87,6 +105,7 @@ function mapLanguage(spec: ModelSpec, rules: readonly WeightRule[], parallel: Pa
       ranks[stage * tpSize + r]?.push(named(to, shard(rule, parts, r, language, parallel)));
   };
   const rulesOf = (stage: WeightRule["stage"]): WeightRule[] => rules.filter(rule => rule.stage === stage);
+  for (const rule of rulesOf("every")) for (let stage = 0; stage < ppSize; stage++) place(rule, stage);
   for (const rule of rulesOf("first")) place(rule, 0);
   for (let layer = 0; layer < language.layers; layer++) {
     for (const rule of rulesOf("layer")) place(rule, Math.floor(layer / perStage), layer);
@@ -102,7 +121,19 @@ export function expectedTensors(
   parallel: Parallel,
   dtype: FloatDtype,
 ): TensorRecipe[][] {
-  return mapLanguage(spec, weights.language, parallel, source => unread(source, dtype));
+  return mapLanguage(spec.language, weights.language, parallel, source => unread(source, dtype));
+}
+
+/** The same for the text encoder's files; none where there is no text encoder. */
+export function expectedEncoderTensors(
+  spec: ModelSpec,
+  weights: ModelWeights,
+  parallel: Parallel,
+  dtype: FloatDtype,
+): TensorRecipe[][] {
+  const encoder = encoderSizes(spec);
+  if (encoder === undefined || weights.encoder === undefined) return [];
+  return mapLanguage(encoder, weights.encoder, parallel, source => unread(source, dtype));
 }
 
 function unread({ name, shape }: SourceTensor, dtype: FloatDtype): TensorRecipe {
@@ -117,8 +148,9 @@ function unread({ name, shape }: SourceTensor, dtype: FloatDtype): TensorRecipe 
 
 /** The rule's sources, or undefined when one of them is missing or unusable (which `take` has noted). */
 function partsOf(rule: WeightRule, layer: number | undefined, take: Take): TensorRecipe[] | undefined {
-  const parts = rule.from.map(({ name, shape }) => {
-    const recipe = take({ name: layer === undefined ? name : name.replace("{l}", String(layer)), shape });
+  const parts = rule.from.map(source => {
+    const { name } = source;
+    const recipe = take({ ...source, name: layer === undefined ? name : name.replace("{l}", String(layer)) });
     const matrix = rule.times && take(rule.times.matrix);
     if (recipe === undefined || (rule.times && matrix === undefined)) return undefined;
     const turned = rule.transpose ? transpose(recipe) : recipe;

@@ -33,8 +33,35 @@ export function withinLimits(
 export function parallelProblems(spec: DecoderSpec, parallel: Parallel, limits: DealLimits, origin: Origin): Problem[] {
   return [
     ...tpProblems(spec, parallel, origin),
+    ...vocabularyProblems(spec, parallel, limits, origin),
     ...ppProblems(spec, parallel, limits, origin),
     ...sharingProblems(spec, parallel, origin),
+  ];
+}
+
+/** The same for the text encoder of an encoder-decoder, less what is said of the decoder already. */
+export function encoderProblems(encoder: DecoderSpec, parallel: Parallel, origin: Origin): Problem[] {
+  const problems = [...tpProblems(encoder, parallel, origin), ...ppProblems(encoder, parallel, {}, origin)];
+  return problems.map(problem => ({ ...problem, what: `${problem.what} of the encoder` }));
+}
+
+function vocabularyProblems(
+  { vocabSize }: DecoderSpec,
+  { tpSize }: Parallel,
+  { unpaddedVocabulary }: DealLimits,
+  origin: Origin,
+): Problem[] {
+  if (unpaddedVocabulary === undefined || vocabSize % tpSize === 0) return [];
+  return [
+    {
+      code: "CKP052",
+      what: `tp_size ${tpSize} does not divide vocab_size ${vocabSize}`,
+      at: origin("tp_size"),
+      why: unpaddedVocabulary,
+      fix: `--tp_size ${divisors(vocabSize)
+        .filter(tp => tp <= 64)
+        .join(", ")}`,
+    },
   ];
 }
 

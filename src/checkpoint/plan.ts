@@ -9,9 +9,17 @@ import {
   recipeBytes,
   type TensorRecipe,
 } from "../tensor/index.ts";
-import { CONFIG_FILE, type ConvertSettings, rankFile, VISUAL_DIR, VISUAL_WEIGHTS } from "./manifest.ts";
-import { type Mapping, mapWeights } from "./map.ts";
-import { type Origin, parallelProblems, withinLimits } from "./parallel-rules.ts";
+import {
+  CONFIG_FILE,
+  type ConvertSettings,
+  ENCODER_DIR,
+  languageDir,
+  rankFile,
+  VISUAL_DIR,
+  VISUAL_WEIGHTS,
+} from "./manifest.ts";
+import { encoderSizes, type Mapping, mapWeights } from "./map.ts";
+import { encoderProblems, type Origin, parallelProblems, withinLimits } from "./parallel-rules.ts";
 import type { Parallel } from "./shard.ts";
 import { fingerprintOf, missingExtras, resolveDtype } from "./source.ts";
 
@@ -73,9 +81,14 @@ export async function planConversion(source: HfCheckpoint, request: ConvertReque
   const origin = request.origin ?? (key => `--${key}`);
   const limits = model.architecture.limits?.(model.spec) ?? {};
   const { parallel, warnings: dropped } = withinLimits(request.parallel, limits, origin);
-  throwIfAny(parallelProblems(model.spec.language, parallel, limits, origin));
+  const encoder = encoderSizes(model.spec);
+  throwIfAny([
+    ...parallelProblems(model.spec.language, parallel, limits, origin),
+    ...(encoder ? encoderProblems(encoder, parallel, origin) : []),
+  ]);
   const mapping = mapWeights(source.tensors, model.spec, model.architecture.weights(model.spec), parallel, dtype);
   await compareCopies(mapping);
+  await checkZeros(mapping);
   const extras = missingExtras(source, model.spec);
   if (request.strict) throwIfAny(extras);
   const settings: ConvertSettings = {
@@ -94,10 +107,32 @@ export async function planConversion(source: HfCheckpoint, request: ConvertReque
     settings,
     parallel,
     mapping,
-    jobs: [...visual, ...mapping.ranks.map((recipes, rank) => ({ file: rankFile(rank), recipes }))],
+    jobs: [
+      ...visual,
+      ...mapping.encoderRanks.map((recipes, rank) => ({ file: join(ENCODER_DIR, rankFile(rank)), recipes })),
+      ...mapping.ranks.map((recipes, rank) => ({ file: join(languageDir(model.spec), rankFile(rank)), recipes })),
+    ],
     fingerprint: await fingerprintOf(source, settings, request.version),
     warnings: [...source.warnings, ...model.warnings, ...dropped, ...extras],
   };
+}
+
+/** A tensor that the checkpoint's layout has no place for must add nothing. */
+async function checkZeros({ zeros }: Mapping): Promise<void> {
+  for (const tensor of zeros) {
+    for await (const bytes of recipeBytes(fromStored(tensor))) {
+      if (bytes.every(byte => byte === 0)) continue;
+      throw new MmtrtError([
+        {
+          code: "CKP062",
+          what: `${tensor.name} is not all zeros`,
+          at: `${tensor.name} in ${tensor.at}`,
+          why: "it is added to the model's output, and TensorRT-LLM's checkpoint has no place for it",
+          fix: `fold ${tensor.name} into the model, or convert a checkpoint that was saved without it`,
+        },
+      ]);
+    }
+  }
 }
 
 /** A tied lm_head that is stored as well must be the embedding table, byte for byte. */

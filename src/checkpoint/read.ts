@@ -10,13 +10,15 @@ import { isFloatDtype, type Shape, type StoredTensor, sameShape, showShape } fro
 import {
   type CheckpointManifest,
   CONFIG_FILE,
+  ENCODER_DIR,
   HF_CONFIG_FILE,
+  languageDir,
   MANIFEST_FILE,
   rankFile,
   VISUAL_DIR,
   VISUAL_WEIGHTS,
 } from "./manifest.ts";
-import { expectedTensors } from "./map.ts";
+import { expectedEncoderTensors, expectedTensors } from "./map.ts";
 import type { Parallel } from "./shard.ts";
 
 /** One weight file by its header; every tensor has `range` (file, offset, length), which external data can point at. */
@@ -32,8 +34,9 @@ export interface ConvertedCheckpoint {
   readonly spec: ModelSpec;
   readonly config: CheckpointConfig;
   readonly parallel: Parallel;
-  /** By rank: pp_rank · tp_size + tp_rank. */
+  /** By rank: pp_rank · tp_size + tp_rank. Of an encoder-decoder the decoder's, as `config` is. */
   readonly ranks: readonly WeightFile[];
+  readonly encoder?: { readonly ranks: readonly WeightFile[]; readonly config: CheckpointConfig };
   readonly visual?: WeightFile & { readonly config: Readonly<Record<string, unknown>> };
   readonly manifest: CheckpointManifest;
   close(): Promise<void>;
@@ -42,8 +45,10 @@ export interface ConvertedCheckpoint {
 /** Errors: CKP050 not a converted checkpoint, CKP051 a weight file does not fit, CKP001–CKP010 for each file, SPC… for hf_config.json. */
 export async function openCheckpoint(dir: string): Promise<ConvertedCheckpoint> {
   const manifest = await readManifest(dir);
-  const config = (await readJsonObject(join(dir, CONFIG_FILE))) as JsonObject & CheckpointConfig;
   const { architecture, spec } = readModel(await readJsonObject(join(dir, HF_CONFIG_FILE)), HF_CONFIG_FILE);
+  const configIn = async (part: string): Promise<JsonObject & CheckpointConfig> =>
+    (await readJsonObject(join(dir, part, CONFIG_FILE))) as JsonObject & CheckpointConfig;
+  const config = await configIn(languageDir(spec));
   const parallel = parallelOf(manifest);
   const pool = new FilePool();
   try {
@@ -52,8 +57,16 @@ export async function openCheckpoint(dir: string): Promise<ConvertedCheckpoint> 
     const problems: Problem[] = [];
     const ranks: WeightFile[] = [];
     for (const [rank, expected] of expectedTensors(spec, weights, parallel, dtype).entries()) {
-      ranks.push(await openWeights(pool, dir, rankFile(rank), expected, manifest, problems));
+      const file = join(languageDir(spec), rankFile(rank));
+      ranks.push(await openWeights(pool, dir, file, expected, manifest, problems));
     }
+    const encoderRanks: WeightFile[] = [];
+    for (const [rank, expected] of expectedEncoderTensors(spec, weights, parallel, dtype).entries()) {
+      const file = join(ENCODER_DIR, rankFile(rank));
+      encoderRanks.push(await openWeights(pool, dir, file, expected, manifest, problems));
+    }
+    const encoder =
+      encoderRanks.length === 0 ? undefined : { ranks: encoderRanks, config: await configIn(ENCODER_DIR) };
     const visualFile = join(VISUAL_DIR, VISUAL_WEIGHTS);
     const visual =
       weights.visual.length === 0
@@ -77,6 +90,7 @@ export async function openCheckpoint(dir: string): Promise<ConvertedCheckpoint> 
       config,
       parallel,
       ranks,
+      ...(encoder && { encoder }),
       ...(visual && { visual }),
       manifest,
       close: () => pool.close(),

@@ -1,9 +1,10 @@
-import type { ModelSpec } from "../models/spec.ts";
+import type { ModelSpec, SwinSpec } from "../models/spec.ts";
 import type { FloatDtype } from "../tensor/index.ts";
 
 /** `visual/config.json`: what the image encoder computes, in numbers. Sizes are element counts, image sizes pixels. */
 export function visualConfig(spec: ModelSpec, dtype: FloatDtype): Record<string, unknown> {
-  const { vision, qformer, projector } = spec;
+  const { vision, qformer, projector, swin } = spec;
+  if (swin !== undefined) return swinConfig(spec, swin, dtype);
   if (vision === undefined || projector === undefined) throw new Error(`${spec.architecture} has no visual part`);
   return {
     architecture: spec.architecture,
@@ -46,6 +47,30 @@ export function visualConfig(spec: ModelSpec, dtype: FloatDtype): Record<string,
       hidden_size: projector.hiddenSize,
       hidden_act: projector.activation,
       bias: projector.bias,
+    },
+  };
+}
+
+function swinConfig(spec: ModelSpec, swin: SwinSpec, dtype: FloatDtype): Record<string, unknown> {
+  return {
+    architecture: spec.architecture,
+    model_type: spec.modelType,
+    dtype,
+    num_visual_features: swin.numVisualFeatures,
+    hidden_size: swin.hiddenSize,
+    vision: {
+      type: "swin",
+      image_size: swin.imageSize,
+      patch_size: swin.patchSize,
+      num_channels: swin.channels,
+      embed_dim: swin.embedSize,
+      depths: swin.depths,
+      num_heads: swin.heads,
+      window_size: swin.windowSize,
+      mlp_ratio: swin.mlpRatio,
+      qkv_bias: swin.qkvBias,
+      hidden_act: swin.activation,
+      layer_norm_eps: swin.normEps,
     },
   };
 }

@@ -7,7 +7,9 @@ import type { FileHashes } from "./hash.ts";
 import {
   type CheckpointManifest,
   CONFIG_FILE,
+  ENCODER_DIR,
   HF_CONFIG_FILE,
+  languageDir,
   MANIFEST_FILE,
   type NonFinite,
   TOKENIZER_DIR,
@@ -116,10 +118,14 @@ async function writeRest(
   await mkdir(at(TOKENIZER_DIR), { recursive: true });
   for (const name of source.extraFiles) await copyInto(join(source.dir, name), at(TOKENIZER_DIR, basename(name)));
   for (const [name, text] of source.generatedFiles) await writeText(at(TOKENIZER_DIR, basename(name)), text);
-  if (model.spec.vision) await writeJson(at(VISUAL_DIR, CONFIG_FILE), visualConfig(model.spec, settings.dtype));
+  if (model.spec.vision || model.spec.swin)
+    await writeJson(at(VISUAL_DIR, CONFIG_FILE), visualConfig(model.spec, settings.dtype));
   await writeJson(at(HF_CONFIG_FILE), source.config);
   const layout = { ...plan.parallel, dtype: settings.dtype, fromMeta: source.format === "meta" };
-  await writeJson(at(CONFIG_FILE), model.architecture.checkpointConfig(model.spec, layout));
+  const { architecture, spec } = model;
+  await writeJson(at(languageDir(spec), CONFIG_FILE), architecture.checkpointConfig(spec, layout));
+  if (architecture.encoderConfig && spec.encoderDecoder?.encoder)
+    await writeJson(at(ENCODER_DIR, CONFIG_FILE), architecture.encoderConfig(spec, layout));
   const manifest: CheckpointManifest = {
     kind: "checkpoint",
     format: 1,

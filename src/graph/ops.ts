@@ -39,6 +39,12 @@ export class GraphBuilder extends GraphRecorder {
   divide(a: Value, b: Value): Value {
     return this.#binary("Div", a, b);
   }
+  minimum(a: Value, b: Value): Value {
+    return this.#binary("Min", a, b);
+  }
+  maximum(a: Value, b: Value): Value {
+    return this.#binary("Max", a, b);
+  }
   sqrt(x: Value): Value {
     return this.node("Sqrt", [x], x);
   }
@@ -168,7 +174,10 @@ export class GraphBuilder extends GraphRecorder {
     return this.constant("int64", [values.length], new Uint8Array(new BigInt64Array(values.map(BigInt)).buffer));
   }
   int32(value: number): Value {
-    return this.constant("int32", [], new Uint8Array(new Int32Array([value]).buffer));
+    return this.int32s([value], []);
+  }
+  int32s(values: readonly number[], shape: readonly number[]): Value {
+    return this.constant("int32", shape, new Uint8Array(Int32Array.from(values).buffer));
   }
   /** A floating scalar in `dtype`. */
   scalar(value: number, dtype: Dtype): Value {

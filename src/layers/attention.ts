@@ -16,7 +16,8 @@ export function mergeHeads(g: GraphBuilder, x: Value): Value {
 
 /**
  * softmax(q·kᵀ·scale + mask)·v: q [batch, heads, seq, d], k and v [batch, kv_heads, total, d] (each KV head serves
- * heads/kv_heads query heads), mask bool [batch, 1, seq, total] or none for full attention.
+ * heads/kv_heads query heads), mask bool [batch, 1, seq, total] or none for full attention. A mask of q's dtype,
+ * [1 or batch, heads, seq, total], is added to the scores.
  */
 export function attention(g: GraphBuilder, q: Value, k: Value, v: Value, scale: number, mask?: Value): Value {
   if (!g.dialect.attention) return decomposedAttention(g, q, k, v, scale, mask);
@@ -35,7 +36,9 @@ function decomposedAttention(g: GraphBuilder, q: Value, k: Value, v: Value, scal
     // float32 from here to the probabilities: half precision loses the tail of a long row.
     const scores = g.cast(g.matmul(grouped, keys), "float32");
     const hidden = g.scalar(-3.4e38, "float32");
-    const visible = mask === undefined ? scores : g.where(g.unsqueeze(mask, [2]), scores, hidden);
+    const added = mask !== undefined && mask.dtype !== "bool" ? g.cast(g.unsqueeze(mask, [2]), "float32") : undefined;
+    const visible =
+      mask === undefined ? scores : added ? g.add(scores, added) : g.where(g.unsqueeze(mask, [2]), scores, hidden);
     const weights = g.cast(g.softmaxLast(visible), q.dtype);
     return g.reshape(g.matmul(weights, g.unsqueeze(v, [2])), [batch, heads, seq, headDim]);
   });

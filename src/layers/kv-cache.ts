@@ -13,6 +13,8 @@ export interface KeyValue {
 export interface KvCache {
   /** Which cached keys each query sees: bool [batch, 1, seq, total]. */
   readonly mask: Value;
+  /** Position of each cached key less that of each query, int32 [1 or batch, seq, total]. */
+  distances(): Value;
   /** Adds a layer's new keys and values, [batch, kv_heads, seq, head_dim], and gives all of them. */
   update(layer: number, fresh: KeyValue): KeyValue;
   /** Declares the outputs, layer by layer; called once after the last layer. */
@@ -30,6 +32,16 @@ export function continuousCache(g: GraphBuilder, dtype: FloatDtype, positionIds:
   };
   return {
     mask,
+    distances: () =>
+      g.scope("distances", () => {
+        const [seq, total] = [g.sizeOf(positionIds, 1), g.sizeOf(attentionMask, 1)];
+        const queries = g.add(g.range(seq, "seq"), g.subtract(total, seq));
+        return distanceOf(
+          g,
+          g.unsqueeze(g.range(total, dimOf(attentionMask, 1)), [0, 1]),
+          g.unsqueeze(queries, [0, 2]),
+        );
+      }),
     update(layer, fresh) {
       const present = { key: extend(layer, "key", fresh.key), value: extend(layer, "value", fresh.value) };
       presents[layer] = present;
@@ -63,6 +75,11 @@ export function staticCache(g: GraphBuilder, dtype: FloatDtype, positionIds: Val
   };
   return {
     mask,
+    distances: () =>
+      g.scope("distances", () => {
+        const queries = g.add(g.unsqueeze(g.range(g.sizeOf(positionIds, 1), "seq"), [0]), g.unsqueeze(writeAt, [1]));
+        return distanceOf(g, g.unsqueeze(g.range(g.int64s([capacity]), capacity), [0, 1]), g.unsqueeze(queries, [2]));
+      }),
     update(layer, fresh) {
       const both = { key: scatter(layer, "key", fresh.key), value: scatter(layer, "value", fresh.value) };
       updated[layer] = both;
@@ -75,4 +92,9 @@ export function staticCache(g: GraphBuilder, dtype: FloatDtype, positionIds: Val
       }
     },
   };
+}
+
+/** keys − queries in int32. */
+export function distanceOf(g: GraphBuilder, keys: Value, queries: Value): Value {
+  return g.subtract(g.cast(keys, "int32"), g.cast(queries, "int32"));
 }

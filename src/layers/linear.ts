@@ -16,6 +16,20 @@ export function linear(
   return sizes.bias ? g.add(y, w.get(g, `${name}.bias`, [sizes.out])) : y;
 }
 
+/** Outputs [start, end) of a linear layer alone: one part of a fused q, k, v. Both engines cut the weight at load. */
+export function linearRows(
+  g: GraphBuilder,
+  w: WeightSource,
+  x: Value,
+  name: string,
+  sizes: { in: number; out: number; bias?: boolean },
+  [start, end]: readonly [number, number],
+): Value {
+  const weight = g.slice(w.get(g, `${name}.weight`, [sizes.out, sizes.in]), 0, start, end);
+  const y = g.matmul(x, g.transpose(weight, [1, 0]));
+  return sizes.bias ? g.add(y, g.slice(w.get(g, `${name}.bias`, [sizes.out]), 0, start, end)) : y;
+}
+
 /** A product whose inputs are split over the ranks: partial sums are reduced, and the bias, whole on every rank, is added once after that. */
 export function rowParallelLinear(
   g: GraphBuilder,

@@ -15,6 +15,8 @@ export type Split = "column" | "row" | "qkv" | "vocab" | "embedding" | "replicat
 export interface SourceTensor {
   readonly name: string;
   readonly shape: Shape;
+  /** Taken where `name` is not stored: a head that is tied or not, as the file tells. */
+  readonly otherwise?: string;
 }
 
 /** One tensor of the TensorRT-LLM checkpoint. `{l}` stands for the layer: global in `from`, local to the pipeline rank in `to`. */
@@ -23,7 +25,8 @@ export interface WeightRule {
   /** Stored tensors stacked on axis 0 in this order (q, k, v). */
   readonly from: readonly SourceTensor[];
   readonly split: Split;
-  readonly stage: "first" | "layer" | "last";
+  /** Pipeline stages that hold it. TensorRT-LLM gives the tables and the last norm of encoder-decoders to every stage. */
+  readonly stage: "first" | "layer" | "last" | "every";
   /** Left out when the vocabulary table is shared (--use_embedding_sharing): the lm_head of a tied model. */
   readonly tied?: boolean;
   /** GPT-2's Conv1D keeps [in, out]; `from` has the stored shape. */
@@ -48,6 +51,8 @@ export interface NameRule {
 export interface ModelWeights {
   readonly names: readonly NameRule[];
   readonly language: readonly WeightRule[];
+  /** Of the text encoder, in a directory of its own; `language` is the decoder then. */
+  readonly encoder?: readonly WeightRule[];
   readonly visual: readonly VisualRule[];
   /** Canonical names that are known and of no use (rotary inv_freq buffers, position_ids, layers past the feature layer). */
   readonly ignore: readonly RegExp[];
@@ -57,6 +62,8 @@ export interface ModelWeights {
   readonly unused?: readonly SourceTensor[];
   /** A stored copy of another tensor: not written, but refused when its bytes differ (lm_head beside tied embeddings). */
   readonly copies?: readonly { readonly name: string; readonly of: string }[];
+  /** Stored tensors that are left out because they are all zero, and refused when they are not (BART's final_logits_bias). */
+  readonly zeros?: readonly string[];
 }
 
 /** How a checkpoint is dealt out and stored, as far as its config.json tells. */
@@ -97,6 +104,8 @@ export interface DealLimits {
   readonly onePipelineStage?: string;
   /** The embedding table is neither split nor shared with lm_head, whatever the options say. */
   readonly plainEmbedding?: string;
+  /** vocab_size must be a multiple of tp_size: lm_head is split without padding. */
+  readonly unpaddedVocabulary?: string;
 }
 
 /** What decides how a rank's graph looks, besides the model. */
@@ -124,9 +133,15 @@ export interface Architecture {
   weights(spec: ModelSpec): ModelWeights;
   /** config.json of the converted checkpoint, key by key as NVIDIA's converter for this architecture writes it. */
   checkpointConfig(spec: ModelSpec, layout: CheckpointLayout): CheckpointConfig;
+  /** The same for `encoder/`, where the model has a text encoder; `checkpointConfig` is `decoder/`'s then. */
+  encoderConfig?(spec: ModelSpec, layout: CheckpointLayout): CheckpointConfig;
   limits?(spec: ModelSpec): DealLimits;
   /** The decoder of one rank: DESIGN §5's contract. */
   languageGraph(spec: ModelSpec, options: GraphOptions): Graph;
+  /** Token ids → `encoder_output` [batch, encoder_seq, hidden], of encoder-decoders. */
+  encoderGraph?(spec: ModelSpec, options: GraphOptions): Graph;
+  /** `encoder_output` → the keys and values that the decoder of this rank attends to: once a request. */
+  crossGraph?(spec: ModelSpec, options: GraphOptions): Graph;
   /** `input` [batch, channels, height, width] → `output` [batch, num_visual_features, llm_hidden]. */
   visualGraph?(spec: ModelSpec, options: GraphOptions): Graph;
 }

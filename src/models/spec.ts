@@ -6,7 +6,7 @@ export interface RopeScaling {
   readonly parameters: Readonly<Record<string, number | readonly number[]>>;
 }
 
-/** A decoder-only language model: sizes and choices, everything that changes numbers. Units are elements. */
+/** A decoder, alone or beside an encoder: sizes and choices, everything that changes numbers. Units are elements. */
 export interface DecoderSpec {
   readonly kind: "decoder";
   /** Hugging Face class of the language model, kept verbatim in the checkpoint's config. */
@@ -25,7 +25,8 @@ export interface DecoderSpec {
   readonly normEps: number;
   /** The norm follows the residual sum and there is none at the end (OPT-350m). */
   readonly postNorm?: boolean;
-  readonly positions: "rope" | "learned";
+  /** relative: a learned bias on attention scores by distance (T5). */
+  readonly positions: "rope" | "learned" | "relative";
   readonly maxPositions: number;
   readonly ropeTheta: number;
   readonly ropeScaling?: RopeScaling;
@@ -35,6 +36,66 @@ export interface DecoderSpec {
   readonly tiedEmbeddings: boolean;
   /** Width of the stored word table where it is not hiddenSize: two projections widen it (OPT-350m). */
   readonly embeddingSize?: number;
+}
+
+/**
+ * What a decoder that attends to an encoder has besides a DecoderSpec; both stacks share its width, norms, biases and
+ * kinds of MLP and positions.
+ */
+export interface EncoderDecoderSpec {
+  /** The text encoder; none where the decoder attends to an image encoder's features (Nougat). */
+  readonly encoder?: EncoderSpec;
+  /** Width of what the decoder attends to. */
+  readonly encoderSize: number;
+  /** Heads config.json gives the encoder, for TensorRT-LLM's config: Nougat's names some, and has no such encoder. */
+  readonly encoderHeads: number;
+  /** Buckets of distances that share a bias (positions "relative"). */
+  readonly relative?: { readonly buckets: number; readonly maxDistance: number };
+  /** Embeddings are multiplied by √hidden. */
+  readonly embeddingScale: boolean;
+  /** A norm follows the embeddings. */
+  readonly embeddingNorm: boolean;
+  /** A norm ends each stack. */
+  readonly finalNorm: boolean;
+  /** Scores are divided by √head_dim; T5 has that in its weights. */
+  readonly scaledAttention: boolean;
+  /** The last hidden state is multiplied by 1/√hidden before lm_head (T5 v1.0, whose lm_head is the embedding table). */
+  readonly scaledLogits: boolean;
+  /** First token of every answer, not counted as generated. */
+  readonly decoderStartTokenId?: number;
+  /** The first generated token, whatever the logits say (mBART's language). */
+  readonly forcedBosTokenId?: number;
+  /** The last token max_new_tokens allows, whatever the logits say (BART). */
+  readonly forcedEosTokenId?: number;
+}
+
+/** Sizes of an encoder where they may differ from the decoder's. */
+export interface EncoderSpec {
+  readonly layers: number;
+  readonly heads: number;
+  readonly headDim: number;
+  readonly intermediateSize: number;
+}
+
+/** A Swin transformer: attention in windows, every second block's shifted, patches merged 2 × 2 between stages. */
+export interface SwinSpec {
+  /** Height and width in pixels. */
+  readonly imageSize: readonly [number, number];
+  readonly patchSize: readonly [number, number];
+  readonly channels: number;
+  /** Width of the first stage; each further one doubles it. */
+  readonly embedSize: number;
+  /** Blocks, and attention heads, of each stage. */
+  readonly depths: readonly number[];
+  readonly heads: readonly number[];
+  readonly windowSize: number;
+  readonly mlpRatio: number;
+  readonly qkvBias: boolean;
+  readonly activation: "gelu" | "gelu_tanh" | "relu";
+  readonly normEps: number;
+  /** Width of the last stage, and rows of `output` an image gives. */
+  readonly hiddenSize: number;
+  readonly numVisualFeatures: number;
 }
 
 /** A ViT-like image encoder with its choice of output layer. */
@@ -111,7 +172,11 @@ export interface ModelSpec {
   /** dtype the checkpoint declares; undefined when it says nothing. */
   readonly declaredDtype: "float32" | "float16" | "bfloat16" | undefined;
   readonly language: DecoderSpec;
+  /** There where `language` attends to an encoder. */
+  readonly encoderDecoder?: EncoderDecoderSpec;
   readonly vision?: VisionSpec;
+  /** The image encoder where it is a Swin; `vision` is absent then. */
+  readonly swin?: SwinSpec;
   readonly qformer?: QFormerSpec;
   readonly projector?: ProjectorSpec;
   /**

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { convert } from "../../src/checkpoint/convert.ts";
@@ -17,11 +17,15 @@ interface Case {
   readonly args: readonly string[];
 }
 
-/** The decoder-only families without quantization, as NVIDIA's v0.10 makes them; other families and versions are not converted yet. */
+/** Decoder-only families as NVIDIA's v0.10 converts them, encoder-decoders as v0.11 does; without quantization. */
 function cases(): Case[] {
   if (!present) return [];
   return readdirSync(join(goldens, "out"))
-    .filter(name => /^(llama|llava|opt|gpt2|qwen2)/.test(name) && existsSync(join(goldens, "out", name, "case.json")))
+    .filter(
+      name =>
+        /^(llama|llava|opt|gpt2|qwen2|(t5|bart|mbart|nougat).*@v0\.11)/.test(name) &&
+        existsSync(join(goldens, "out", name, "case.json")),
+    )
     .map(name => ({
       ...(JSON.parse(readFileSync(join(goldens, "out", name, "case.json"), "utf8")) as Case),
       case: name,
@@ -50,8 +54,8 @@ describe.skipIf(!present)(
       const result = await convert({ ...request(golden), outputDir: output });
       expect(result.status).toBe("converted");
       const reference = join(goldens, "out", golden.case);
-      const files = readdirSync(reference).filter(name => /^rank\d+\.safetensors$/.test(name));
-      expect(readdirSync(output).filter(name => name.startsWith("rank"))).toEqual(files);
+      const files = rankFiles(reference);
+      expect(rankFiles(output)).toEqual(files);
       for (const file of files) {
         const [want, got] = [readPlain(join(reference, file)), readPlain(join(output, file))];
         expect([...got.keys()].sort()).toEqual([...want.keys()].sort());
@@ -60,14 +64,24 @@ describe.skipIf(!present)(
           expect(got.get(name)?.bytes.equals(tensor.bytes), `${file}: ${name}`).toBe(true);
         }
       }
-      const config = (at: string): unknown => JSON.parse(readFileSync(join(at, "config.json"), "utf8"));
-      expect(config(output)).toEqual(config(reference));
+      for (const part of new Set(files.map(file => dirname(file)))) {
+        const config = (at: string): unknown => JSON.parse(readFileSync(join(at, part, "config.json"), "utf8"));
+        expect(config(output)).toEqual(config(reference));
+      }
       const checkpoint = await openCheckpoint(output);
-      expect(checkpoint.ranks).toHaveLength(files.length);
+      expect(checkpoint.ranks.length + (checkpoint.encoder?.ranks.length ?? 0)).toBe(files.length);
       await checkpoint.close();
     });
   },
 );
+
+/** `rank0.safetensors`, or `decoder/rank0.safetensors` of an encoder-decoder. */
+function rankFiles(dir: string): string[] {
+  return ["", "decoder", "encoder"].flatMap(part => {
+    const names = existsSync(join(dir, part)) ? readdirSync(join(dir, part)) : [];
+    return names.filter(name => /^rank\d+\.safetensors$/.test(name)).map(name => join(part, name));
+  });
+}
 
 function request({ args }: Case): Omit<Parameters<typeof convert>[0], "outputDir"> {
   const value = (flag: string): string | undefined => (args.includes(flag) ? args[args.indexOf(flag) + 1] : undefined);

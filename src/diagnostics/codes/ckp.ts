@@ -225,4 +225,9 @@ export const CKP = {
     about:
       "inspect looks at Hugging Face model directories, GGUF, safetensors and ONNX files, checkpoints of mmtrt convert and engine directories of mmtrt build.",
   },
+  CKP062: {
+    title: "a stored tensor changes the output and has no place in the checkpoint",
+    about:
+      "BART's final_logits_bias is added to the logits. Published checkpoints hold zeros there, which are left out, as TensorRT-LLM's converter does; other values would be lost, so they are refused.",
+  },
 } as const satisfies Record<string, CodeInfo>;

@@ -63,7 +63,7 @@ const WITHOUT_EFFECT = [
 
 /** Keys every config may have. The few that would change numbers are held to their harmless value. */
 export function readCommonKeys(c: ConfigReader): void {
-  c.ignore(...WITHOUT_EFFECT);
+  readSharedKeys(c);
   c.only(
     "add_cross_attention",
     [false],
@@ -76,7 +76,12 @@ export function readCommonKeys(c: ConfigReader): void {
   );
   c.only("is_decoder", [false, true], "a language model is a decoder");
   c.only("is_encoder_decoder", [false], "the encoder would have to be built as an engine of its own");
-  c.only("tie_encoder_decoder", [false], "there is no encoder to share weights with");
+}
+
+/** The same for a config that describes an encoder and a decoder, or the decoder of a pair. */
+export function readSharedKeys(c: ConfigReader): void {
+  c.ignore(...WITHOUT_EFFECT);
+  c.only("tie_encoder_decoder", [false], "the encoder's layers would be the decoder's");
   const pruned = c.raw("pruned_heads");
   if (pruned !== undefined && pruned !== null && JSON.stringify(pruned) !== "{}") {
     c.problem(

@@ -8,27 +8,54 @@ interface Linear {
   readonly conv1d?: boolean;
 }
 
-/** Rules for the tensors of one layer: `to` under transformer.layers.{l}, `from` under `prefix` (with {l} in it). */
+/** Rules for the tensors of one layer: `to` under `target`, `from` under `prefix`, both with {l} in them. */
 export interface LayerRules {
+  /** Weight alone of an RMS norm. */
+  rmsNorm(to: string, from: string, size: number): WeightRule[];
   /** Weight and bias of a layer norm. */
   norm(to: string, from: string, size: number): WeightRule[];
   /** A row-parallel product is summed over ranks, so its bias is kept whole and added once after the sum. */
   linear(to: string, from: string, split: Split, sizes: Linear): WeightRule[];
   /** q, k and v of `sizes` rows each, stored apart under three names. */
   qkv(from: readonly [string, string, string], sizes: readonly number[], input: number): WeightRule[];
+  /** The same under another name than attention.qkv, with biases or without. */
+  projections(
+    to: string,
+    from: readonly [string, string, string],
+    sizes: readonly number[],
+    input: number,
+    bias: boolean,
+  ): WeightRule[];
   /** q, k and v stored as one Conv1D. */
   fusedQkv(from: string, sizes: readonly number[], input: number): WeightRule[];
 }
 
-export function layerRules(prefix: string): LayerRules {
+export function layerRules(prefix: string, target = "transformer.layers.{l}."): LayerRules {
   const rule = (to: string, split: Split, from: WeightRule["from"], more: Partial<WeightRule> = {}): WeightRule => ({
-    to: `transformer.layers.{l}.${to}`,
+    to: target + to,
     from: from.map(({ name, shape }) => ({ name: prefix + name, shape })),
     split,
     stage: "layer",
     ...more,
   });
+  const projections: LayerRules["projections"] = (to, from, sizes, input, bias) => [
+    rule(
+      `${to}.weight`,
+      "qkv",
+      from.map((name, i) => ({ name: `${name}.weight`, shape: [sizes[i] as number, input] })),
+    ),
+    ...(bias
+      ? [
+          rule(
+            `${to}.bias`,
+            "qkv",
+            from.map((name, i) => ({ name: `${name}.bias`, shape: [sizes[i] as number] })),
+          ),
+        ]
+      : []),
+  ];
   return {
+    rmsNorm: (to, from, size) => [rule(`${to}.weight`, "replicated", [{ name: `${from}.weight`, shape: [size] }])],
     norm: (to, from, size) =>
       ["weight", "bias"].map(part => rule(`${to}.${part}`, "replicated", [{ name: `${from}.${part}`, shape: [size] }])),
     linear: (to, from, split, { out, in: input, bias, conv1d }) => [
@@ -39,18 +66,8 @@ export function layerRules(prefix: string): LayerRules {
         ? [rule(`${to}.bias`, split === "row" ? "replicated" : split, [{ name: `${from}.bias`, shape: [out] }])]
         : []),
     ],
-    qkv: (from, sizes, input) => [
-      rule(
-        "attention.qkv.weight",
-        "qkv",
-        from.map((name, i) => ({ name: `${name}.weight`, shape: [sizes[i] as number, input] })),
-      ),
-      rule(
-        "attention.qkv.bias",
-        "qkv",
-        from.map((name, i) => ({ name: `${name}.bias`, shape: [sizes[i] as number] })),
-      ),
-    ],
+    qkv: (from, sizes, input) => projections("attention.qkv", from, sizes, input, true),
+    projections,
     fusedQkv: (from, sizes, input) => {
       const rows = sizes.reduce((sum, size) => sum + size, 0);
       const weight = { name: `${from}.weight`, shape: [input, rows] };

@@ -1,0 +1,19 @@
+import { defineArchitecture } from "./architecture.ts";
+import { readBart } from "./parts/bart-spec.ts";
+import { bartWeights } from "./parts/bart-weights.ts";
+import { readTextIdentity } from "./parts/common-keys.ts";
+import { encoderDecoderLimits, stackConfig } from "./parts/encoder-decoder-config.ts";
+import { crossGraph, encoderDecoderGraph, encoderGraph } from "./parts/encoder-decoder-graph.ts";
+
+/** Everything mmtrt knows about BART. */
+export default defineArchitecture({
+  hf: ["BartForConditionalGeneration"],
+  readSpec: c => c.finish({ ...readTextIdentity(c, "BartForConditionalGeneration", "bart"), ...readBart(c, "bart") }),
+  weights: bartWeights,
+  checkpointConfig: (spec, layout) => stackConfig(spec, layout, "decoder", "bart"),
+  encoderConfig: (spec, layout) => stackConfig(spec, layout, "encoder", "bart"),
+  limits: encoderDecoderLimits,
+  languageGraph: encoderDecoderGraph,
+  encoderGraph,
+  crossGraph,
+});
