@@ -1,14 +1,18 @@
 // Bundles the CLI into dist/. What every call needs (help, option tables, checks of the command line, printing) is one file,
 // dist/main.js; each command is loaded from dist/lazy/ when it runs and takes the shared code from main.js. esbuild's own
-// splitting would cut the shared code into twenty chunks, and opening those takes longer than running them.
+// splitting would cut the shared code into twenty chunks, and opening those takes longer than running them. Shared likewise
+// are the files that open a checkpoint, in dist/checkpoint.js. The bundles are CommonJS: starting Node's loader of ES modules
+// takes as long as running mmtrt --help.
 // Packages with native code stay outside the bundle; everything else is inlined.
-import { readFileSync, rmSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
+import { build, transform } from "esbuild";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const MAIN = resolve(root, "src/cli/main.ts");
+/** Opening a converted checkpoint: formats, architectures and their layers, which most commands need together. */
+const CHECKPOINT = resolve(root, "src/checkpoint/read.ts");
 /** Loaded on demand: the code of each command, and what reads the YAML file. */
 const isLazy = file =>
   file.startsWith(resolve(root, "src/cli/commands/")) || file === resolve(root, "src/options/config.ts");
@@ -51,20 +55,36 @@ const sourcesOf = ({ metafile }) =>
     .map(inRoot)
     .filter(file => file.endsWith(".ts"));
 
-rmSync(resolve(root, "dist"), { recursive: true, force: true });
-const first = await build({ ...common, entryPoints: [MAIN], plugins: [leaveLazyOut], write: false, outdir: "dist" });
-const shared = sourcesOf(first).filter(file => file !== MAIN);
+/**
+ * One file of shared code: everything the entry reaches but what earlier bundles hold. It exports all of it, since later
+ * bundles import shared code by name.
+ */
+async function bundleShared({ entry, outfile, plugins, runs }) {
+  const first = await build({ ...common, entryPoints: [entry], plugins, write: false, outdir: "dist" });
+  const files = sourcesOf(first).filter(file => !runs || file !== entry);
+  const exportAll = files.map(file => `export * from ${JSON.stringify(file)};`).join("\n");
+  const contents = runs ? `${exportAll}\nimport ${JSON.stringify(entry)};` : exportAll;
+  const { metafile } = await build({
+    ...common,
+    stdin: { contents, resolveDir: dirname(entry), loader: "ts" },
+    plugins,
+    outfile,
+  });
+  return { files: new Set(files), outfile, exported: new Set(metafile.outputs[outfile].exports) };
+}
 
-// The commands import shared code by name, so main.js exports all of it. A name that two files export would be dropped.
-const exportAll = shared.map(file => `export * from ${JSON.stringify(file)};`).join("\n");
-const main = await build({
-  ...common,
-  stdin: { contents: `${exportAll}\nimport ${JSON.stringify(MAIN)};`, resolveDir: dirname(MAIN), loader: "ts" },
-  plugins: [leaveLazyOut],
-  outfile: "dist/main.js",
+const leaveSharedOut = (path, shared) =>
+  onRelative(args => (shared.files.has(resolved(args)) ? { path, external: true } : undefined));
+
+rmSync(resolve(root, "dist"), { recursive: true, force: true });
+const main = await bundleShared({ entry: MAIN, outfile: "dist/main.js", plugins: [leaveLazyOut], runs: true });
+const checkpoint = await bundleShared({
+  entry: CHECKPOINT,
+  outfile: "dist/checkpoint.js",
+  plugins: [leaveSharedOut("./main.js", main)],
+  runs: false,
 });
 
-const sharedFiles = new Set(shared);
 const commands = await build({
   ...common,
   entryPoints: [...lazy].sort(),
@@ -72,21 +92,38 @@ const commands = await build({
   entryNames: "[name]",
   splitting: true,
   chunkNames: "[name]-[hash]",
-  plugins: [onRelative(args => (sharedFiles.has(resolved(args)) ? { path: "../main.js", external: true } : undefined))],
-  // CommonJS packages inside an ES module bundle still call require() for Node's own modules.
-  banner: {
-    js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
-  },
+  plugins: [leaveSharedOut("../main.js", main), leaveSharedOut("../checkpoint.js", checkpoint)],
 });
 
-// A name that is missing would only show when its command runs.
-const exported = new Set(main.metafile.outputs["dist/main.js"].exports);
-for (const output of Object.keys(commands.metafile.outputs)) {
-  const text = readFileSync(inRoot(output), "utf8");
-  for (const [, names] of text.matchAll(/import\{([^}]*)\}from"\.\.\/main\.js"/g)) {
-    for (const name of names.split(",").map(part => part.split(" as ")[0].trim())) {
-      if (!exported.has(name))
-        throw new Error(`${output} imports ${name}, which dist/main.js does not export: do two files export it?`);
+for (const output of [main.outfile, checkpoint.outfile, ...Object.keys(commands.metafile.outputs)]) {
+  const code = readFileSync(inRoot(output), "utf8");
+  checkImports(output, code);
+  writeFileSync(inRoot(output), await asCommonJs(code));
+}
+writeFileSync(resolve(root, "dist/package.json"), '{ "type": "commonjs" }\n');
+
+/** esbuild splits ES modules alone, so what it made is translated file by file; import() becomes a require() when called. */
+async function asCommonJs(code) {
+  const { minifySyntax, minifyWhitespace, platform, target } = common;
+  const result = await transform(code, {
+    ...{ minifySyntax, minifyWhitespace, platform, target },
+    format: "cjs",
+    supported: { "dynamic-import": false },
+    define: { "import.meta.url": "__url" },
+    banner: code.includes("import.meta.url") ? 'const __url = require("node:url").pathToFileURL(__filename).href;' : "",
+  });
+  return result.code;
+}
+
+/** A name that is missing would only show when its command runs. */
+function checkImports(output, code) {
+  for (const { outfile, exported } of [main, checkpoint]) {
+    const importing = new RegExp(`import\\{([^}]*)\\}from"\\.{1,2}/${basename(outfile)}"`, "g");
+    for (const [, names] of code.matchAll(importing)) {
+      for (const name of names.split(",").map(part => part.split(" as ")[0].trim())) {
+        if (!exported.has(name))
+          throw new Error(`${output} imports ${name}, which ${outfile} does not export: do two files export it?`);
+      }
     }
   }
 }

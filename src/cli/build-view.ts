@@ -2,7 +2,7 @@ import type { MemoryItem } from "../build/memory.ts";
 import type { BuildPlan, EnginePlan } from "../build/plan.ts";
 import type { EngineProfile } from "../formats/engine-config.ts";
 import { showBytes } from "../rules/rule.ts";
-import { quoteCommand } from "../toolchain/spawn.ts";
+import { quoteCommand } from "../toolchain/quote.ts";
 import { type Cell, formatTable } from "./ui.ts";
 
 /** The whole plan as tables: engines, profiles, memory, what was chosen for the user, steps. */

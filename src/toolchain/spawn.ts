@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import type { Readable } from "node:stream";
 import { execa } from "execa";
 import { fail, type Problem } from "../diagnostics/index.ts";
+import { quoteCommand } from "./quote.ts";
 import type { ToolEnvironment } from "./tensorrt/request.ts";
 
 /** After SIGTERM a tool may remove what it has half written; then SIGKILL. */
@@ -88,11 +89,6 @@ export function allowedEnvironment(env: ToolEnvironment): Record<string, string>
   return Object.fromEntries(
     Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined && ALLOWED.test(entry[0])),
   );
-}
-
-/** A command line to paste into a shell. */
-export function quoteCommand(argv: readonly string[]): string {
-  return argv.map(word => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(" ");
 }
 
 /** What to tell about an end that is no success, when nothing the tool printed says it better. */

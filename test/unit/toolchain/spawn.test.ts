@@ -2,7 +2,8 @@ import { mkdtempSync, readFileSync, realpathSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { allowedEnvironment, endProblem, quoteCommand, runTool, type ToolRun } from "../../../src/toolchain/spawn.ts";
+import { quoteCommand } from "../../../src/toolchain/quote.ts";
+import { allowedEnvironment, endProblem, runTool, type ToolRun } from "../../../src/toolchain/spawn.ts";
 
 const env = { PATH: process.env.PATH };
 const node = (code: string, more: Partial<ToolRun> = {}): ToolRun => ({
