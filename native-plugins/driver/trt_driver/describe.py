@@ -129,19 +129,22 @@ def _sizes(text):
     return [int(size) for size in text.split(",") if size]
 
 
-def engine_sms(plan):
+def engine_sms(path):
     """SMs whose compiled kernels the engine carries (TensorRT-RTX), from the text in the plan; [] when it holds none."""
     found = set()
-    for match in _SMS.finditer(bytes(memoryview(plan)[:_SM_SEARCH_BYTES])):
+    with open(path, "rb") as file:
+        start = file.read(_SM_SEARCH_BYTES)
+    for match in _SMS.finditer(start):
         found.update(int(sm) for sm in re.findall(rb"sm(\d{2,3})", match.group(1)))
     return sorted(found)
 
 
-def open_engine(target, logger, plan):
+def open_engine(target, logger, path):
     """Inputs and outputs, profiles and memory from the opened engine; None where it cannot be opened (no GPU)."""
     if not target.gpus:
         return None
-    engine = target.trt.Runtime(logger).deserialize_cuda_engine(plan)
+    with open(path, "rb") as file:
+        engine = target.trt.Runtime(logger).deserialize_cuda_engine(file.read())
     if engine is None:
         return None
     mode = target.trt.TensorIOMode

@@ -47,8 +47,9 @@ class Events:
 class Progress:
     """Folds TensorRT's nested phases into one percentage. A child phase fills the current step of its parent."""
 
-    # Parsing is milliseconds against seconds to minutes of building.
-    PARSE_SHARE = 2.0
+    # Nearly all of a build's time goes by in this phase, though it is one of many; then the weights are gathered.
+    COSTS = "Computing profile costs"
+    PARSED, PREPARED, COMPILED, BUILT = 2.0, 8.0, 80.0, 85.0
     # Thousands of steps may end in a second; a reader needs a few a second.
     SMALLEST_STEP = 0.5
 
@@ -59,7 +60,7 @@ class Progress:
         self._shown = -1.0
 
     def parsed(self, done, total):
-        self._show("Parsing", None, done, total, self.PARSE_SHARE * done / max(total, 1))
+        self._show("Parsing", None, done, total, self.PARSED * done / max(total, 1))
 
     def written(self):
         self._show("Writing", None, 1, 1, 100.0, always=True)
@@ -78,10 +79,15 @@ class Progress:
 
     def finish(self, name):
         phase = self._phases.get(name)
-        if phase is not None:
-            phase["done"], phase["child"] = phase["steps"], 0.0
-            self._carry_up(name)
-            del self._phases[name]
+        if phase is None:
+            return
+        phase["done"], phase["child"] = phase["steps"], 0.0
+        self._carry_up(name)
+        del self._phases[name]
+        if name == self.COSTS:
+            self._show("Gathering weights", None, 0, 1, self.COMPILED)
+        elif phase["parent"] is None:
+            self._show("Serializing", None, 0, 1, self.BUILT)
 
     def _carry_up(self, name):
         # TensorRT names a phase's parent; 32 is far deeper than any nesting it reports and stops a cycle of names.
@@ -90,13 +96,19 @@ class Progress:
             parent = self._phases.get(phase["parent"]) if phase else None
             if parent is None:
                 return
-            parent["child"] = min((phase["done"] + phase["child"]) / phase["steps"], 1.0)
+            parent["child"] = self._done(phase)
             name = phase["parent"]
 
     def _overall(self):
-        roots = [p for p in self._phases.values() if p["parent"] is None]
-        done = max(((p["done"] + p["child"]) / p["steps"] for p in roots), default=0.0)
-        return self.PARSE_SHARE + (100.0 - self.PARSE_SHARE) * min(done, 1.0)
+        costs = self._phases.get(self.COSTS)
+        if costs:
+            return self.PREPARED + (self.COMPILED - self.PREPARED) * self._done(costs)
+        roots = [phase for phase in self._phases.values() if phase["parent"] is None]
+        return self.PARSED + (self.PREPARED - self.PARSED) * max(map(self._done, roots), default=0.0)
+
+    @staticmethod
+    def _done(phase):
+        return min((phase["done"] + phase["child"]) / phase["steps"], 1.0)
 
     def _show(self, phase, parent, step, steps, percent, always=False):
         self._percent = max(self._percent, percent)

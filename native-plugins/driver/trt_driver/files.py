@@ -18,12 +18,14 @@ def write_problem(path, said):
 
 
 def write(path, data):
-    """Aside, to disk, then under its name: a reader finds the whole file or none."""
+    """All of `data` under `path`: written beside it, flushed to disk, renamed. Failure leaves nothing."""
     aside = f"{path}.partial"
     try:
-        with open(aside, "wb") as file:
-            file.write(memoryview(data))
-            file.flush()
+        with open(aside, "wb", buffering=0) as file:
+            rest = memoryview(data).cast("B")
+            while len(rest):
+                # The system writes at most 2 GiB at a time.
+                rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
