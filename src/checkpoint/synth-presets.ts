@@ -1,4 +1,5 @@
 import { fail } from "../diagnostics/index.ts";
+import { DECODER_PRESETS } from "./synth-presets-decoders.ts";
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -80,6 +81,7 @@ export const PRESETS: Readonly<Record<string, Config>> = {
     },
     198,
   ),
+  ...DECODER_PRESETS,
 };
 
 export interface SynthChoice {

@@ -44,7 +44,8 @@ function withTie(c: ConfigReader, language: DecoderSpec): DecoderSpec {
   return { ...language, tiedEmbeddings: c.boolean("tie_word_embeddings", false) || language.tiedEmbeddings };
 }
 
-function readFeatureChoice(c: ConfigReader): FeatureChoice {
+/** `vision_feature_layer` and `vision_feature_select_strategy` with LlavaConfig's defaults. */
+export function readFeatureChoice(c: ConfigReader): FeatureChoice {
   const strategy = c.choice("vision_feature_select_strategy", ["default", "full"], "default");
   const several = Array.isArray(c.raw("vision_feature_layer"));
   if (several) {
