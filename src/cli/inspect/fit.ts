@@ -83,7 +83,8 @@ function limitsOf(llm: LlmEngineConfig, features: number, asked: FitRequest): Fi
   const input_len = most(context, "seq");
   const seq_len = capacityOf(llm) ?? most(generation, "past") + 1;
   const rows = takesImages(llm) ? most(context, "rows") : 0;
-  const perPrompt = features > 0 ? Math.min(rows / (batch_size * features), input_len / features) : 0;
+  const perPrompt =
+    features > 0 ? Math.min(rows / (batch_size * features), (asked.input_len ?? input_len) / features) : 0;
   const byRows = images * features > 0 ? rows / (images * features) : Number.POSITIVE_INFINITY;
   const byBeams = most(generation, "batch") / num_beams;
   const batch = Math.floor(Math.min(most(context, "batch"), byBeams, byRows));
