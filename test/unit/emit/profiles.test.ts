@@ -5,8 +5,8 @@ import { checkProfile, decoderProfiles, profileOf, visualProfiles } from "../../
 import type { EngineProfile } from "../../../src/formats/engine-config.ts";
 import { MODERN, MODERN_STATIC_CACHE } from "../../../src/graph/dialect.ts";
 import type { GraphOptions } from "../../../src/models/architecture.ts";
-import { visualGraph } from "../../../src/models/parts/visual-graph.ts";
 import { decoderGraph } from "../../../src/models/parts/decoder-graph.ts";
+import { visualGraph } from "../../../src/models/parts/visual-graph.ts";
 import { llama, llava } from "../../support/specs.ts";
 
 const SMALL = { hiddenSize: 24, layers: 2, heads: 3, kvHeads: 1, headDim: 8, intermediateSize: 40, vocabSize: 19 };
