@@ -2,7 +2,7 @@ import { throwIfAny } from "../diagnostics/index.ts";
 import type { EngineIo, EngineProfile, LlmEngineConfig } from "../formats/engine-config.ts";
 import { KvCache } from "./kv-cache.ts";
 import { type Feeds, fromFloat32, type OrtGraph, type Tensor } from "./ort.ts";
-import { checkProfiles, type InputShapes } from "./profiles.ts";
+import { checkCapacity, checkProfiles, type InputShapes } from "./profiles.ts";
 
 /** Visual features of all images of a batch, one after the other: the rows of the prompt table. */
 export interface Features {
@@ -71,6 +71,7 @@ export class Decoder {
             at,
           )
         : []),
+      ...checkCapacity(io, size.promptTokens + size.newTokens - 1, at),
     ];
     throwIfAny(problems);
   }

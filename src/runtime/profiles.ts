@@ -36,6 +36,26 @@ export function checkProfiles(
   return reports.reduce((best, report) => (report.length < best.length ? report : best), reports[0] ?? []);
 }
 
+/** Tokens a static cache holds; undefined for a cache that grows. */
+export function staticCapacity(io: readonly EngineIo[]): number | undefined {
+  return io.find(({ name }) => /^cache_key_\d+$/.test(name))?.shape[2];
+}
+
+/** No input of a static cache grows, so no profile can tell that it is full. `needed`: tokens a sequence has cached at the end. */
+export function checkCapacity(io: readonly EngineIo[], needed: number, at: string): readonly Problem[] {
+  const capacity = staticCapacity(io);
+  if (capacity === undefined || needed <= capacity) return [];
+  return [
+    {
+      code: "RUN010",
+      what: `prompt and answer take ${needed} tokens of cache_key_0, which has ${capacity}`,
+      at,
+      why: "a static cache has its capacity from --max_seq_len",
+      fix: `build with --max_seq_len ${needed} or more, or ask for less at once`,
+    },
+  ];
+}
+
 interface Miss {
   readonly dim: string;
   readonly seen: number;

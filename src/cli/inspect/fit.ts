@@ -2,7 +2,7 @@ import type { Problem } from "../../diagnostics/index.ts";
 import type { EngineIo, EngineProfile, LlmEngineConfig } from "../../formats/engine-config.ts";
 import type { EngineDir } from "../../formats/engine-dir.ts";
 import { dimNames, evaluateDim } from "../../graph/dim.ts";
-import { checkProfiles, type InputShapes } from "../../runtime/profiles.ts";
+import { checkCapacity, checkProfiles, type InputShapes, staticCapacity } from "../../runtime/profiles.ts";
 import { DTYPES, elementCount } from "../../tensor/index.ts";
 
 /** A request as far as the user said it; the rest is taken as one sequence, an image where the model takes one, one token. */
@@ -60,7 +60,7 @@ export function fitOf({ manifest }: EngineDir, llm: LlmEngineConfig, asked: FitR
     ...imageProblems(request, features, at),
     ...checkProfiles(context, llm.io, shapesOf(inputs, prefill), at),
     ...(max_new_tokens > 1 ? checkProfiles(generation, llm.io, shapesOf(inputs, last), at) : []),
-    ...capacityProblems(llm, request, at),
+    ...checkCapacity(llm.io, input_len + max_new_tokens - 1, at),
   ];
   const steps = max_new_tokens > 1 ? [prefill, last] : [prefill];
   const io_bytes = Math.max(...steps.map(sizes => bytesOf(llm.io, sizes)));
@@ -81,7 +81,7 @@ function limitsOf(llm: LlmEngineConfig, features: number, asked: FitRequest): Fi
     Math.max(0, ...profiles.map(({ sizes }) => sizes[dim]?.max ?? 0));
   const { batch_size = 1, num_beams = 1, images = features > 0 ? 1 : 0 } = asked;
   const input_len = most(context, "seq");
-  const seq_len = capacityOf(llm) ?? most(generation, "past") + 1;
+  const seq_len = staticCapacity(llm.io) ?? most(generation, "past") + 1;
   const rows = takesImages(llm) ? most(context, "rows") : 0;
   const perPrompt =
     features > 0 ? Math.min(rows / (batch_size * features), (asked.input_len ?? input_len) / features) : 0;
@@ -103,11 +103,6 @@ function takesImages({ io }: LlmEngineConfig): boolean {
   return io.some(({ name }) => name === "prompt_embedding_table");
 }
 
-/** Tokens a static cache holds; undefined for a cache that grows. */
-function capacityOf({ io }: LlmEngineConfig): number | undefined {
-  return io.find(({ name }) => /^cache_key_\d+$/.test(name))?.shape[2];
-}
-
 function imageProblems(
   { images, input_len }: NonNullable<Fit["request"]>,
   features: number,
@@ -121,26 +116,6 @@ function imageProblems(
       at,
       why: "a prompt's tokens are counted with the visual features of its images",
       fix: `--input_len ${images * features} and the text's tokens, or fewer images`,
-    },
-  ];
-}
-
-/** No input of a static cache grows, so no profile can tell that it is full. */
-function capacityProblems(
-  llm: LlmEngineConfig,
-  { input_len, max_new_tokens }: NonNullable<Fit["request"]>,
-  at: string,
-): readonly Problem[] {
-  const capacity = capacityOf(llm);
-  const needed = input_len + max_new_tokens - 1;
-  if (capacity === undefined || needed <= capacity) return [];
-  return [
-    {
-      code: "RUN010",
-      what: `prompt and answer take ${needed} tokens of cache_key_0, which has ${capacity}`,
-      at,
-      why: "a static cache has its capacity from --max_seq_len",
-      fix: `build with --max_seq_len ${needed} or more, or ask for less at once`,
     },
   ];
 }

@@ -6,7 +6,7 @@ import type { EngineIo, EngineProfile } from "../../../src/formats/engine-config
 import { belowThreshold, checkAccuracy, readAccuracyFile, sameAnswer } from "../../../src/runtime/accuracy.ts";
 import { compareValues, isClose } from "../../../src/runtime/compare.ts";
 import { latency, profile } from "../../../src/runtime/profile.ts";
-import { checkProfiles } from "../../../src/runtime/profiles.ts";
+import { checkCapacity, checkProfiles } from "../../../src/runtime/profiles.ts";
 
 describe("a request against the profiles", () => {
   const range = (...max: number[]): { min: number[]; opt: number[]; max: number[] } => ({
@@ -70,6 +70,15 @@ describe("a request against the profiles", () => {
         expect.stringContaining("--max_multimodal_len 21"),
       ],
     ]);
+  });
+
+  it("refuses more tokens than a static cache holds, which no profile can tell", () => {
+    const cache = { ...input("cache_key_0", "batch", 2, 19, 8), shape: [-1, 2, 19, 8] };
+    expect(checkCapacity([...io, cache], 19, "x")).toEqual([]);
+    expect(checkCapacity([...io, cache], 20, "x")).toMatchObject([
+      { code: "RUN010", what: "prompt and answer take 20 tokens of cache_key_0, which has 19" },
+    ]);
+    expect(checkCapacity(io, 10_000, "x")).toEqual([]);
   });
 
   it("passes when one of several profiles takes it, and reports the nearest otherwise", () => {
