@@ -35,7 +35,10 @@ export function multiplyRows(x: TensorRecipe, matrix: TensorRecipe, transposed: 
   return cast(product, x.dtype as FloatDtype);
 }
 
-/** The sums live in the Float32Array, so that storing each of them is the rounding to float32. */
+/**
+ * out[r, j] = Σ x[r, i] · m[j, i], one after the other in i. Four rows at a time: a value of m is then loaded once for
+ * four products, which is half as fast again.
+ */
 function multiplyInto(
   out: Float32Array,
   at: number,
@@ -45,22 +48,41 @@ function multiplyInto(
   k: number,
   n: number,
 ): void {
-  for (let r = 0; r < rows; r++) {
-    const sums = out.subarray(at + r * n, at + (r + 1) * n);
-    for (let i = 0; i < k; i++) {
-      const factor = x[r * k + i] as number;
-      const line = m.subarray(i * n, (i + 1) * n);
-      for (let j = 0; j < n; j++) sums[j] = (sums[j] as number) + factor * (line[j] as number);
+  const f = Math.fround;
+  const whole = rows - (rows % 4);
+  for (let r = 0; r < whole; r += 4) {
+    const [a, b, c, d] = [r * k, (r + 1) * k, (r + 2) * k, (r + 3) * k] as const;
+    for (let j = 0; j < n; j++) {
+      let [s0, s1, s2, s3] = [f(0), f(0), f(0), f(0)];
+      for (let i = 0, o = j * k; i < k; i++, o++) {
+        const w = m[o] as number;
+        s0 = f(s0 + (x[a + i] as number) * w);
+        s1 = f(s1 + (x[b + i] as number) * w);
+        s2 = f(s2 + (x[c + i] as number) * w);
+        s3 = f(s3 + (x[d + i] as number) * w);
+      }
+      const to = at + r * n + j;
+      out[to] = s0;
+      out[to + n] = s1;
+      out[to + 2 * n] = s2;
+      out[to + 3 * n] = s3;
+    }
+  }
+  for (let r = whole; r < rows; r++) {
+    for (let j = 0; j < n; j++) {
+      let sum = 0;
+      for (let i = 0; i < k; i++) sum = f(sum + (x[r * k + i] as number) * (m[j * k + i] as number));
+      out[at + r * n + j] = sum;
     }
   }
 }
 
-/** The matrix as [K, N] floats, however it is stored. */
+/** The matrix as [N, K] floats, however it is stored: both factors are then read in order. */
 async function loadColumns(matrix: TensorRecipe, k: number, n: number, transposed: boolean): Promise<Float32Array> {
   const stored = floatsOf(await cast(matrix, "float32").readRows(0, rowCount(matrix.shape)));
-  if (!transposed) return stored;
+  if (transposed) return stored;
   const turned = new Float32Array(k * n);
-  for (let j = 0; j < n; j++) for (let i = 0; i < k; i++) turned[i * n + j] = stored[j * k + i] as number;
+  for (let i = 0; i < k; i++) for (let j = 0; j < n; j++) turned[j * k + i] = stored[i * n + j] as number;
   return turned;
 }
 
