@@ -13,9 +13,9 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const MAIN = resolve(root, "src/cli/main.ts");
 /** Opening a converted checkpoint: formats, architectures and their layers, which most commands need together. */
 const CHECKPOINT = resolve(root, "src/checkpoint/read.ts");
-/** Loaded on demand: the code of each command, and what reads the YAML file. */
-const isLazy = file =>
-  file.startsWith(resolve(root, "src/cli/commands/")) || file === resolve(root, "src/options/config.ts");
+/** Loaded on demand: the code of each command, what reads the YAML file, and what draws bars. */
+const LAZY = ["src/options/config.ts", "src/cli/ui/ora.ts"].map(file => resolve(root, file));
+const isLazy = file => file.startsWith(resolve(root, "src/cli/commands/")) || LAZY.includes(file);
 
 const common = {
   absWorkingDir: root,

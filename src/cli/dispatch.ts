@@ -32,6 +32,7 @@ export async function dispatch(argv: readonly string[]): Promise<number> {
   } catch (error) {
     return interruption.exitCode ?? report(error, ui, debug);
   } finally {
+    ui.close();
     interruption.close();
   }
 }

@@ -27,6 +27,8 @@ export interface Ui {
   stream(text: string): void;
   /** Any other event; text mode does not show it. */
   event(name: string, data: EventData): void;
+  /** Takes off what is still drawn: bars of tasks that did not end would keep the process alive. */
+  close(): void;
 }
 
 export interface UiOptions {
@@ -83,6 +85,8 @@ class JsonUi implements Ui {
   stream(text: string): void {
     this.event("text", { text });
   }
+
+  close(): void {}
 }
 
 class TextUi implements Ui {
@@ -136,6 +140,10 @@ class TextUi implements Ui {
   }
 
   event(): void {}
+
+  close(): void {
+    this.#progress.hide();
+  }
 
   #out(text: string): void {
     this.#endLine();

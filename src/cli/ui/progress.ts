@@ -1,3 +1,4 @@
+import { LiveLines } from "./live-lines.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** A task of known size. `unit` "B" is shown as kB, MB, GB. */
@@ -17,22 +18,30 @@ interface Task {
   lastLine: number;
 }
 
-/** A bar is redrawn at most this often; each call costs nothing in between. */
+/** Bars are made anew at most this often; each call costs nothing in between. */
 const REDRAW_MS = 80;
 /** Lines come at most this often: of a task that takes less, the summary is enough. */
 const LINE_MS = 1000;
 const BAR_WIDTH = 24;
 const DEFAULT_COLUMNS = 80;
+/** Columns that ora takes for its dots, and the one that a full line would wrap at. */
+const MARGIN = 3;
 
 /** Several bars under one another on a terminal's stderr, plain lines elsewhere. */
 export class ProgressView {
   readonly #terminal: Terminal;
   readonly #tasks = new Map<string, Task>();
-  #drawn = 0;
+  readonly #live: LiveLines;
   #lastDraw = Number.NEGATIVE_INFINITY;
 
   constructor(terminal: Terminal) {
     this.#terminal = terminal;
+    this.#live = new LiveLines(terminal);
+  }
+
+  /** Settled when the bars are on the screen: the code that draws them is loaded with the first. */
+  get drawn(): Promise<void> {
+    return this.#live.drawn;
   }
 
   show(progress: Progress): void {
@@ -41,27 +50,33 @@ export class ProgressView {
     const task = known ?? { progress, started: now, tenths: 0, lastLine: now };
     task.progress = progress;
     this.#tasks.set(progress.id, task);
-    if (this.#terminal.stderr.isTTY) this.#bars(task);
+    if (this.#canDraw) this.#bars(task);
     else this.#lines(task);
     if (progress.done >= progress.total) this.#tasks.delete(progress.id);
   }
 
   /** Takes the bars off the screen, so that other text can be written; the next call draws them again. */
   hide(): void {
-    if (this.#drawn > 0) this.#terminal.stderr.write(`\u001b[${this.#drawn}A\r\u001b[0J`);
-    this.#drawn = 0;
+    this.#live.show([]);
     this.#lastDraw = Number.NEGATIVE_INFINITY;
+  }
+
+  /** A terminal that nobody has given a size says 0 columns, and ora would clear ⌈n / 0⌉ lines: without end. */
+  get #canDraw(): boolean {
+    const { isTTY, columns = DEFAULT_COLUMNS } = this.#terminal.stderr;
+    return isTTY === true && columns > MARGIN;
   }
 
   #bars(task: Task): void {
     const ended = task.progress.done >= task.progress.total;
     const now = this.#terminal.now();
     if (!ended && now - this.#lastDraw < REDRAW_MS) return;
-    this.hide();
-    if (ended) this.#terminal.stderr.write(`${this.#summary(task)}\n`);
+    if (ended) {
+      this.#live.show([]);
+      this.#terminal.stderr.write(`${this.#summary(task)}\n`);
+    }
     const running = [...this.#tasks.values()].filter(t => t.progress.done < t.progress.total);
-    for (const other of running) this.#terminal.stderr.write(`${this.#bar(other)}\n`);
-    this.#drawn = running.length;
+    this.#live.show(running.map(other => this.#bar(other)));
     this.#lastDraw = now;
   }
 
@@ -84,7 +99,7 @@ export class ProgressView {
     const part = total > 0 ? Math.min(1, done / total) : 1;
     const full = Math.round(part * BAR_WIDTH);
     const line = `${label}  ${"█".repeat(full)}${"░".repeat(BAR_WIDTH - full)} ${String(Math.floor(part * 100)).padStart(3)} %  ${this.#speed(task)}`;
-    return [...line].slice(0, (this.#terminal.stderr.columns ?? DEFAULT_COLUMNS) - 1).join("");
+    return [...line].slice(0, (this.#terminal.stderr.columns ?? DEFAULT_COLUMNS) - MARGIN).join("");
   }
 
   #speed(task: Task): string {

@@ -133,34 +133,6 @@ describe("progress", () => {
     expect(s.err).toBe("rank 0  19 in 0.9 s\n");
   });
 
-  it("draws bars under one another on a terminal, takes them off for other text, and leaves a summary", () => {
-    const s = screen({}, true);
-    s.ui.progress({ id: "a", label: "rank 0", done: 0, total: 19 });
-    s.now = 1000;
-    s.ui.progress({ id: "b", label: "rank 1", done: 0, total: 3 });
-    s.err = "";
-    s.now = 2000;
-    s.ui.progress({ id: "a", label: "rank 0", done: 5, total: 19, unit: "layers" });
-    expect(s.err).toBe(
-      "\u001b[2A\r\u001b[0Jrank 0  ██████░░░░░░░░░░░░░░░░░░  26 %  5 layers of 19 laye\nrank 1  ░░░░░░░░░░░░░░░░░░░░░░░░   0 %  3\n",
-    );
-    s.err = "";
-    s.ui.info("by the way");
-    expect(s.err).toBe("\u001b[2A\r\u001b[0Jby the way\n");
-    s.err = "";
-    s.ui.progress({ id: "a", label: "rank 0", done: 19, total: 19, unit: "layers" });
-    expect(s.err).toBe("rank 0  19 layers in 2.0 s\nrank 1  ░░░░░░░░░░░░░░░░░░░░░░░░   0 %  3\n");
-  });
-
-  it("redraws at most every 80 ms", () => {
-    const s = screen({}, true);
-    for (let done = 0; done < 989; done++) {
-      s.now = done;
-      s.ui.progress({ id: "a", label: "a", done, total: 989 });
-    }
-    expect(s.err.split("\n").length - 1).toBe(13);
-  });
-
   it("of nothing is done at once", () => {
     const s = screen();
     s.ui.progress({ id: "a", label: "a", done: 0, total: 0, unit: "B" });
