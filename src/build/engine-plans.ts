@@ -87,6 +87,7 @@ function graphOptions(checkpoint: ConvertedCheckpoint, { build, dialect }: Engin
     kvCache: isStatic ? { type: "static", capacity: build.max_seq_len } : { type: "continuous" },
     dialect,
     promptTable: build.max_multimodal_len > 0,
+    ...(checkpoint.parallel.shareEmbedding && { shareEmbedding: true }),
   };
 }
 

@@ -123,6 +123,8 @@ export interface GraphOptions {
   readonly dialect: Dialect;
   /** Prompt-table inputs are there when the model takes visual features. */
   readonly promptTable: boolean;
+  /** lm_head is not stored: the word table serves (--use_embedding_sharing). */
+  readonly shareEmbedding?: boolean;
 }
 
 /** Everything mmtrt knows about one family; one file per architecture, found by directory listing. */

@@ -29,6 +29,8 @@ interface Context {
   readonly spec: DecoderSpec;
   readonly rank: Rank;
   readonly tpSize: number;
+  /** Checkpoint name of the product that gives logits. */
+  readonly head: string;
   /** undefined for learned positions, which are added to the embeddings. */
   readonly rope: RopeTables | undefined;
   readonly cache: KvCache;
@@ -57,6 +59,7 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
     spec: language,
     rank,
     tpSize: options.tpSize,
+    head: options.shareEmbedding ? "transformer.vocab_embedding" : "lm_head",
     rope: language.positions === "rope" ? rotary(g, language, options, positionIds) : undefined,
     cache:
       options.kvCache.type === "static"
@@ -174,5 +177,5 @@ function logits(c: Context, x: Value, lastTokenIds: Value): Value {
   const { g, w, spec, rank } = c;
   const last = g.gatherRow(x, g.cast(lastTokenIds, "int64"));
   const normed = spec.postNorm ? last : norm(c, last, "transformer.ln_f");
-  return g.cast(linear(g, w, normed, "lm_head", { in: spec.hiddenSize, out: rank.vocab }), "float32");
+  return g.cast(linear(g, w, normed, c.head, { in: spec.hiddenSize, out: rank.vocab }), "float32");
 }
