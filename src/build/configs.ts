@@ -1,12 +1,13 @@
 import type { ConvertedCheckpoint } from "../checkpoint/read.ts";
 import type {
   BuildConfig,
+  EngineEncoderDecoder,
   EngineModel,
   EnginePrompt,
   LlmEngineConfig,
   VisualEngineConfig,
 } from "../formats/engine-config.ts";
-import type { ModelSpec, PromptStyle } from "../models/spec.ts";
+import type { EncoderDecoderSpec, ModelSpec, PromptStyle } from "../models/spec.ts";
 import type { BuildOptions } from "../options/tables/build.ts";
 import type { EnginePlan } from "./plan.ts";
 import type { Settings } from "./settings.ts";
@@ -19,10 +20,21 @@ export function engineModel(spec: ModelSpec): EngineModel {
     vocab_size: spec.language.vocabSize,
     image_token_id: spec.imageTokenId ?? null,
     ...(spec.prompt && { prompt: enginePrompt(spec.prompt) }),
-    num_visual_features: spec.vision?.numVisualFeatures ?? 0,
+    num_visual_features: (spec.vision ?? spec.swin)?.numVisualFeatures ?? 0,
     bos_token_id: spec.bosTokenId ?? null,
     eos_token_ids: spec.eosTokenIds,
     pad_token_id: spec.padTokenId ?? null,
+    ...(spec.encoderDecoder && { encoder_decoder: engineEncoderDecoder(spec, spec.encoderDecoder) }),
+  };
+}
+
+/** Where config.json names no start token, TensorRT-LLM starts Nougat with the begin token, and transformers mBART with the end. */
+function engineEncoderDecoder(spec: ModelSpec, pair: EncoderDecoderSpec): EngineEncoderDecoder {
+  return {
+    has_text_encoder: pair.encoder !== undefined,
+    decoder_start_token_id: pair.decoderStartTokenId ?? spec.bosTokenId ?? 0,
+    forced_bos_token_id: pair.forcedBosTokenId ?? null,
+    forced_eos_token_id: pair.forcedEosTokenId ?? null,
   };
 }
 
@@ -41,20 +53,23 @@ export function llmConfig(
   options: BuildOptions,
   engines: readonly EnginePlan[],
   version: string,
+  pretrained: LlmEngineConfig["pretrained_config"] = checkpoint.config,
 ): LlmEngineConfig | null {
-  const [first] = engines;
+  const [first, ...rest] = engines.filter(({ kind }) => kind !== "cross");
+  const cross = engines.find(({ kind }) => kind === "cross");
   if (first === undefined) return null;
   const { tpSize, ppSize } = checkpoint.parallel;
-  const stages = engines.filter((_, rank) => rank > 0 && rank % tpSize === 0);
+  const stages = rest.filter(({ rank }) => rank % tpSize === 0);
   return {
     version,
-    pretrained_config: checkpoint.config,
+    pretrained_config: pretrained,
     build_config: buildConfig(settings, options),
     profiles: first.profiles,
     io: first.io,
     ...(ppSize > 1 && {
       pp_stages: stages.map(stage => ({ first_rank: stage.rank, profiles: stage.profiles, io: stage.io })),
     }),
+    ...(cross && { cross: { profiles: cross.profiles, io: cross.io } }),
   };
 }
 
@@ -67,6 +82,7 @@ export function buildConfig({ build, maxNumTokens, optNumTokens }: Settings, opt
     max_beam_width: build.max_beam_width,
     max_num_tokens: maxNumTokens,
     opt_num_tokens: optNumTokens,
+    ...(build.max_encoder_input_len > 0 && { max_encoder_input_len: build.max_encoder_input_len }),
     max_prompt_embedding_table_size: build.max_multimodal_len,
     max_multimodal_len: build.max_multimodal_len,
     kv_cache_type: build.kv_cache_type,
@@ -102,8 +118,10 @@ export function visualConfig(
   engine: EnginePlan | undefined,
   version: string,
 ): VisualEngineConfig | null {
-  const { vision } = checkpoint.spec;
-  if (engine === undefined || vision === undefined) return null;
+  const { vision, swin } = checkpoint.spec;
+  const shown = vision ?? swin;
+  if (engine === undefined || shown === undefined) return null;
+  const [height, width] = swin?.imageSize ?? [vision?.imageSize ?? 1, vision?.imageSize ?? 1];
   return {
     version,
     builder_config: {
@@ -113,8 +131,8 @@ export function visualConfig(
       tensor_parallel: 1,
       strongly_typed: true,
     },
-    num_visual_features: vision.numVisualFeatures,
-    image_shape: [vision.channels, vision.imageSize, vision.imageSize],
+    num_visual_features: shown.numVisualFeatures,
+    image_shape: [shown.channels, height, width],
     vision: checkpoint.visual?.config ?? {},
     profiles: engine.profiles,
     io: engine.io,

@@ -1,6 +1,13 @@
 import type { ConvertedCheckpoint, WeightFile } from "../checkpoint/read.ts";
 import { encodeOnnx, type WeightLocation } from "../emit/onnx.ts";
-import { decoderProfiles, visualProfiles } from "../emit/profiles.ts";
+import {
+  type DecoderLimits,
+  decoderProfiles,
+  defaultRange,
+  encoderProfiles,
+  fixed,
+  visualProfiles,
+} from "../emit/profiles.ts";
 import type { EngineIo } from "../formats/engine-config.ts";
 import type { Dialect } from "../graph/dialect.ts";
 import type { Dim } from "../graph/dim.ts";
@@ -31,20 +38,57 @@ export function planLanguage(checkpoint: ConvertedCheckpoint, targets: EngineTar
   return checkpoint.ranks.map((file, rank) => {
     const options = graphOptions(checkpoint, targets, rank);
     const graph = buildGraph(checkpoint, "llm", options);
-    const profiles = decoderProfiles(graph, {
-      maxBatchSize: build.max_batch_size,
-      maxBeamWidth: build.max_beam_width,
-      maxInputLen: build.max_input_len,
-      maxSeqLen: build.max_seq_len,
-      promptRows: build.max_multimodal_len,
-      optBatchSize: build.opt_batch_size,
-      optInputLen: build.opt_input_len,
-      optSeqLen: build.opt_seq_len,
-      multipleProfiles: build.multiple_profiles,
-    });
-    const names = { name: `llm/rank${rank}`, kind: "llm" as const, rank, stem: `llm/rank${rank}` };
-    return enginePlan(names, graph, options, file, targets, profiles);
+    const profiles = decoderProfiles(graph, limitsOf(checkpoint, build));
+    const stem = `${checkpoint.spec.encoderDecoder === undefined ? "llm" : "decoder"}/rank${rank}`;
+    return enginePlan({ name: stem, kind: "llm", rank, stem }, graph, options, file, targets, profiles);
   });
+}
+
+/** The text encoder of every rank, where there is one, and what gives each decoder the encoder's keys and values. */
+export function planEncoder(checkpoint: ConvertedCheckpoint, targets: EngineTargets): EnginePlan[] {
+  if (checkpoint.spec.encoderDecoder === undefined) return [];
+  const plan = (
+    kind: "encoder" | "cross",
+    stem: string,
+    file: WeightFile,
+    rank: number,
+    weights = stem,
+  ): EnginePlan => {
+    const options = graphOptions(checkpoint, targets, rank);
+    const graph = buildGraph(checkpoint, kind, options);
+    const profiles = encoderProfiles(graph, limitsOf(checkpoint, targets.build));
+    return enginePlan({ name: stem, kind, rank, stem, weights }, graph, options, file, targets, profiles);
+  };
+  return [
+    ...(checkpoint.encoder?.ranks ?? []).map((file, rank) => plan("encoder", `encoder/rank${rank}`, file, rank)),
+    ...checkpoint.ranks.map((file, rank) =>
+      plan("cross", `decoder/cross_rank${rank}`, file, rank, `decoder/rank${rank}`),
+    ),
+  ];
+}
+
+/** The numbers that profiles are made of. A decoder of a pair has its prompt in the encoder, and starts with a token. */
+function limitsOf({ spec }: ConvertedCheckpoint, build: BuildSettings): DecoderLimits {
+  const isPair = spec.encoderDecoder !== undefined;
+  const length = build.max_encoder_input_len;
+  return {
+    maxBatchSize: build.max_batch_size,
+    maxBeamWidth: build.max_beam_width,
+    maxInputLen: isPair ? Math.min(build.max_input_len, build.max_seq_len) : build.max_input_len,
+    maxSeqLen: build.max_seq_len,
+    promptRows: build.max_multimodal_len,
+    optBatchSize: build.opt_batch_size,
+    optInputLen: build.opt_input_len ?? (isPair ? 1 : undefined),
+    optSeqLen: build.opt_seq_len,
+    multipleProfiles: build.multiple_profiles,
+    ...(isPair && { encoderSeq: spec.swin === undefined ? defaultRange(length) : fixed(length) }),
+  };
+}
+
+/** The file a planned graph's weights are in; undefined when the checkpoint has none any more. */
+export function weightsOf(checkpoint: ConvertedCheckpoint, { kind, rank }: EnginePlan): WeightFile | undefined {
+  if (kind === "visual") return checkpoint.visual;
+  return (kind === "encoder" ? checkpoint.encoder?.ranks : checkpoint.ranks)?.[rank];
 }
 
 /** The visual engine: one for all ranks, with as many images as the batch has sequences. */
@@ -62,6 +106,8 @@ export function planVisual(checkpoint: ConvertedCheckpoint, targets: EngineTarge
 export function buildGraph(checkpoint: ConvertedCheckpoint, kind: EnginePlan["kind"], options: GraphOptions): Graph {
   const { architecture, spec } = checkpoint;
   if (kind === "llm") return architecture.languageGraph(spec, options);
+  const half = kind === "encoder" ? architecture.encoderGraph : kind === "cross" ? architecture.crossGraph : undefined;
+  if (half !== undefined) return half(spec, options);
   if (architecture.visualGraph === undefined) throw new Error(`${spec.architecture} has visual weights and no graph`);
   return architecture.visualGraph(spec, options);
 }
@@ -91,15 +137,18 @@ function graphOptions(checkpoint: ConvertedCheckpoint, { build, dialect }: Engin
   };
 }
 
+/** What a part is called; `weights` where its file is another part's. */
+type PartNames = Pick<EnginePlan, "name" | "kind" | "rank"> & { readonly stem: string; readonly weights?: string };
+
 function enginePlan(
-  { stem, ...names }: Pick<EnginePlan, "name" | "kind" | "rank"> & { readonly stem: string },
+  { stem, weights: weightsStem = stem, ...names }: PartNames,
   graph: Graph,
   options: GraphOptions,
   { file, tensors }: WeightFile,
   { build, version, request }: EngineTargets,
   profiles: EnginePlan["profiles"],
 ): EnginePlan {
-  const weights = `${stem}.safetensors`;
+  const weights = `${weightsStem}.safetensors`;
   const location = weights.slice(weights.indexOf("/") + 1);
   const onnx = encodeOnnx(graph, { location, tensors: locationsOf(tensors), producerVersion: version });
   const io = ioOf(graph);

@@ -10,6 +10,7 @@ export interface MemoryItem {
     | "weights"
     | "kv_cache"
     | "kv_cache_step"
+    | "cross_kv_cache"
     | "activations"
     | "prompt_table"
     | "visual_weights"
@@ -42,6 +43,8 @@ export interface MemoryInput {
   readonly maxInputLen: number;
   readonly maxSeqLen: number;
   readonly promptRows: number;
+  /** Rows of an encoder's output that the decoder attends to; absent or 0 without an encoder. */
+  readonly encoderLen?: number;
   readonly computeDtype: Dtype;
   readonly kvDtype: Dtype;
   /** Bytes of each rank's weights as loaded (bfloat16 widened to float32 counts double). */
@@ -85,7 +88,7 @@ export function memoryAccount(input: MemoryInput): MemoryAccount {
     peak: Math.max(...ranks.map(rank => rank.total)),
     average: averagePerGpu(
       of("weights", "visual_weights"),
-      of("kv_cache", "kv_cache_step"),
+      of("kv_cache", "kv_cache_step", "cross_kv_cache"),
       of("activations", "visual_activations", "prompt_table"),
       ranks.length,
     ),
@@ -110,6 +113,7 @@ function languageItems(input: MemoryInput, rank: number, weights: number): Memor
   ];
   if (input.cacheIsCopied)
     items.push({ what: "kv_cache_step", bytes: kv, formula: "a step's present_* lie beside the past_* they extend" });
+  if (input.encoderLen) items.push(crossCache(input, input.encoderLen, layers, kvHeads));
   items.push(activations(input, rank));
   if (promptRows > 0 && rank < tpSize)
     items.push({
@@ -118,6 +122,18 @@ function languageItems(input: MemoryInput, rank: number, weights: number): Memor
       formula: `rows ${promptRows} × hidden ${language.hiddenSize} × ${c} B`,
     });
   return items;
+}
+
+/** The encoder's keys and values in every layer of the decoder, made once a request. */
+function crossCache(input: MemoryInput, length: number, layers: number, kvHeads: number): MemoryItem {
+  const { language, maxBatchSize, maxBeamWidth } = input;
+  const bytes = bytesOf(input.kvDtype);
+  const tokens = maxBatchSize * maxBeamWidth * length;
+  return {
+    what: "cross_kv_cache",
+    bytes: kvCacheBytes({ tokens, layers, kvHeads, headDim: language.headDim, bytes }),
+    formula: `batch ${maxBatchSize} × beams ${maxBeamWidth} × 2 × kv_heads ${kvHeads} × max_encoder_input_len ${length} × head_dim ${language.headDim} × layers ${layers} × ${bytes} B`,
+  };
 }
 
 /**

@@ -94,8 +94,8 @@ async function planFrom(
     request: part =>
       options.backend === "onnxruntime" ? null : engineRequest(part, options, options.backend, trtexecFlags),
   };
-  const { llm, visual } = canBuild ? await planEngines(checkpoint, targets, options.only) : NO_ENGINES;
-  const engines = [...llm, ...visual];
+  const { pair, llm, visual } = canBuild ? await planEngines(checkpoint, targets, options.only) : NO_ENGINES;
+  const engines = [...pair, ...llm, ...visual];
   const shared = {
     version,
     backend: options.backend,
@@ -104,7 +104,15 @@ async function planFrom(
     copy_weights: options.copy_weights,
     model: engineModel(spec),
     configs: {
-      llm: llmConfig(checkpoint, settings, options, llm, version),
+      llm: llmConfig(checkpoint, settings, options, [...llm, ...pair.filter(({ kind }) => kind === "cross")], version),
+      encoder: llmConfig(
+        checkpoint,
+        settings,
+        options,
+        pair.filter(({ kind }) => kind === "encoder"),
+        version,
+        checkpoint.encoder?.config,
+      ),
       visual: visualConfig(checkpoint, settings, visual[0], version),
     },
     tokenizer: await filesIn(join(checkpoint.dir, TOKENIZER_DIR)),
@@ -121,14 +129,15 @@ async function planFrom(
     steps,
     memory,
     gpu,
-    trtllm_profiles: options.strict_profiles ? trtllmProfiles(checkpoint, settings) : null,
+    trtllm_profiles:
+      options.strict_profiles && spec.encoderDecoder === undefined ? trtllmProfiles(checkpoint, settings) : null,
     adjustments: [...settings.adjustments, ...noteParser(options, builder, dialect)],
     warnings: found.warnings,
     problems,
   };
 }
 
-const NO_ENGINES = { llm: [], visual: [] } as const;
+const NO_ENGINES = { pair: [], llm: [], visual: [] } as const;
 const NO_STEPS = { steps: [], fingerprint: "" } as const;
 
 /** Graphs are encoded with protobufjs, which takes longer to load than the rules to check: a refused plan goes without. */
@@ -136,9 +145,10 @@ async function planEngines(
   checkpoint: ConvertedCheckpoint,
   targets: EngineTargets,
   only: BuildOptions["only"],
-): Promise<{ readonly llm: readonly EnginePlan[]; readonly visual: readonly EnginePlan[] }> {
-  const { planLanguage, planVisual } = await import("./engine-plans.ts");
+): Promise<Readonly<Record<"pair" | "llm" | "visual", readonly EnginePlan[]>>> {
+  const { planEncoder, planLanguage, planVisual } = await import("./engine-plans.ts");
   return {
+    pair: only === "visual" ? [] : planEncoder(checkpoint, targets),
     llm: only === "visual" ? [] : planLanguage(checkpoint, targets),
     visual: only === "llm" ? [] : planVisual(checkpoint, targets),
   };
@@ -152,8 +162,9 @@ async function stepsOf(
   return { steps, fingerprint: fingerprint(steps.map(step => step.fingerprint)) };
 }
 
-function countEngines({ ranks, visual }: ConvertedCheckpoint, { only }: BuildOptions): number {
-  return Math.max(1, (only === "visual" ? 0 : ranks.length) + (only === "llm" || visual === undefined ? 0 : 1));
+function countEngines({ ranks, visual, encoder, spec }: ConvertedCheckpoint, { only }: BuildOptions): number {
+  const graphs = ranks.length * (spec.encoderDecoder ? 2 : 1) + (encoder?.ranks.length ?? 0);
+  return Math.max(1, (only === "visual" ? 0 : graphs) + (only === "llm" || visual === undefined ? 0 : 1));
 }
 
 function factsOf({ dir, config, parallel, ranks, manifest }: ConvertedCheckpoint): CheckpointFacts {
@@ -188,7 +199,13 @@ function memoryInputOf(checkpoint: ConvertedCheckpoint, build: BuildSettings): M
     promptRows: build.max_multimodal_len,
     computeDtype: dtype,
     kvDtype: dtype,
-    rankWeights: ranks.map(rank => loadedBytes(rank.tensors.values(), dtype)),
+    // A rank's encoder lies beside its decoder.
+    rankWeights: ranks.map(
+      (rank, i) =>
+        loadedBytes(rank.tensors.values(), dtype) +
+        loadedBytes(checkpoint.encoder?.ranks[i]?.tensors.values() ?? [], dtype),
+    ),
+    encoderLen: build.max_encoder_input_len,
     visualWeights: visual === undefined ? 0 : loadedBytes(visual.tensors.values(), dtype),
     scoresInMemory: build.backend === "onnxruntime",
     cacheIsCopied: build.kv_cache_type === "continuous",

@@ -17,9 +17,10 @@ import type { Adjustment } from "./settings.ts";
 
 /** One graph with its weights: what becomes `dir`/`stem`.onnx, .safetensors and, with TensorRT, .engine. */
 export interface EnginePlan {
-  /** `llm/rank0`, `visual`. */
+  /** `llm/rank0`, `visual`; of an encoder-decoder `encoder/rank0`, `decoder/rank0`, `decoder/cross_rank0`. */
   readonly name: string;
-  readonly kind: "llm" | "visual";
+  /** llm: a decoder, alone or of a pair · cross: what gives a decoder the encoder's keys and values. */
+  readonly kind: "llm" | "visual" | "encoder" | "cross";
   /** Global rank; 0 for the visual engine, which is the same on every GPU. */
   readonly rank: number;
   /** What the graph is built from again when the plan runs. */
@@ -80,7 +81,11 @@ export interface BuildPlan {
   readonly engines: readonly EnginePlan[];
   readonly steps: readonly Step[];
   /** Contents of the JSON files to be written, without what only the run knows. */
-  readonly configs: { readonly llm: LlmEngineConfig | null; readonly visual: VisualEngineConfig | null };
+  readonly configs: {
+    readonly llm: LlmEngineConfig | null;
+    readonly visual: VisualEngineConfig | null;
+    readonly encoder: LlmEngineConfig | null;
+  };
   readonly tokenizer: readonly string[];
   readonly memory: MemoryAccount;
   readonly gpu: Gpu | null;

@@ -6,16 +6,16 @@ import { type ConvertedCheckpoint, openCheckpoint } from "../checkpoint/read.ts"
 import { fail, throwIfAny } from "../diagnostics/index.ts";
 import { writeOnnx } from "../emit/onnx.ts";
 import type { BuiltEngine, EngineManifest, EngineTarget } from "../formats/engine-config.ts";
-import { ENGINE_MANIFEST, LLM_CONFIG, LOGS_DIR, VISUAL_CONFIG } from "../formats/engine-dir.ts";
+import { ENGINE_MANIFEST, LOGS_DIR } from "../formats/engine-dir.ts";
 import { environment } from "../options/env.ts";
 import type { EngineReport, ToolEnvironment } from "../toolchain/tensorrt/request.ts";
-import { buildGraph, locationsOf } from "./engine-plans.ts";
+import { buildGraph, locationsOf, weightsOf } from "./engine-plans.ts";
 import type { BuildEvent } from "./events.ts";
 import { sha256 } from "./fingerprint.ts";
 import { placeFile } from "./link.ts";
 import { EngineOutput, outputState } from "./output.ts";
 import type { BuildPlan, EnginePlan, Step } from "./plan.ts";
-import { logOf } from "./steps.ts";
+import { configFiles, logOf } from "./steps.ts";
 
 /** What a step of this run has to work with. */
 interface Run {
@@ -135,7 +135,7 @@ async function* placeWeights(run: Run, engine: EnginePlan): AsyncGenerator<Build
 /** The graph is built again from the plan's numbers; other bytes than planned mean that the checkpoint changed since. */
 async function emitGraph(run: Run, engine: EnginePlan): Promise<void> {
   const { checkpoint, plan } = run;
-  const weights = engine.kind === "visual" ? checkpoint.visual : checkpoint.ranks[engine.rank];
+  const weights = weightsOf(checkpoint, engine);
   if (weights === undefined) throw changedSincePlan(engine);
   const target = await place(run, engine.onnx);
   const location = engine.weights.slice(engine.weights.indexOf("/") + 1);
@@ -146,13 +146,8 @@ async function emitGraph(run: Run, engine: EnginePlan): Promise<void> {
 }
 
 async function writeFiles(run: Run, step: Step): Promise<void> {
-  const { configs, tokenizer, checkpoint_dir } = run.plan;
-  for (const [name, config] of [
-    [LLM_CONFIG, configs.llm],
-    [VISUAL_CONFIG, configs.visual],
-  ] as const) {
-    if (config !== null) await writeJson(await place(run, name), config);
-  }
+  const { tokenizer, checkpoint_dir } = run.plan;
+  for (const [name, config] of configFiles(run.plan)) await writeJson(await place(run, name), config);
   for (const name of tokenizer) {
     await copyInto(join(checkpoint_dir, TOKENIZER_DIR, name), await place(run, `${TOKENIZER_DIR}/${name}`));
   }

@@ -37,10 +37,12 @@ export function resolveSettings(input: SettingsInput): Settings {
   const { options, spec } = input;
   const adjustments: Adjustment[] = [];
   const max_seq_len = sequenceLength(input, adjustments);
+  const max_input_len = inputLength(input, max_seq_len, adjustments);
   const build: BuildSettings = {
     backend: options.backend,
     max_batch_size: options.max_batch_size,
-    max_input_len: inputLength(input, max_seq_len, adjustments),
+    max_input_len,
+    max_encoder_input_len: encoderLength(input, max_input_len, adjustments),
     max_seq_len,
     max_beam_width: options.max_beam_width,
     max_multimodal_len: promptRows(options, spec, adjustments),
@@ -114,6 +116,17 @@ function inputLength({ options, spec, given }: SettingsInput, maxSeqLen: number,
   if (given("max_input_len") || to === from) return from;
   const why = to < from ? "the default does not fit into max_seq_len" : "the default does not hold an image and text";
   adjustments.push({ option: "max_input_len", from, to, why });
+  return to;
+}
+
+/** An image's features where they are all the encoder gives; else the prompt's length, for the prompt is the encoder's. */
+function encoderLength({ options, spec }: SettingsInput, maxInputLen: number, adjustments: Adjustment[]): number {
+  const { encoderDecoder, swin } = spec;
+  if (encoderDecoder === undefined) return 0;
+  const from = options.max_encoder_input_len ?? null;
+  const to = swin?.numVisualFeatures ?? from ?? maxInputLen;
+  const why = swin === undefined ? "max_input_len: the prompt is the encoder's input" : "visual features of an image";
+  if (to !== from) adjustments.push({ option: "max_encoder_input_len", from, to, why });
   return to;
 }
 

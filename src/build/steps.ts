@@ -2,7 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { TOKENIZER_DIR } from "../checkpoint/manifest.ts";
 import type { ConvertedCheckpoint } from "../checkpoint/read.ts";
-import { LOGS_DIR } from "../formats/engine-dir.ts";
+import { DECODER_CONFIG, ENCODER_CONFIG, LLM_CONFIG, LOGS_DIR, VISUAL_CONFIG } from "../formats/engine-dir.ts";
 import type { EngineRequest } from "../toolchain/tensorrt/request.ts";
 import { fingerprint } from "./fingerprint.ts";
 import type { BuildPlan, EnginePlan, Step } from "./plan.ts";
@@ -24,21 +24,29 @@ export async function planSteps(
 ): Promise<readonly Step[]> {
   const steps: Step[] = [];
   const builds: Step[] = [];
+  const linked = new Set<string>();
   const own = { step: STEP_VERSION, mmtrt: plan.version };
   for (const engine of engines) {
     const identity = { checkpoint: checkpoint.manifest.fingerprint, ...(await identityOf(engine.source)) };
     const link = fingerprint({ ...own, identity, copy: plan.copy_weights });
     const emit = fingerprint({ ...own, link, onnx: engine.graph.onnx_sha256 });
-    steps.push(
-      {
+    // A decoder's two graphs share one file of weights.
+    if (!linked.has(engine.weights))
+      steps.push({
         id: `weights ${engine.name}`,
         kind: "link",
         fingerprint: link,
         inputs: [engine.source],
         outputs: [engine.weights],
-      },
-      { id: `graph ${engine.name}`, kind: "emit", fingerprint: emit, inputs: [engine.weights], outputs: [engine.onnx] },
-    );
+      });
+    linked.add(engine.weights);
+    steps.push({
+      id: `graph ${engine.name}`,
+      kind: "emit",
+      fingerprint: emit,
+      inputs: [engine.weights],
+      outputs: [engine.onnx],
+    });
     if (engine.request !== null) builds.push(await engineStep(engine, engine.request, plan, { ...own, emit }));
   }
   return [...steps, ...builds, await filesStep(checkpoint, plan, own)];
@@ -74,14 +82,26 @@ export function logOf({ name }: Pick<EnginePlan, "name">): string {
 async function filesStep(checkpoint: ConvertedCheckpoint, plan: StepInput, own: object): Promise<Step> {
   const inputs = plan.tokenizer.map(name => join(checkpoint.dir, TOKENIZER_DIR, name));
   const identities = await Promise.all(inputs.map(identityOf));
-  const configs = [plan.configs.llm && "llm/config.json", plan.configs.visual && "visual/config.json"];
   return {
     id: "config and tokenizer",
     kind: "files",
     fingerprint: fingerprint({ ...own, configs: plan.configs, model: plan.model, identities }),
     inputs,
-    outputs: [...configs.filter(name => name !== null), ...plan.tokenizer.map(name => `${TOKENIZER_DIR}/${name}`)],
+    outputs: [...configFiles(plan).map(([name]) => name), ...plan.tokenizer.map(name => `${TOKENIZER_DIR}/${name}`)],
   };
+}
+
+/** The JSON files that describe the parts, by their path in the engine directory. */
+export function configFiles({
+  configs,
+  model,
+}: Pick<BuildPlan, "configs" | "model">): readonly (readonly [string, object])[] {
+  const files = [
+    [model.encoder_decoder === undefined ? LLM_CONFIG : DECODER_CONFIG, configs.llm],
+    [VISUAL_CONFIG, configs.visual],
+    [ENCODER_CONFIG, configs.encoder],
+  ] as const;
+  return files.flatMap(([name, config]) => (config === null ? [] : [[name, config] as const]));
 }
 
 /** Size and time of change stand for the bytes: hashing a 140 GB checkpoint at each build would cost minutes. */

@@ -11,6 +11,8 @@ export interface DecoderLimits {
   readonly maxSeqLen: number;
   /** 0 when the graph has no prompt table. */
   readonly promptRows: number;
+  /** Of an encoder-decoder: what the decoder attends to. */
+  readonly encoderSeq?: SizeRange | undefined;
   readonly optBatchSize?: number | undefined;
   readonly optInputLen?: number | undefined;
   readonly optSeqLen?: number | undefined;
@@ -34,17 +36,35 @@ export function defaultRange(max: number, opt?: number): SizeRange {
  * As profiles of one engine they share weights, and need no `If` in the graph.
  */
 export function decoderProfiles(graph: Graph, limits: DecoderLimits): readonly EngineProfile[] {
-  const rows = { min: 1, opt: Math.max(1, Math.floor(limits.promptRows / 2)), max: Math.max(1, limits.promptRows) };
+  const rows = rowsOf(limits);
+  const encoder_seq = limits.encoderSeq ?? fixed(1);
   const batch = defaultRange(limits.maxBatchSize, limits.optBatchSize);
   const beams = limits.maxBeamWidth;
   const rowsOfBatch = defaultRange(limits.maxBatchSize * beams, scaled(limits.optBatchSize, beams));
   const optTotal = limits.optSeqLen ?? Math.floor((limits.maxSeqLen + 1) / 2);
   const past = { min: 0, opt: optTotal - 1, max: limits.maxSeqLen - 1 };
   const contexts = contextRanges(limits).map(({ name, seq }) =>
-    profileOf(name, graph.inputs, { batch, seq, past: fixed(0), rows }),
+    profileOf(name, graph.inputs, { batch, seq, past: fixed(0), rows, encoder_seq }),
   );
-  const generation = profileOf("generation", graph.inputs, { batch: rowsOfBatch, seq: fixed(1), past, rows });
+  const generation = profileOf("generation", graph.inputs, {
+    batch: rowsOfBatch,
+    seq: fixed(1),
+    past,
+    rows,
+    encoder_seq,
+  });
   return [...contexts, generation];
+}
+
+/** One profile, of an encoder or of the graph behind it: it runs once a request, before beams come apart. */
+export function encoderProfiles(graph: Graph, limits: DecoderLimits): readonly EngineProfile[] {
+  const batch = defaultRange(limits.maxBatchSize, limits.optBatchSize);
+  const encoder_seq = limits.encoderSeq ?? fixed(1);
+  return [profileOf("encoder", graph.inputs, { batch, encoder_seq, rows: rowsOf(limits) })];
+}
+
+function rowsOf({ promptRows }: DecoderLimits): SizeRange {
+  return { min: 1, opt: Math.max(1, Math.floor(promptRows / 2)), max: Math.max(1, promptRows) };
 }
 
 /** One profile: batch (1, max(1, ⌊max/2⌋), max), the opt of TensorRT-LLM's visual engines. */
@@ -150,7 +170,7 @@ export function splitTokens(max: number): readonly SizeRange[] {
   return ends.map((end, i) => ({ min: ends[i - 1] ?? 1, opt: end, max: end }));
 }
 
-function fixed(size: number): SizeRange {
+export function fixed(size: number): SizeRange {
   return { min: size, opt: size, max: size };
 }
 

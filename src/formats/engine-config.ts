@@ -64,7 +64,7 @@ export interface PipelineStage {
   readonly io: readonly EngineIo[];
 }
 
-/** `llm/config.json`. */
+/** `llm/config.json`; of an encoder-decoder `encoder/config.json` and `decoder/config.json`. */
 export interface LlmEngineConfig {
   /** Version of mmtrt; TensorRT-LLM's runtime asks for the key only. */
   readonly version: string;
@@ -76,6 +76,8 @@ export interface LlmEngineConfig {
   readonly io: readonly EngineIo[];
   /** Only with pp_size > 1: stages 1 … pp_size − 1. */
   readonly pp_stages?: readonly PipelineStage[];
+  /** Of an encoder-decoder's decoder: the graph that makes the keys and values it attends to. */
+  readonly cross?: { readonly profiles: readonly EngineProfile[]; readonly io: readonly EngineIo[] };
 }
 
 /** `visual/config.json`: `builder_config` is TensorRT-LLM's, `vision` is the checkpoint's visual/config.json, whole. */
@@ -124,11 +126,22 @@ export interface EngineModel {
   readonly bos_token_id: number | null;
   readonly eos_token_ids: readonly number[];
   readonly pad_token_id: number | null;
+  /** There for models whose prompt, or image, goes through an encoder; a decoder answers. */
+  readonly encoder_decoder?: EngineEncoderDecoder;
+}
+
+/** How the decoder's answers begin and end. */
+export interface EngineEncoderDecoder {
+  /** false: the image encoder's features are attended to, and there is no prompt. */
+  readonly has_text_encoder: boolean;
+  readonly decoder_start_token_id: number;
+  readonly forced_bos_token_id: number | null;
+  readonly forced_eos_token_id: number | null;
 }
 
 /** One graph with its weights, and its serialized engine when the backend makes one. Paths are relative to the directory. */
 export interface EnginePart {
-  /** `llm/rank0`, `visual`. */
+  /** `llm/rank0`, `visual`; of an encoder-decoder `encoder/rank0`, `decoder/rank0`, `decoder/cross_rank0`. */
   readonly name: string;
   readonly onnx: string;
   readonly weights: string;

@@ -8,6 +8,9 @@ import { isJsonObject, type Json, type JsonObject, readJsonObject } from "./json
 export const ENGINE_MANIFEST = "mmtrt.json";
 export const LLM_CONFIG = "llm/config.json";
 export const VISUAL_CONFIG = "visual/config.json";
+/** In place of LLM_CONFIG for an encoder-decoder. */
+export const DECODER_CONFIG = "decoder/config.json";
+export const ENCODER_CONFIG = "encoder/config.json";
 /** What the builders printed, one file an engine. */
 export const LOGS_DIR = "logs";
 
@@ -21,6 +24,10 @@ export interface EngineDir {
   readonly tokenizerDir?: string;
   /** Parts of the language model by rank, and the visual one; paths are absolute. */
   readonly llmParts: readonly EnginePart[];
+  /** Of an encoder-decoder: `llm` and `llmParts` are the decoder's. By rank; empty for other models. */
+  readonly encoder?: LlmEngineConfig;
+  readonly encoderParts: readonly EnginePart[];
+  readonly crossParts: readonly EnginePart[];
   readonly visualPart?: EnginePart;
 }
 
@@ -31,12 +38,17 @@ const MAX_BYTES = 64 << 20;
 /** Errors: BLD002 not an engine directory or incomplete, BLD003 a JSON file of another form. */
 export async function openEngine(dir: string): Promise<EngineDir> {
   const manifest = readEngineManifest(await readPart(dir, ENGINE_MANIFEST), join(dir, ENGINE_MANIFEST));
-  const llmParts = manifest.parts.filter(part => part.name !== "visual");
+  const partsCalled = (pattern: RegExp): EnginePart[] => manifest.parts.filter(({ name }) => pattern.test(name));
+  const [llmParts, encoderParts] = [partsCalled(/^(llm|decoder)\/rank/), partsCalled(/^encoder\//)];
   const visualPart = manifest.parts.find(part => part.name === "visual");
   const problems: Problem[] = [];
   for (const part of manifest.parts) problems.push(...(await missingFiles(dir, part)));
   throwIfAny(problems);
-  const llm = llmParts.length > 0 ? await readConfig<LlmEngineConfig>(dir, LLM_CONFIG, checkLlm) : undefined;
+  const configOf = async (parts: readonly EnginePart[]): Promise<LlmEngineConfig | undefined> => {
+    const folder = parts[0]?.name.split("/")[0];
+    return folder === undefined ? undefined : readConfig<LlmEngineConfig>(dir, `${folder}/config.json`, checkLlm);
+  };
+  const [llm, encoder] = [await configOf(llmParts), await configOf(encoderParts)];
   const visual = visualPart && (await readConfig<VisualEngineConfig>(dir, VISUAL_CONFIG, checkVisual));
   const tokenizer = join(dir, "tokenizer");
   const hasTokenizer = await isDirectory(tokenizer);
@@ -47,6 +59,9 @@ export async function openEngine(dir: string): Promise<EngineDir> {
     ...(visual && { visual }),
     ...(hasTokenizer && { tokenizerDir: tokenizer }),
     llmParts: llmParts.map(part => absolute(dir, part)),
+    ...(encoder && { encoder }),
+    encoderParts: encoderParts.map(part => absolute(dir, part)),
+    crossParts: partsCalled(/^decoder\/cross_/).map(part => absolute(dir, part)),
     ...(visualPart && { visualPart: absolute(dir, visualPart) }),
   };
 }
@@ -138,7 +153,8 @@ function isModel(value: Json | undefined): boolean {
     ["image_token_id", "bos_token_id", "pad_token_id"].every(
       key => value[key] === null || Number.isSafeInteger(value[key]),
     ) &&
-    isPrompt(value.prompt)
+    isPrompt(value.prompt) &&
+    (value.encoder_decoder === undefined || isEncoderDecoder(value.encoder_decoder))
   );
 }
 
@@ -148,6 +164,15 @@ function isPrompt(value: Json | undefined): boolean {
   return (
     ["string", "undefined"].includes(typeof value.image_word) &&
     ["boolean", "undefined"].includes(typeof value.images_first)
+  );
+}
+
+function isEncoderDecoder(value: Json): boolean {
+  if (!isJsonObject(value)) return false;
+  const isId = (id: Json | undefined): boolean => id === null || isCount(id, 0);
+  const { has_text_encoder: text, decoder_start_token_id: start } = value;
+  return (
+    typeof text === "boolean" && isCount(start, 0) && isId(value.forced_bos_token_id) && isId(value.forced_eos_token_id)
   );
 }
 

@@ -8,8 +8,9 @@ import type { EngineDir } from "./engine-dir.ts";
  * Whether the files are the ones the manifest was written for: each graph by its hash, each engine by its size (hashing
  * engines of many GB at each start would take longer than loading them). BLD006 for each that is not.
  */
-export async function stampProblems({ llmParts, visualPart }: EngineDir): Promise<readonly Problem[]> {
-  const parts = [...llmParts, ...(visualPart ? [visualPart] : [])];
+export async function stampProblems(engine: EngineDir): Promise<readonly Problem[]> {
+  const { llmParts, encoderParts, crossParts, visualPart } = engine;
+  const parts = [...encoderParts, ...crossParts, ...llmParts, ...(visualPart ? [visualPart] : [])];
   const found = parts.map(async ({ onnx, onnx_sha256, engine, built }) => {
     const problems: Problem[] = [];
     const hash = await hashOf(onnx);

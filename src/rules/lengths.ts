@@ -13,8 +13,9 @@ export function trainedPositions(language: DecoderSpec): number {
   return Math.floor(language.maxPositions * factor);
 }
 
-export const inputFitsSequence: Rule = ({ build: { max_input_len, max_seq_len }, origin }) =>
-  max_input_len <= max_seq_len
+export const inputFitsSequence: Rule = ({ spec, build: { max_input_len, max_seq_len }, origin }) =>
+  // An encoder-decoder's prompt is the encoder's, and the sequence the decoder's.
+  max_input_len <= max_seq_len || spec.encoderDecoder !== undefined
     ? undefined
     : {
         code: "BLD010",

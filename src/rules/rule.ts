@@ -30,6 +30,8 @@ export interface BuildSettings {
   readonly max_seq_len: number;
   readonly max_beam_width: number;
   readonly max_multimodal_len: number;
+  /** What an encoder takes; 0 for a decoder-only model. */
+  readonly max_encoder_input_len: number;
   readonly max_num_tokens: number | undefined;
   readonly opt_num_tokens: number | undefined;
   readonly opt_batch_size: number | undefined;

@@ -1,11 +1,12 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { type Problem, throwIfAny } from "../diagnostics/index.ts";
 import { readJsonObject } from "../formats/json.ts";
 import { searchBeams } from "./generate/beam.ts";
 import { type SearchHooks, searchTokens } from "./generate/greedy.ts";
 import type { FinishReason, GenerateOptions } from "./generate/options.ts";
 import type { PixelValues } from "./image/preprocess.ts";
-import { placeImages } from "./prompt.ts";
+import { type PromptBatch, placeImages } from "./prompt.ts";
 import type { Session } from "./session.ts";
 import { AnswerText } from "./text/answer-text.ts";
 import type { TextTokenizer } from "./text/tokenizer.ts";
@@ -58,9 +59,7 @@ export interface Answers {
  */
 export async function answer(questions: readonly Question[], request: AnswerRequest): Promise<Answers> {
   const { session, options, signal, at } = request;
-  const items = questions.map(({ ids, pixels }) => ({ ids, images: pixels.length }));
-  const { prompts, tableRows } = placeImages(items, session.engine.manifest.model, at);
-  const promptTokens = Math.max(...prompts.map(prompt => prompt.length));
+  const { prompts, tableRows, promptTokens } = promptsOf(questions, request);
   const size = { batch: prompts.length, beams: options.numBeams, newTokens: options.maxNewTokens };
   session.check({ ...size, promptTokens, tableRows }, at);
   signal?.throwIfAborted();
@@ -77,7 +76,8 @@ export async function answer(questions: readonly Question[], request: AnswerRequ
   };
   const generated = await (options.numBeams > 1 ? searchBeams : searchTokens)(
     decoding,
-    questions.map(({ ids }) => ids),
+    // What counts as seen is what the decoder has seen: of an encoder-decoder its start token.
+    questions.map(({ ids }) => (session.startToken === undefined ? ids : [session.startToken])),
     options,
     hooks,
   );
@@ -85,6 +85,33 @@ export async function answer(questions: readonly Question[], request: AnswerRequ
   const newTokens = answers.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
   const allPromptTokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
   return { answers, timing: { visualMs, prefillMs, decodeMs, promptTokens: allPromptTokens, newTokens } };
+}
+
+/** What the encoder or decoder takes; a model without a prompt has an image's features instead of one. */
+function promptsOf(
+  questions: readonly Question[],
+  { session, at }: AnswerRequest,
+): PromptBatch & { readonly promptTokens: number } {
+  const { model } = session.engine.manifest;
+  if (model.encoder_decoder?.has_text_encoder === false) {
+    throwIfAny(
+      questions.flatMap(({ pixels }, item) => (pixels.length === 1 ? [] : [needsOneImage(item, pixels.length, at)])),
+    );
+    return { prompts: questions.map(() => []), tableRows: 0, promptTokens: model.num_visual_features };
+  }
+  const items = questions.map(({ ids, pixels }) => ({ ids, images: pixels.length }));
+  const batch = placeImages(items, model, at);
+  return { ...batch, promptTokens: Math.max(...batch.prompts.map(prompt => prompt.length)) };
+}
+
+function needsOneImage(item: number, images: number, at: string): Problem {
+  return {
+    code: "RUN012",
+    what: `item ${item + 1} has ${images} images; expected 1`,
+    at,
+    why: "the model reads one picture and takes no prompt",
+    fix: "give one --image for each answer",
+  };
 }
 
 /** End tokens: generation_config.json's, which may name more of them than config.json. */

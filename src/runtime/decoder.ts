@@ -77,8 +77,13 @@ export class Decoder {
   }
 
   /** Runs the prompts, one row each; ids ≥ vocab_size are rows of `table`. */
-  async prefill(prompts: readonly (readonly number[])[], table: Features | undefined): Promise<Decoding> {
-    return DecodingRows.start(this.#graph, this.#config, prompts, this.#tableFeeds(table));
+  async prefill(
+    prompts: readonly (readonly number[])[],
+    table: Features | undefined,
+    attended?: Attended,
+  ): Promise<Decoding> {
+    const feeds = tableFeeds(this.#graph, this.#config.io, this.#featuresPerImage, table);
+    return DecodingRows.start(this.#graph, this.#config, prompts, feeds, attended);
   }
 
   #shapes(batch: number, seq: number, past: number, tableRows: number): InputShapes {
@@ -97,31 +102,43 @@ export class Decoder {
     return Object.fromEntries([...Object.entries(all).filter(([name]) => this.#inputs.has(name)), ...caches]);
   }
 
-  #tableIo(): EngineIo | undefined {
-    return this.#config.io.find(value => value.name === "prompt_embedding_table");
-  }
-
   #tableWidth(): number {
-    return this.#tableIo()?.shape[1] ?? 1;
+    return tableIo(this.#config.io)?.shape[1] ?? 1;
   }
+}
 
-  /** Called with the number of rows, since beams multiply them. Without images the table is one row nobody reads. */
-  #tableFeeds(table: Features | undefined): (rows: number) => Feeds {
-    const io = this.#tableIo();
-    if (io === undefined) return () => ({});
-    const { rows, hidden, values } = table ?? {
-      rows: 1,
-      hidden: this.#tableWidth(),
-      values: new Float32Array(this.#tableWidth()),
-    };
-    const embeddings = fromFloat32(this.#graph, io.dtype, values, [rows, hidden]);
-    const vocab = this.#graph.tensor("int32", Int32Array.of(Math.max(1, this.#featuresPerImage)), [1]);
-    return batch => ({
-      prompt_embedding_table: embeddings,
-      prompt_vocab_size: vocab,
-      tasks: this.#graph.tensor("int32", new Int32Array(batch), [batch, 1]),
-    });
-  }
+/** What an encoder gives a decoder: the same at every step, one row for each row that is decoded. */
+export interface Attended {
+  feeds(): Feeds;
+  /** Row i becomes what row `rows[i]` was. */
+  select(rows: readonly number[]): void;
+}
+
+function tableIo(io: readonly EngineIo[]): EngineIo | undefined {
+  return io.find(value => value.name === "prompt_embedding_table");
+}
+
+/**
+ * The prompt-table inputs, for as many rows as there are: beams multiply them. Without images the table is one row nobody
+ * reads. `featuresPerImage` is what a task has; any value will do while every task is 0.
+ */
+export function tableFeeds(
+  graph: OrtGraph,
+  all: readonly EngineIo[],
+  featuresPerImage: number,
+  table: Features | undefined,
+): (rows: number) => Feeds {
+  const io = tableIo(all);
+  if (io === undefined) return () => ({});
+  const width = io.shape[1] ?? 1;
+  const { rows, hidden, values } = table ?? { rows: 1, hidden: width, values: new Float32Array(width) };
+  const embeddings = fromFloat32(graph, io.dtype, values, [rows, hidden]);
+  const vocab = graph.tensor("int32", Int32Array.of(Math.max(1, featuresPerImage)), [1]);
+  return batch => ({
+    prompt_embedding_table: embeddings,
+    prompt_vocab_size: vocab,
+    tasks: graph.tensor("int32", new Int32Array(batch), [batch, 1]),
+  });
 }
 
 /**
@@ -133,6 +150,8 @@ class DecodingRows implements Decoding {
   logits: Float32Array = new Float32Array(0);
   readonly #graph: OrtGraph;
   readonly #table: (rows: number) => Feeds;
+  readonly #attended: Attended | undefined;
+  readonly #hasPositions: boolean;
   readonly #padLeft: boolean;
   readonly #cache: KvCache;
   /** Tokens each row has taken. */
@@ -146,9 +165,12 @@ class DecodingRows implements Decoding {
     config: LlmEngineConfig,
     lengths: readonly number[],
     table: (rows: number) => Feeds,
+    attended: Attended | undefined,
   ) {
     this.#graph = graph;
     this.#table = table;
+    this.#attended = attended;
+    this.#hasPositions = config.io.some(value => value.name === "position_ids");
     this.#padLeft = config.build_config.kv_cache_type !== "static";
     this.#cache = new KvCache(graph, config.io, lengths.length);
     this.#lengths = [...lengths];
@@ -162,12 +184,14 @@ class DecodingRows implements Decoding {
     config: LlmEngineConfig,
     prompts: readonly (readonly number[])[],
     table: (rows: number) => Feeds,
+    attended: Attended | undefined,
   ): Promise<Decoding> {
     const rows = new DecodingRows(
       graph,
       config,
       prompts.map(ids => ids.length),
       table,
+      attended,
     );
     await rows.#prefill(prompts);
     return rows;
@@ -196,6 +220,7 @@ class DecodingRows implements Decoding {
     this.#lengths = rows.map(row => this.#lengths[row] as number);
     this.#starts = rows.map(row => this.#starts[row] as number);
     this.#cache.select(rows);
+    this.#attended?.select(rows);
     const { logits, vocab } = this;
     this.logits = new Float32Array(rows.length * vocab);
     for (const [to, from] of rows.entries())
@@ -232,12 +257,13 @@ class DecodingRows implements Decoding {
     const int32 = (data: Int32Array, dims: readonly number[]): Tensor => this.#graph.tensor("int32", data, dims);
     const outputs = await this.#graph.run({
       input_ids: int32(ids, [rows, seq]),
-      position_ids: int32(positions, [rows, seq]),
+      ...(this.#hasPositions && { position_ids: int32(positions, [rows, seq]) }),
       last_token_ids: int32(Int32Array.from(last), [rows]),
       ...(this.#padLeft
         ? { attention_mask: int32(this.#mask(), [rows, this.#columns]) }
         : { cache_lengths: int32(Int32Array.from(cacheLengths), [rows]) }),
       ...this.#table(rows),
+      ...this.#attended?.feeds(),
       ...this.#cache.feeds(),
     });
     this.#cache.take(outputs);

@@ -1,7 +1,7 @@
 import type { EngineIo } from "../formats/engine-config.ts";
 import type { Feeds, Fetches, OrtGraph, Tensor } from "./ort.ts";
 
-type CacheData = Float32Array | Uint16Array;
+type RowData = Float32Array | Uint16Array | Int32Array;
 
 /**
  * Keys and values of every layer between two steps. Outputs of a step are the next step's inputs as they are: nothing
@@ -36,17 +36,19 @@ export class KvCache {
 
   /** Row i becomes what row `rows[i]` was: beams are copied, swapped and dropped this way. */
   select(rows: readonly number[]): void {
-    this.#tensors = this.#tensors.map(tensor => {
-      const [, ...rest] = tensor.dims;
-      const data = tensor.data as CacheData;
-      const stride = rest.reduce((product, dim) => product * dim, 1);
-      const picked = new (data.constructor as new (length: number) => CacheData)(rows.length * stride);
-      for (const [to, from] of rows.entries())
-        picked.set(data.subarray(from * stride, (from + 1) * stride), to * stride);
-      const type = tensor.type === "float16" ? "float16" : "float32";
-      return this.#graph.tensor(type, picked, [rows.length, ...rest]);
-    });
+    this.#tensors = this.#tensors.map(tensor => pickRows(this.#graph, tensor, rows));
   }
+}
+
+/** A tensor whose row i is row `rows[i]` of another. */
+export function pickRows(graph: OrtGraph, tensor: Tensor, rows: readonly number[]): Tensor {
+  const [, ...rest] = tensor.dims;
+  const data = tensor.data as RowData;
+  const stride = rest.reduce((product, dim) => product * dim, 1);
+  const picked = new (data.constructor as new (length: number) => RowData)(rows.length * stride);
+  for (const [to, from] of rows.entries()) picked.set(data.subarray(from * stride, (from + 1) * stride), to * stride);
+  const type = tensor.type === "float16" || tensor.type === "int32" ? tensor.type : "float32";
+  return graph.tensor(type, picked, [rows.length, ...rest]);
 }
 
 /** past_key_0 → present_key_0; cache_key_0 → cache_key_0_out. */

@@ -11,6 +11,7 @@ const FLAGS: Readonly<Record<string, (seen: number) => string>> = {
   past: seen => `--max_seq_len ${seen + 1}`,
   "past + seq": seen => `--max_seq_len ${seen}`,
   rows: seen => `--max_multimodal_len ${seen}`,
+  encoder_seq: seen => `--max_encoder_input_len ${seen}`,
 };
 
 const WHY: Readonly<Record<string, string>> = {
@@ -19,6 +20,7 @@ const WHY: Readonly<Record<string, string>> = {
   past: "the tokens before the last one are kept in the KV cache",
   "past + seq": "the mask covers the KV cache and the new tokens",
   rows: "every image of the batch puts its visual features into the prompt table",
+  encoder_seq: "the prompt, with the visual features of its images, is what the encoder takes",
 };
 
 /**

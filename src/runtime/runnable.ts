@@ -40,14 +40,16 @@ export async function openRunnable(dir: string): Promise<RunnableEngine> {
       fix: "mmtrt build --kv_cache_type continuous",
     });
   }
+  if (engine.manifest.model.encoder_decoder !== undefined && engine.crossParts.length === 0)
+    return noLanguageModel(dir);
   if (usesBfloat16(engine)) problems.push(noKernels(dir, engine.manifest.backend));
   throwIfAny([...problems, ...(await stampProblems(engine))]);
   return { ...engine, llm, llmPart };
 }
 
 /** Only graphs for TensorRT: for ONNX Runtime they are built in float32. */
-function usesBfloat16({ llm, visual }: EngineDir): boolean {
-  return [llm, visual].some(part => part?.io.some(({ dtype }) => dtype === "bfloat16"));
+function usesBfloat16({ llm, visual, encoder }: EngineDir): boolean {
+  return [llm, visual, encoder].some(part => part?.io.some(({ dtype }) => dtype === "bfloat16"));
 }
 
 function noKernels(dir: string, backend: string): Problem {

@@ -1,6 +1,7 @@
 import { fail } from "../diagnostics/index.ts";
 import type { VisualEngineConfig } from "../formats/engine-config.ts";
 import { Decoder, type Decoding, type Features, type RequestSize } from "./decoder.ts";
+import { openEncoder } from "./encoder.ts";
 import type { PixelValues } from "./image/preprocess.ts";
 import { fromFloat32, type OrtGraph, type OrtOptions, openGraph, toFloat32 } from "./ort.ts";
 import { openRunnable, type RunnableEngine } from "./runnable.ts";
@@ -8,6 +9,8 @@ import { openRunnable, type RunnableEngine } from "./runnable.ts";
 /** An engine ready to answer. Prints nothing, keeps nothing between requests. */
 export interface Session {
   readonly engine: RunnableEngine;
+  /** First token of every answer of an encoder-decoder, which is not part of it. */
+  readonly startToken?: number;
   /**
    * Features of the images, in order, run in as many batches as the visual engine's profile asks for; by another copy
    * of the graph if one is given.
@@ -27,16 +30,30 @@ export async function openSession(dir: string, options: OrtOptions): Promise<Ses
   const llm = await openGraph(engine.llmPart.onnx, options);
   const visual = engine.visualPart && (await openGraph(engine.visualPart.onnx, options));
   const decoder = new Decoder(llm, engine.llm, engine.manifest.model.num_visual_features);
+  const encoder = engine.manifest.model.encoder_decoder && (await openEncoder(engine, options));
   return {
     engine,
+    ...(encoder && { startToken: encoder.startToken }),
     encodeImages: async (images, graph = visual) =>
       graph === undefined || engine.visual === undefined
         ? takesNoImages(dir)
         : encodeImages(graph, engine.visual, images),
-    check: (size, at) => decoder.check(size, at),
-    prefill: (prompts, features) => decoder.prefill(prompts, features),
+    check(size, at) {
+      encoder?.check(size, at);
+      decoder.check(encoder === undefined ? size : { ...size, promptTokens: 1, tableRows: 0 }, at);
+    },
+    async prefill(prompts, features) {
+      if (encoder === undefined) return decoder.prefill(prompts, features);
+      const attended = await encoder.run(prompts, features);
+      return decoder.prefill(
+        prompts.map(() => [encoder.startToken]),
+        undefined,
+        attended,
+      );
+    },
     async close() {
       await llm.close();
+      await encoder?.close();
       await visual?.close();
     },
   };

@@ -7,7 +7,7 @@ Writes test/fixtures/parity/CASE/{config.json, model.safetensors, reference.safe
         input_ids, attention_mask int32 [batch, seq]                       not for Nougat
         encoder_output [batch, encoder_seq, hidden]                        not for Nougat: see visual
         logits float32 [batch, vocab] after the start token
-        tokens int32 [batch, 32] greedy, the start token left out
+        tokens int32 [batch, 32] greedy, beams int32 [batch, 11] of 3 beams; the start token left out
         logits_float16, logits_bfloat16: the same from rounded weights
     pixel_values [3, 3, H, W] and visual [3, N, hidden] for Nougat
 Needs torch and transformers.
@@ -127,6 +127,9 @@ def make(name):
         if not sees:
             out.update({f"{tag}.{key}": value.int() for key, value in given.items()})
             out[f"{tag}.encoder_output"] = result.encoder_last_hidden_state
+        with torch.no_grad():
+            best = model.generate(**given, do_sample=False, num_beams=3, max_new_tokens=11, min_new_tokens=11)
+        out[f"{tag}.beams"] = best[:, 1:].int()
         out[f"{tag}.logits"], out[f"{tag}.tokens"] = result.logits[:, -1], tokens.int()
         for dtype, half in halves.items():
             out[f"{tag}.logits_{dtype}"] = answer(half, given)[0].logits[:, -1]

@@ -34,6 +34,13 @@ export const buildOptions = defineOptions({
     group: "Files",
     about: "Show engines, profiles and the memory account, and write nothing.",
   },
+  report: {
+    type: "path",
+    group: "Files",
+    placeholder: "FILE.html",
+    about:
+      "Write a page for the browser: memory account, profiles drawn as ranges, what graphs and weights consist of, build times. With --plan too.",
+  },
   strict_profiles: {
     type: "boolean",
     default: false,
@@ -184,6 +191,14 @@ export const buildOptions = defineOptions({
     aliases: [{ name: "max_prompt_embedding_table_size" }],
     about:
       "Rows of the prompt table: visual features of all images of a batch. auto is max_batch_size × num_visual_features.",
+  },
+  max_encoder_input_len: {
+    type: "integer",
+    minimum: 1,
+    maximum: 1 << 24,
+    group: "Limits",
+    about:
+      "Longest prompt of an encoder-decoder, visual features included; by default max_input_len, or an image's features where there is no prompt.",
   },
   max_num_tokens: {
     type: "integer",

@@ -16,6 +16,9 @@ export interface GenerateOptions {
   readonly earlyStopping: boolean;
   readonly seed: number;
   readonly eosTokenIds: readonly number[];
+  /** The first and the last token max_new_tokens allows, whatever the logits say; undefined forces nothing. */
+  readonly forcedBosTokenId?: number | undefined;
+  readonly forcedEosTokenId?: number | undefined;
   /** Texts that end an answer and are cut off with what follows. */
   readonly stop: readonly string[];
 }

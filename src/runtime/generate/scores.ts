@@ -37,6 +37,9 @@ export function adjustScores(
   options: GenerateOptions,
 ): Float32Array {
   const { repetitionPenalty: penalty, minNewTokens, eosTokenIds } = options;
+  const forced = newTokens === options.maxNewTokens - 1 ? options.forcedEosTokenId : undefined;
+  const only = forced ?? (newTokens === 0 ? options.forcedBosTokenId : undefined);
+  if (only !== undefined) return scores.map((_, id) => (id === only ? 0 : Number.NEGATIVE_INFINITY));
   if (penalty === 1 && newTokens >= minNewTokens) return scores;
   const adjusted = Float32Array.from(scores);
   if (penalty !== 1) {

@@ -1,0 +1,108 @@
+import { throwIfAny } from "../diagnostics/index.ts";
+import { type Attended, type Features, type RequestSize, tableFeeds } from "./decoder.ts";
+import { pairTokens } from "./generation-config.ts";
+import { pickRows } from "./kv-cache.ts";
+import { type Feeds, fromFloat32, type OrtGraph, type OrtOptions, openGraph, type Tensor } from "./ort.ts";
+import { checkProfiles } from "./profiles.ts";
+import type { RunnableEngine } from "./runnable.ts";
+
+/** The half of an encoder-decoder that runs once a request: prompt (or image features) → keys and values to attend to. */
+export interface Encoder {
+  readonly startToken: number;
+  /** @throws MmtrtError RUN010 for a request that no profile takes. */
+  check(size: RequestSize, at: string): void;
+  /** Prompts are padded on the right. Without a text encoder `features` are attended to, as many rows for each prompt. */
+  run(prompts: readonly (readonly number[])[], features: Features | undefined): Promise<Attended>;
+  close(): Promise<void>;
+}
+
+/** Opens `encoder/` where there is one, and `decoder/cross_rank0.onnx`. Errors: RUN011. */
+export async function openEncoder(engine: RunnableEngine, options: OrtOptions): Promise<Encoder> {
+  const [encoderPart, crossPart] = [engine.encoderParts[0], engine.crossParts[0]];
+  if (crossPart === undefined) throw new Error("an encoder-decoder has a graph of cross keys and values");
+  const encoder = encoderPart && (await openGraph(encoderPart.onnx, options));
+  const cross = await openGraph(crossPart.onnx, options);
+  const tokens = await pairTokens(engine);
+  return {
+    startToken: tokens?.start ?? 0,
+    check: (size, at) => checkSize(engine, size, at),
+    async run(prompts, features) {
+      const { output, mask } =
+        encoder === undefined
+          ? imageRows(cross, engine, prompts.length, features)
+          : await encodePrompts(encoder, engine, prompts, features);
+      return attendedRows(cross, await cross.run({ encoder_output: output }), mask);
+    },
+    async close() {
+      await encoder?.close();
+      await cross.close();
+    },
+  };
+}
+
+function checkSize({ encoder, llm, manifest }: RunnableEngine, size: RequestSize, at: string): void {
+  const { batch, promptTokens, tableRows } = size;
+  const cross = llm.cross;
+  const hidden = cross?.io.find(({ name }) => name === "encoder_output")?.shape[2] ?? 1;
+  const width = encoder?.io.find(({ name }) => name === "prompt_embedding_table")?.shape[1];
+  const shapes = {
+    input_ids: [batch, promptTokens],
+    attention_mask: [batch, promptTokens],
+    ...(width !== undefined && { prompt_embedding_table: [Math.max(1, tableRows), width], tasks: [batch, 1] }),
+  };
+  const rows = manifest.model.encoder_decoder?.has_text_encoder === false;
+  throwIfAny(
+    rows || encoder === undefined
+      ? checkProfiles(cross?.profiles ?? [], cross?.io ?? [], { encoder_output: [batch, promptTokens, hidden] }, at)
+      : checkProfiles(encoder.profiles, encoder.io, shapes, at),
+  );
+}
+
+interface Encoded {
+  readonly output: Tensor;
+  /** 1 = token, 0 = padding, [batch, encoder_seq]. */
+  readonly mask: Tensor;
+}
+
+async function encodePrompts(
+  graph: OrtGraph,
+  { encoder, manifest }: RunnableEngine,
+  prompts: readonly (readonly number[])[],
+  features: Features | undefined,
+): Promise<Encoded> {
+  const dims = [prompts.length, Math.max(...prompts.map(prompt => prompt.length))] as const;
+  const [ids, mask] = [new Int32Array(dims[0] * dims[1]), new Int32Array(dims[0] * dims[1])];
+  for (const [row, prompt] of prompts.entries()) {
+    ids.set(prompt, row * dims[1]);
+    mask.fill(1, row * dims[1], row * dims[1] + prompt.length);
+  }
+  const attention_mask = graph.tensor("int32", mask, dims);
+  const table = tableFeeds(graph, encoder?.io ?? [], manifest.model.num_visual_features, features);
+  const feeds = { input_ids: graph.tensor("int32", ids, dims), attention_mask, ...table(dims[0]) };
+  const { encoder_output: output } = await graph.run(feeds);
+  return { output: output as Tensor, mask: attention_mask };
+}
+
+/** The image encoder's features as an encoder's output: [images, features of an image, hidden]. */
+function imageRows(graph: OrtGraph, { llm }: RunnableEngine, batch: number, features: Features | undefined): Encoded {
+  if (features === undefined || features.rows % batch !== 0)
+    throw new Error("the decoder attends to the features of one image for each row");
+  const dims = [batch, features.rows / batch] as const;
+  const dtype = llm.cross?.io.find(({ name }) => name === "encoder_output")?.dtype ?? "float32";
+  return {
+    output: fromFloat32(graph, dtype, features.values, [...dims, features.hidden]),
+    mask: graph.tensor("int32", new Int32Array(dims[0] * dims[1]).fill(1), dims),
+  };
+}
+
+function attendedRows(graph: OrtGraph, cross: Feeds, mask: Tensor): Attended {
+  let tensors: Feeds = { ...cross, encoder_attention_mask: mask };
+  return {
+    feeds: () => tensors,
+    select(rows) {
+      tensors = Object.fromEntries(
+        Object.entries(tensors).map(([name, tensor]) => [name, pickRows(graph, tensor, rows)]),
+      );
+    },
+  };
+}
