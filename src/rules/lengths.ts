@@ -53,15 +53,17 @@ export const positionsWereTrained: Rule = ({ spec: { language }, build: { max_se
   };
 };
 
-export const promptHoldsImage: Rule = ({ spec, build: { max_input_len }, origin }) => {
+export const promptHoldsImage: Rule = ({ spec, build, origin }) => {
   const features = spec.vision?.numVisualFeatures ?? 0;
-  if (features === 0 || max_input_len > features) return undefined;
+  const key = spec.encoderDecoder === undefined ? "max_input_len" : "max_encoder_input_len";
+  const length = build[key];
+  if (features === 0 || length > features) return undefined;
   return {
     code: "BLD011",
-    what: `max_input_len ${max_input_len} does not hold an image of ${features} visual features and text`,
-    at: origin("max_input_len"),
+    what: `${key} ${length} does not hold an image of ${features} visual features and text`,
+    at: origin(key),
     why: `visual features count as prompt tokens: ${features} for the image, then the question`,
-    fix: `--max_input_len ${features + USUAL_TEXT_TOKENS} or more`,
+    fix: `--${key} ${features + USUAL_TEXT_TOKENS} or more`,
   };
 };
 

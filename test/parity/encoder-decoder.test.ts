@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import type { Features } from "../../src/runtime/decoder.ts";
+import { type Features, tableFeeds } from "../../src/runtime/decoder.ts";
 import { searchBeams } from "../../src/runtime/generate/beam.ts";
 import { searchTokens } from "../../src/runtime/generate/greedy.ts";
 import { GENERATE_DEFAULTS, type GenerateOptions } from "../../src/runtime/generate/options.ts";
@@ -15,10 +15,10 @@ import { buildTo, convertTo, Workspace } from "../support/pipeline.ts";
 import { type ReferenceTensor, readReference, row } from "../support/reference.ts";
 
 /**
- * T5, BART, mBART and Nougat of odd geometry against transformers (test/reference/make_encoder_decoder_fixtures.py),
+ * T5, BART, mBART, Nougat and BLIP-2 with T5, of odd geometry against transformers (test/reference/make_encoder_decoder_fixtures.py),
  * through the same convert, build and session that users run.
  */
-const CASES = readdirSync(FIXTURES).filter(name => /^(t5|bart|mbart|nougat)_/.test(name));
+const CASES = readdirSync(FIXTURES).filter(name => /^(t5|bart|mbart|nougat|blip2t5)_/.test(name));
 const BATCHES = ["b1", "b3"] as const;
 
 interface Case {
@@ -44,7 +44,7 @@ describe.each(CASES)("%s", name => {
   it("has transformers' encoder output, logits, greedy tokens and beams in float32, batch 1 and 3", async () => {
     const { session, reference, options } = await open("float32");
     for (const batch of BATCHES) {
-      const prompts = promptsOf(reference, batch);
+      const prompts = promptsOf(session, reference, batch);
       const features = await featuresOf(session, reference, batch);
       await expectEncoder(session, reference, batch, features);
       session.check(
@@ -69,7 +69,10 @@ describe.each(CASES)("%s", name => {
   it.each(["float16", "bfloat16"] as const)("stays close to transformers with %s weights", async dtype => {
     const { session, reference } = await open(dtype);
     for (const batch of BATCHES) {
-      const decoding = await session.prefill(promptsOf(reference, batch), await featuresOf(session, reference, batch));
+      const decoding = await session.prefill(
+        promptsOf(session, reference, batch),
+        await featuresOf(session, reference, batch),
+      );
       expectClose(decoding.logits, valuesOf(reference, `${batch}.logits_${dtype}`), 3e-2, `${batch} logits`);
     }
     await session.close();
@@ -77,7 +80,7 @@ describe.each(CASES)("%s", name => {
 
   it("gives the same tokens with a static cache", async () => {
     const { session, reference, options } = await open("float32", { kv_cache_type: "static" });
-    const prompts = promptsOf(reference, "b3");
+    const prompts = promptsOf(session, reference, "b3");
     const decoding = await session.prefill(prompts, await featuresOf(session, reference, "b3"));
     expectClose(decoding.logits, valuesOf(reference, "b3.logits"), 1e-4, "logits");
     const answers = await searchTokens(decoding, prompts, options);
@@ -96,14 +99,19 @@ async function expectEncoder(
   const visual = reference.get("visual");
   if (visual !== undefined && features !== undefined) {
     expectClose(features.values, visual.values.subarray(0, features.values.length), 1e-4, `${batch} visual`);
-    return;
   }
+  if (!reference.has(`${batch}.encoder_output`)) return;
   const graph = await openGraph(session.engine.encoderParts[0]?.onnx ?? "", { threads: 1 });
   const [ids, mask, want] = ["input_ids", "attention_mask", "encoder_output"].map(
     part => reference.get(`${batch}.${part}`) as ReferenceTensor,
   ) as [ReferenceTensor, ReferenceTensor, ReferenceTensor];
   const { encoder_output: got } = await graph.run({
-    input_ids: graph.tensor("int32", ids.values as Int32Array, ids.shape),
+    input_ids: graph.tensor(
+      "int32",
+      Int32Array.from(withTableRows(session, rowsOf(reference, `${batch}.input_ids`)).flat()),
+      ids.shape,
+    ),
+    ...tableFeeds(graph, session.engine.encoder?.io ?? [], 1, features)(ids.shape[0] as number),
     attention_mask: graph.tensor("int32", mask.values as Int32Array, mask.shape),
   });
   const hidden = want.shape[2] as number;
@@ -113,10 +121,19 @@ async function expectEncoder(
   await graph.close();
 }
 
-function promptsOf(reference: Case["reference"], batch: (typeof BATCHES)[number]): number[][] {
+/** Without padding; image placeholders become rows of the prompt table. */
+function promptsOf(session: Session, reference: Case["reference"], batch: (typeof BATCHES)[number]): number[][] {
   if (!reference.has(`${batch}.input_ids`)) return Array.from({ length: batch === "b1" ? 1 : 3 }, () => []);
   const mask = rowsOf(reference, `${batch}.attention_mask`);
-  return rowsOf(reference, `${batch}.input_ids`).map((ids, item) => ids.filter((_, i) => mask[item]?.[i] === 1));
+  return withTableRows(session, rowsOf(reference, `${batch}.input_ids`)).map((ids, item) =>
+    ids.filter((_, i) => mask[item]?.[i] === 1),
+  );
+}
+
+function withTableRows(session: Session, ids: readonly (readonly number[])[]): number[][] {
+  const { image_token_id, vocab_size } = session.engine.manifest.model;
+  let row = vocab_size;
+  return ids.map(prompt => prompt.map(id => (id === image_token_id ? row++ : id)));
 }
 
 function lengthOf(session: Session, prompts: readonly (readonly number[])[]): number {

@@ -19,12 +19,13 @@ const HIDDEN_ACT: Readonly<Record<DecoderSpec["activation"], string>> = {
   silu: "silu",
 };
 
-/** `encoder/config.json` or `decoder/config.json`, key by key as TensorRT-LLM v0.11's converter writes it. */
+/** `encoder/config.json` or `decoder/config.json`, key by key as TensorRT-LLM v0.11's converter writes it; it calls BLIP-2's T5 blip2. */
 export function stackConfig(
   { language, encoderDecoder }: ModelSpec,
   layout: CheckpointLayout,
   stack: Stack,
   family: "t5" | "bart",
+  modelType: string = family,
 ): CheckpointConfig {
   const sizes = stack === "encoder" ? (encoderDecoder?.encoder ?? language) : language;
   const isT5 = family === "t5";
@@ -61,7 +62,7 @@ export function stackConfig(
     relative_attention: isT5,
     max_distance: encoderDecoder?.relative?.maxDistance ?? 0,
     num_buckets: encoderDecoder?.relative?.buckets ?? 0,
-    model_type: family,
+    model_type: modelType,
     ...(stack === "decoder" && decoderKeys(language, encoderDecoder)),
     gated_act: gated,
   };
