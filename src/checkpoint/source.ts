@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
-import { relative } from "node:path";
+import { basename, relative } from "node:path";
 import { fail, type Problem } from "../diagnostics/index.ts";
 import type { ModelSpec } from "../models/spec.ts";
 import { byteLength, type FloatDtype, type HfCheckpoint, isFloatDtype } from "../tensor/index.ts";
@@ -72,7 +72,7 @@ const PROCESSORS = ["preprocessor_config.json", "processor_config.json"];
 
 /** What `run` will lack; a conversion does not need it. */
 export function missingExtras(source: HfCheckpoint, spec: ModelSpec): Problem[] {
-  const names = new Set([...source.extraFiles, ...source.generatedFiles.keys()]);
+  const names = new Set([...source.extraFiles, ...source.generatedFiles.keys()].map(name => basename(name)));
   const lacks = (some: readonly string[]): boolean => !some.some(name => names.has(name));
   const problem = (what: string, why: string, fix: string): Problem => ({
     code: "CKP049",

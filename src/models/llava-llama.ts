@@ -79,6 +79,11 @@ function readSpec(c: ConfigReader): ModelSpec {
   if (isVila) {
     readCommonKeys(projector);
     same(c, "hidden_size", language.hiddenSize, "the language model's");
+    c.only(
+      "mm_projector_type",
+      [projector.raw("mm_projector_type")],
+      "mm_projector/config.json says another projector",
+    );
   }
   same(c, "mm_hidden_size", tower.hiddenSize, "the vision tower's");
   const made = readMmProjector(projector, tower, language.hiddenSize);

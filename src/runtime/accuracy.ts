@@ -28,7 +28,7 @@ export interface AccuracyReport {
 const MAX_BYTES = 256 << 20;
 
 /**
- * Reads JSON Lines of `{image, question, expected}`; `image` may be a list or absent.
+ * Reads JSON Lines of `{image, question, expected}`; `image` may be a list, also as `images`, or absent.
  * @throws MmtrtError RUN014 with every unusable line (CKP008 for one that is not JSON).
  */
 export async function readAccuracyFile(file: string): Promise<readonly AccuracyCase[]> {
@@ -55,7 +55,7 @@ export async function readAccuracyFile(file: string): Promise<readonly AccuracyC
 function readCase(text: string, line: number, file: string): AccuracyCase {
   const at = `${file}:${line}`;
   const json = parseJson(text, at);
-  const { image = [], question, expected } = isJsonObject(json) ? json : {};
+  const { images: several = [], image = several, question, expected } = isJsonObject(json) ? json : {};
   const images = typeof image === "string" ? [image] : image;
   if (!Array.isArray(images) || typeof question !== "string" || typeof expected !== "string") {
     return fail(unusable(at, "lacks question or expected as strings, or image as a string or list of strings"));

@@ -59,6 +59,12 @@ export class PromptWriter {
     const before = id === null ? [] : new Array<number>(imagesBefore).fill(id);
     if (id === null || id >= 0 || this.imageWord === undefined)
       return [...before, ...this.#tokenizer.encode(text, { addSpecialTokens })];
+    // A tokenizer that knows the word after all keeps the text around it in one piece.
+    const word = this.#tokenizer.idOf(this.imageWord);
+    if (word !== undefined) {
+      const ids = this.#tokenizer.encode(text, { addSpecialTokens });
+      return [...before, ...ids.map(one => (one === word ? id : one))];
+    }
     // As LLaVA's own code does: each piece is tokenized for itself, and only the first keeps its begin token.
     const pieces = text.split(this.imageWord).map(piece => this.#tokenizer.encode(piece, { addSpecialTokens }));
     const { bosToken } = this.#tokenizer;

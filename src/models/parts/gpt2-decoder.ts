@@ -124,6 +124,7 @@ export const GPT2: LanguageFamily = {
   architecture: "GPT2LMHeadModel",
   modelType: "gpt2",
   read: readGpt2Decoder,
+  base: "transformer.",
   names: NAMES,
   ignore: IGNORED,
   weights: gpt2Weights,

@@ -19,6 +19,8 @@ export interface LanguageFamily {
   readonly modelType: string;
   /** The keys of its config, at the top level or as `text_config` (`nested`). */
   read(c: ConfigReader, nested: boolean): DecoderSpec;
+  /** What stands before the names of the model without its head. */
+  readonly base: string;
   /** Other layouts of its stored names. */
   readonly names: readonly NameRule[];
   readonly ignore: readonly RegExp[];

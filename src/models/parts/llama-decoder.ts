@@ -7,6 +7,7 @@ export const LLAMA: LanguageFamily = {
   architecture: "LlamaForCausalLM",
   modelType: "llama",
   read: readLlamaDecoder,
+  base: "model.",
   names: LLAMA_NAMES,
   ignore: LLAMA_IGNORED,
   weights: llamaWeights,

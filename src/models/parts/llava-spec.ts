@@ -2,7 +2,7 @@ import type { ConfigReader } from "../config-reader.ts";
 import type { DecoderSpec, ModelSpec, ProjectorSpec, VisionSpec } from "../spec.ts";
 import { readCommonKeys, readDeclaredDtype, refuseQuantized } from "./common-keys.ts";
 import { readImageToken, readMultimodalIds } from "./image-token.ts";
-import { readLlamaDecoder } from "./llama-spec.ts";
+import type { LanguageFamily } from "./language.ts";
 import { type FeatureChoice, readVision } from "./vit-spec.ts";
 
 /** LlavaConfig's default: also what transformers writes when whoever made the model never chose an image token. */
@@ -15,14 +15,16 @@ const ACTIVATIONS: Readonly<Record<string, ProjectorSpec["activation"]>> = {
   relu: "relu",
 };
 
-/** LlavaConfig: a LLaMA `text_config`, a CLIP `vision_config` and a two-layer projector between them. */
-export function readLlavaSpec(c: ConfigReader): ModelSpec {
+/** LlavaConfig: a `text_config` of one of `families`, a `vision_config` and a two-layer projector between them. */
+export function readLlavaSpec(c: ConfigReader, families: Readonly<Record<string, LanguageFamily>>): ModelSpec {
   readCommonKeys(c);
   refuseQuantized(c);
   const [text, vision] = [c.object("text_config"), c.object("vision_config")];
-  text.only("model_type", ["llama"], "other language models inside LLaVA have tensors and numbers of their own");
+  const types = Object.keys(families);
+  text.only("model_type", types, "other language models inside LLaVA have tensors and numbers of their own");
   refuseQuantized(text);
-  const language = withTie(c, readLlamaDecoder(text, true));
+  const family = families[types.find(type => type === text.raw("model_type")) ?? "llama"] as LanguageFamily;
+  const language = withTie(c, family.read(text, true));
   const tower = readVision(vision, c, readFeatureChoice(c), ["clip_vision_model", "siglip_vision_model"]);
   // image_seq_length is the processor's hint, vocab_size and ignore_index are leftovers of training.
   c.ignore("image_seq_length", "vocab_size", "ignore_index", "pad_token_id", "bos_token_id", "eos_token_id");

@@ -159,6 +159,7 @@ export const OPT: LanguageFamily = {
   architecture: "OPTForCausalLM",
   modelType: "opt",
   read: readOptDecoder,
+  base: "model.",
   names: NAMES,
   ignore: [],
   weights: optWeights,

@@ -72,6 +72,15 @@ describe("a model without an image token in its vocabulary", () => {
     expect(writer.encode(prompt)).toEqual([bos, ...first, -200, ...piece("\n"), -200, ...piece("\nCompare. END")]);
   });
 
+  it("is tokenized in one piece where the tokenizer knows the word, as a checkpoint with a token of its own was trained", async () => {
+    const tokenizer = await open("llama-metaspace");
+    const writer = new PromptWriter(tokenizer, undefined, vila);
+    const prompt = await writer.write("Compare.", 2, "auto");
+    const image = tokenizer.idOf("<image>");
+    expect(writer.encode(prompt)).toEqual(tokenizer.encode(prompt.text).map(id => (id === image ? -200 : id)));
+    expect(writer.encode(prompt).filter(id => id === -200)).toHaveLength(2);
+  });
+
   it("takes a negative id in --input_ids for an image, and no other", () => {
     expect(placeImages([{ ids: [1, -200, 5], images: 1 }], vila, "x").prompts).toEqual([[1, 100, 101, 102, 5]]);
     expect(() => placeImages([{ ids: [1, -1], images: 0 }], vila, "x")).toThrow(/RUN013.*token id -1/);
