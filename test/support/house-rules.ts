@@ -17,7 +17,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   emit: ["graph", "formats"],
   rules: ["options", "models"],
   build: ["checkpoint", "emit", "rules", "quantize", "toolchain"],
-  cli: ["build", "runtime", "options"],
+  report: ["build"],
+  cli: ["build", "report", "runtime", "options"],
 };
 
 export function reachable(layer: string): ReadonlySet<string> {

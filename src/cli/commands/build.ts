@@ -6,6 +6,7 @@ import { throwIfAny } from "../../diagnostics/index.ts";
 import { environment } from "../../options/env.ts";
 import { type BuildOptions, buildOptions } from "../../options/tables/build.ts";
 import { showBytes } from "../../rules/rule.ts";
+import type { BuildReport } from "../build-report.ts";
 import { defineCommand } from "../command.ts";
 import type { Ui } from "../ui.ts";
 import { VERSION } from "../version.ts";
@@ -17,9 +18,11 @@ export const build = defineCommand({
     const builder = await builderFor(options, trtexecFlags, signal);
     const plan = await planBuild(options, { version: VERSION, origin, given, builder, trtexecFlags });
     for (const warning of plan.warnings) ui.warn(warning);
+    const report = options.report === undefined ? undefined : await reportTo(options.report, plan);
     if (options.plan) {
       const { planText } = await import("../build-view.ts");
       ui.result(planText(plan), { ...plan });
+      await report?.write();
       throwIfAny(plan.problems);
       return;
     }
@@ -29,7 +32,12 @@ export const build = defineCommand({
     // Also runPlan's first act; done here, a refused plan does not load the code that carries it out.
     throwIfAny(plan.problems);
     const { runPlan } = await import("../../build/run-plan.ts");
-    for await (const event of runPlan(plan, signal)) show(ui, event, plan);
+    for await (const event of runPlan(plan, signal)) {
+      report?.add(event);
+      // The answer is last, so the page is there when it says that all is done.
+      if (event.event === "built" || event.event === "fresh") await report?.write();
+      show(ui, event, plan);
+    }
   },
 });
 
@@ -42,6 +50,12 @@ async function builderFor(
   if (options.backend === "onnxruntime") return null;
   const { findBuilder } = await import("../../build/find-builder.ts");
   return findBuilder(options, { env: environment(), signal, trtexecFlags, optional: options.plan });
+}
+
+/** With its plotting library: only for who asks. */
+async function reportTo(file: string, plan: BuildPlan): Promise<BuildReport> {
+  const { BuildReport } = await import("../build-report.ts");
+  return BuildReport.open(file, plan);
 }
 
 function show(ui: Ui, event: BuildEvent, plan: BuildPlan): void {
