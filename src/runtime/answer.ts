@@ -5,6 +5,7 @@ import { readJsonObject } from "../formats/json.ts";
 import { searchBeams } from "./generate/beam.ts";
 import { type SearchHooks, searchTokens } from "./generate/greedy.ts";
 import type { FinishReason, GenerateOptions } from "./generate/options.ts";
+import { isRepeating } from "./generate/repetition.ts";
 import type { PixelValues } from "./image/preprocess.ts";
 import { type PromptBatch, placeImages } from "./prompt.ts";
 import type { Session } from "./session.ts";
@@ -138,12 +139,18 @@ class Texts {
 
   hooks(): SearchHooks {
     const growing = this.#growing;
-    if (growing === undefined) return this.#request.options.stop.length === 0 ? {} : { endsAnswer: this.#endsBeam };
+    // A model that reads pages falls into repeating a line where it cannot read on.
+    const reads = this.#request.session.engine.manifest.model.encoder_decoder?.has_text_encoder === false;
+    const repeats = (tokens: readonly number[]): boolean => reads && isRepeating(tokens);
+    if (growing === undefined) {
+      if (this.#request.options.stop.length === 0 && !reads) return {};
+      return { endsAnswer: (item, tokens) => repeats(tokens) || this.#endsBeam(item, tokens) };
+    }
     return {
       onToken: ({ item, token }) => {
         if (!this.#request.options.eosTokenIds.includes(token)) this.#show(item, growing[item]?.push(token) ?? "");
       },
-      endsAnswer: item => growing[item]?.stopped === true,
+      endsAnswer: (item, tokens) => growing[item]?.stopped === true || repeats(tokens),
     };
   }
 

@@ -1,6 +1,7 @@
 import { fail, MmtrtError } from "../diagnostics/index.ts";
 import { type Answers, answer, endTokens, type Question } from "./answer.ts";
 import type { GenerateOptions } from "./generate/options.ts";
+import { pairTokens } from "./generation-config.ts";
 import { loadImage, openImageProcessor } from "./image/load.ts";
 import type { PixelValues } from "./image/preprocess.ts";
 import type { ImageProcessorConfig } from "./image/processor-config.ts";
@@ -20,20 +21,24 @@ export interface AskOptions {
 /** An engine with what is needed to talk to it in words and pictures; the last two are opened when first asked for. */
 export class Assistant {
   readonly session: Session;
-  readonly #eosTokenIds: readonly number[];
+  readonly #ends: Pick<GenerateOptions, "eosTokenIds" | "forcedBosTokenId" | "forcedEosTokenId">;
   #tokenizer: Promise<TextTokenizer> | undefined;
   #writer: Promise<PromptWriter> | undefined;
   #processor: Promise<ImageProcessorConfig> | undefined;
   readonly #images = new Map<string, Promise<PixelValues>>();
 
-  private constructor(session: Session, eosTokenIds: readonly number[]) {
+  private constructor(
+    session: Session,
+    ends: Pick<GenerateOptions, "eosTokenIds" | "forcedBosTokenId" | "forcedEosTokenId">,
+  ) {
     this.session = session;
-    this.#eosTokenIds = eosTokenIds;
+    this.#ends = ends;
   }
 
   static async open(dir: string, options: OrtOptions): Promise<Assistant> {
     const session = await openSession(dir, options);
-    return new Assistant(session, await endTokens(session));
+    const { start: _, ...forced } = (await pairTokens(session.engine)) ?? { start: 0 };
+    return new Assistant(session, { ...forced, eosTokenIds: await endTokens(session) });
   }
 
   /** Errors: RUN005, RUN006. */
@@ -85,7 +90,7 @@ export class Assistant {
     return answer(questions, {
       session: this.session,
       tokenizer,
-      options: { ...generate, eosTokenIds: this.#eosTokenIds },
+      options: { ...generate, ...this.#ends },
       at,
       ...(onText && { onText }),
       ...(signal && { signal }),

@@ -36,11 +36,16 @@ export async function questionsOf(
   origin: (key: string) => string,
 ): Promise<readonly Question[]> {
   checkSources(options, origin);
-  const prompts = options.input_ids === undefined ? (options.input_text ?? []) : await readInputIds(options.input_ids);
+  const { model } = assistant.session.engine.manifest;
+  const seesOnly = model.encoder_decoder?.has_text_encoder === false;
+  if (seesOnly) refusePrompts(options, origin);
+  const given = options.input_ids === undefined ? (options.input_text ?? []) : await readInputIds(options.input_ids);
+  // An empty prompt for each picture: the decoder starts by itself.
+  const prompts: readonly (string | readonly number[])[] = seesOnly ? [[]] : given;
   const files = options.image ?? [];
   const pixels = options.pixel_values === undefined ? undefined : await readPixelValues(options.pixel_values);
-  const writer = options.input_ids === undefined && prompts.length > 0 ? await assistant.writer() : undefined;
-  const { image_token_id: imageToken, num_visual_features: features } = assistant.session.engine.manifest.model;
+  const writer = prompts.some(prompt => typeof prompt === "string") ? await assistant.writer() : undefined;
+  const { image_token_id: imageToken, num_visual_features: features } = model;
   const items = pairUp({
     prompts,
     imageCount: pixels?.length ?? files.length,
@@ -150,6 +155,18 @@ function checkSources(options: RunOptions, origin: (key: string) => string): voi
       fix: `leave out --${first} or --${second}`,
     });
   }
+}
+
+function refusePrompts({ input_text, input_ids }: RunOptions, origin: (key: string) => string): void {
+  if (input_text === undefined && input_ids === undefined) return;
+  const key = input_text === undefined ? "input_ids" : "input_text";
+  fail({
+    code: "RUN022",
+    what: `--${key} is given; the model takes pictures alone`,
+    at: origin(key),
+    why: "its decoder starts with one fixed token and attends to the picture; nothing reads a prompt",
+    fix: `leave out --${key}`,
+  });
 }
 
 /** Microseconds are as fine as the clock is worth. */

@@ -100,4 +100,15 @@ export const RUN = {
       "`mmtrt inspect` with --batch_size, --input_len, --images, --max_new_tokens or --num_beams asks an engine directory whether its profiles take the request; other files have no profiles.",
     exit: 2,
   },
+  RUN021: {
+    title: "a page is too long and narrow to read",
+    about:
+      "Nougat's processor shrinks a page until it fits into the encoder's picture. A strip many times longer than wide would be shrunk to a few pixels of width. Give a picture of one page.",
+  },
+  RUN022: {
+    title: "the model takes no prompt",
+    about:
+      "Nougat writes down what it sees on a page: its decoder starts with one fixed token, and there is no encoder for text.",
+    exit: 2,
+  },
 } as const satisfies Record<string, CodeInfo>;

@@ -1,4 +1,5 @@
 import { MAX_PIXELS, tooLarge } from "./decode.ts";
+import { fitPage } from "./page.ts";
 import type { Backend, ImageProcessorConfig } from "./processor-config.ts";
 import { resizeWindow, type Window } from "./resample.ts";
 import { paste, type RgbImage } from "./rgb.ts";
@@ -13,6 +14,7 @@ export interface PixelValues {
 
 /** Resize, centre crop, rescale and normalize as Hugging Face's Pillow-backed image processors do, bit for bit. */
 export function preprocess(image: RgbImage, config: ImageProcessorConfig): PixelValues {
+  if (config.page !== undefined) return toPlanes(fitPage(image, config.page, config.resample, config.backend), config);
   const square = config.squarePad === undefined ? image : padToSquare(image, config.squarePad);
   return toPlanes(resizeAndCrop(square, config), config);
 }

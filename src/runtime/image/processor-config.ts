@@ -1,5 +1,6 @@
 import { fail, type Problem, throwIfAny } from "../../diagnostics/index.ts";
 import { type FilterName, PIL_RESAMPLING } from "./filters.ts";
+import type { PageFit } from "./page.ts";
 
 /** An image processor's settings with every default filled in; sizes in pixels. */
 export interface ImageProcessorConfig {
@@ -9,6 +10,8 @@ export interface ImageProcessorConfig {
   readonly crop?: { readonly height: number; readonly width: number };
   /** Colour of the bars that make the picture square before it is resized (LLaVA's `do_pad`). */
   readonly squarePad?: readonly [number, number, number];
+  /** In place of all of the above but `resample`: how a page is fitted in (Nougat). */
+  readonly page?: PageFit;
   /** Which library's habits decide where the two differ: the order of the resize passes, and the side of an odd pad. */
   readonly backend: Backend;
   /** Factor on 0…255 pixels; undefined: left as they are. */
@@ -76,6 +79,8 @@ const MAX_EDGE = 16_384;
  */
 export function readImageProcessor(json: Readonly<Record<string, unknown>>, file: string): ImageProcessorConfig {
   const reader = new KeyReader(json, file);
+  const named = String(json.image_processor_type ?? json.feature_extractor_type ?? "");
+  if (/^Nougat(ImageProcessor|FeatureExtractor)/.test(named)) return readNougat(reader, named);
   const type = String(json.image_processor_type ?? json.feature_extractor_type ?? "CLIPImageProcessor");
   const family = familyOf(type, file);
   const resize = reader.flag("do_resize", true);
@@ -102,6 +107,36 @@ export function readImageProcessor(json: Readonly<Record<string, unknown>>, file
     }),
     backend: type.endsWith("Fast") ? "torchvision" : "pillow",
     ...(rescale && { rescale: factor }),
+    ...(normalize && { normalize: { mean, std } }),
+  };
+}
+
+const IMAGENET_MEAN: Triple = [0.485, 0.456, 0.406];
+const IMAGENET_STD: Triple = [0.229, 0.224, 0.225];
+
+/** Nougat's processor: the page is cut out, resized, shrunk until it fits and padded; only some of that can be turned off. */
+function readNougat(reader: KeyReader, type: string): ImageProcessorConfig {
+  const value = (reader.take("size") ?? { height: 896, width: 672 }) as Sizes;
+  const size = Array.isArray(value) && value.length === 2 ? { height: value[0], width: value[1] } : value;
+  const page = {
+    ...rectangle(reader, "size", size as Sizes),
+    cropMargin: reader.flag("do_crop_margin", true),
+    resize: reader.flag("do_resize", true),
+  };
+  if (!reader.flag("do_thumbnail", true)) reader.problem("do_thumbnail", "is false; expected true");
+  if (!reader.flag("do_pad", true)) reader.problem("do_pad", "is false; expected true");
+  if (reader.flag("do_align_long_axis", false)) reader.problem("do_align_long_axis", "is true; expected false");
+  const resample = reader.index("resample", 2, PIL_RESAMPLING);
+  const rescale = reader.flag("do_rescale", true) && reader.number("rescale_factor", 1 / 255);
+  const normalize = reader.flag("do_normalize", true);
+  const mean = reader.triple("image_mean", IMAGENET_MEAN);
+  const std = reader.triple("image_std", IMAGENET_STD);
+  reader.finish([...IGNORED, "rescale_factor"]);
+  return {
+    resample,
+    page,
+    backend: type.endsWith("Fast") ? "torchvision" : "pillow",
+    ...(rescale !== false && { rescale }),
     ...(normalize && { normalize: { mean, std } }),
   };
 }
