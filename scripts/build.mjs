@@ -8,6 +8,7 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, transform } from "esbuild";
+import { thirdPartyLicences } from "./third-party.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const MAIN = resolve(root, "src/cli/main.ts");
@@ -70,7 +71,8 @@ async function bundleShared({ entry, outfile, plugins, runs }) {
     plugins,
     outfile,
   });
-  return { files: new Set(files), outfile, exported: new Set(metafile.outputs[outfile].exports) };
+  const { exports } = metafile.outputs[outfile];
+  return { files: new Set(files), outfile, exported: new Set(exports), inputs: Object.keys(metafile.inputs) };
 }
 
 const leaveSharedOut = (path, shared) =>
@@ -101,6 +103,8 @@ for (const output of [main.outfile, checkpoint.outfile, ...Object.keys(commands.
   writeFileSync(inRoot(output), await asCommonJs(code));
 }
 writeFileSync(resolve(root, "dist/package.json"), '{ "type": "commonjs" }\n');
+const inputs = [...main.inputs, ...checkpoint.inputs, ...Object.keys(commands.metafile.inputs)];
+writeFileSync(resolve(root, "dist/THIRD_PARTY_LICENSES.txt"), `${thirdPartyLicences(root, inputs)}\n`);
 
 /** esbuild splits ES modules alone, so what it made is translated file by file; import() becomes a require() when called. */
 async function asCommonJs(code) {
