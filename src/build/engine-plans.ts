@@ -5,7 +5,6 @@ import {
   decoderProfiles,
   defaultRange,
   encoderProfiles,
-  fixed,
   visualProfiles,
 } from "../emit/profiles.ts";
 import type { EngineIo } from "../formats/engine-config.ts";
@@ -81,7 +80,8 @@ function limitsOf({ spec }: ConvertedCheckpoint, build: BuildSettings): DecoderL
     optInputLen: build.opt_input_len ?? (isPair ? 1 : undefined),
     optSeqLen: build.opt_seq_len,
     multipleProfiles: build.multiple_profiles,
-    ...(isPair && { encoderSeq: spec.swin === undefined ? defaultRange(length) : fixed(length) }),
+    // Always as many features of an image; from 1, because TensorRT would make a size of one value a fixed one.
+    ...(isPair && { encoderSeq: defaultRange(length, spec.swin && length) }),
   };
 }
 

@@ -170,7 +170,7 @@ export function splitTokens(max: number): readonly SizeRange[] {
   return ends.map((end, i) => ({ min: ends[i - 1] ?? 1, opt: end, max: end }));
 }
 
-export function fixed(size: number): SizeRange {
+function fixed(size: number): SizeRange {
   return { min: size, opt: size, max: size };
 }
 

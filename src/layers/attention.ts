@@ -20,7 +20,9 @@ export function mergeHeads(g: GraphBuilder, x: Value): Value {
  * [1 or batch, heads, seq, total], is added to the scores.
  */
 export function attention(g: GraphBuilder, q: Value, k: Value, v: Value, scale: number, mask?: Value): Value {
-  if (!g.dialect.attention) return decomposedAttention(g, q, k, v, scale, mask);
+  // TensorRT-RTX 1.7 fails on heads of 9 or 12 half-precision channels; published models have multiples of 8.
+  const fused = q.dtype === "float32" || (dimOf(q, 3) as number) % 8 === 0;
+  if (!g.dialect.attention || !fused) return decomposedAttention(g, q, k, v, scale, mask);
   const fn = mask === undefined ? fullAttentionFunction : attentionFunction;
   const inputs = mask === undefined ? [q, k, v] : [q, k, v, mask];
   return g.call(fn, inputs, q, { scale: { float: scale }, TRT_decomposable: { int: 1 } });
