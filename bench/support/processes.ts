@@ -65,7 +65,7 @@ function wallClock(program: Program): number {
 
 function runOnce({ name, argv, exitCode }: Program, env: Record<string, string>): void {
   const { status, stderr } = spawnSync(process.execPath, argv, {
-    env: { PATH: process.env.PATH, ...env },
+    env: { ...process.env, ...env },
     encoding: "utf8",
   });
   if (status !== exitCode) throw new Error(`${name} ended with ${status}, not ${exitCode}: ${stderr}`);
