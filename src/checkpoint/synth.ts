@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { writeSafetensors } from "../formats/safetensors.ts";
-import type { ModelWeights, SourceTensor } from "../models/architecture.ts";
+import type { ModelWeights, SourceTensor, WeightRule } from "../models/architecture.ts";
 import { readModel } from "../models/registry.ts";
 import type { ModelSpec } from "../models/spec.ts";
 import { byteLength, type FloatDtype, type TensorRecipe } from "../tensor/index.ts";
@@ -65,15 +65,19 @@ function storedTensors(spec: ModelSpec, weights: ModelWeights): SourceTensor[] {
   const prefix = weights.languagePrefix ?? "";
   const seen = new Map<string, SourceTensor>();
   const add = ({ name, shape }: SourceTensor): void => void seen.set(name, { name, shape });
-  const rules = (stage: string): SourceTensor[] =>
-    weights.language
-      .filter(rule => rule.stage === stage)
-      .flatMap(rule => [...rule.from, ...(rule.times ? [rule.times.matrix] : [])]);
-  for (const { name, shape } of rules("first")) add({ name: prefix + name, shape });
-  for (let layer = 0; layer < spec.language.layers; layer++) {
-    for (const { name, shape } of rules("layer")) add({ name: prefix + name.replace("{l}", String(layer)), shape });
-  }
-  for (const { name, shape } of rules("last")) add({ name: prefix + name, shape });
+  const addStack = (stack: readonly WeightRule[], layers: number): void => {
+    const rules = (...stages: readonly string[]): SourceTensor[] =>
+      stack
+        .filter(rule => stages.includes(rule.stage))
+        .flatMap(rule => [...rule.from, ...(rule.times ? [rule.times.matrix] : [])]);
+    for (const { name, shape } of rules("first", "every")) add({ name: prefix + name, shape });
+    for (let layer = 0; layer < layers; layer++) {
+      for (const { name, shape } of rules("layer")) add({ name: prefix + name.replace("{l}", String(layer)), shape });
+    }
+    for (const { name, shape } of rules("last")) add({ name: prefix + name, shape });
+  };
+  addStack(weights.encoder ?? [], spec.encoderDecoder?.encoder?.layers ?? 0);
+  addStack(weights.language, spec.language.layers);
   for (const tensor of [...weights.visual, ...(weights.unused ?? [])]) add(tensor);
   return [...seen.values()];
 }

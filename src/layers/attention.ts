@@ -37,13 +37,16 @@ function decomposedAttention(g: GraphBuilder, q: Value, k: Value, v: Value, scal
     const keys = g.transpose(g.unsqueeze(k, [2]), [0, 1, 2, 4, 3]);
     // float32 from here to the probabilities: half precision loses the tail of a long row.
     const scores = g.cast(g.matmul(grouped, keys), "float32");
-    const hidden = g.scalar(-3.4e38, "float32");
-    const added = mask !== undefined && mask.dtype !== "bool" ? g.cast(g.unsqueeze(mask, [2]), "float32") : undefined;
-    const visible =
-      mask === undefined ? scores : added ? g.add(scores, added) : g.where(g.unsqueeze(mask, [2]), scores, hidden);
+    const visible = mask === undefined ? scores : masked(g, scores, g.unsqueeze(mask, [2]));
     const weights = g.cast(g.softmaxLast(visible), q.dtype);
     return g.reshape(g.matmul(weights, g.unsqueeze(v, [2])), [batch, heads, seq, headDim]);
   });
+}
+
+/** A boolean mask hides what it does not show; another is added. */
+function masked(g: GraphBuilder, scores: Value, mask: Value): Value {
+  if (mask.dtype !== "bool") return g.add(scores, g.cast(mask, "float32"));
+  return g.where(mask, scores, g.scalar(-3.4e38, "float32"));
 }
 
 /**

@@ -4,7 +4,7 @@ import * as lengths from "./lengths.ts";
 import { promptTableHoldsBatch, promptTableIsUsed } from "./multimodal.ts";
 import * as parallel from "./parallel.ts";
 import * as plugins from "./plugins.ts";
-import { bfloat16IsWidened, logitsAreFloat32 } from "./precision.ts";
+import { bfloat16IsWidened, logitsAreFloat32, t5HasRange } from "./precision.ts";
 import type { Rule, RuleContext } from "./rule.ts";
 import * as tensorrt from "./tensorrt.ts";
 
@@ -24,6 +24,7 @@ export const RULES: readonly Rule[] = [
   parallel.sharedTableIsWhole,
   lengths.inputFitsSequence,
   lengths.positionsExist,
+  lengths.encoderPositionsExist,
   lengths.promptHoldsImage,
   lengths.stepHoldsPrompt,
   lengths.optTokensWithinStep,
@@ -58,6 +59,7 @@ export const ADVICE: readonly Rule[] = [
   promptTableIsUsed,
   parallel.oneRankRunsAlone,
   bfloat16IsWidened,
+  t5HasRange,
   tensorrt.optionsHaveTaker,
 ];
 

@@ -39,6 +39,20 @@ export const positionsExist: Rule = context => {
   };
 };
 
+/** The same for an encoder that reads prompts. */
+export const encoderPositionsExist: Rule = ({ spec, build: { max_encoder_input_len: length }, origin, given }) => {
+  const { maxPositions: positions, positions: kind } = spec.language;
+  if (spec.encoderDecoder?.encoder === undefined || kind !== "learned" || length <= positions) return undefined;
+  const key = given("max_encoder_input_len") ? "max_encoder_input_len" : "max_input_len";
+  return {
+    code: "BLD052",
+    what: `max_encoder_input_len ${length} is larger than the ${positions} positions of the encoder`,
+    at: origin(key),
+    why: "the table of learned positions has no row for a later token",
+    fix: `--${key} ${positions} or less`,
+  };
+};
+
 /** Advice. Computable, but never seen in training. */
 export const positionsWereTrained: Rule = ({ spec: { language }, build: { max_seq_len }, origin }) => {
   const positions = trainedPositions(language);

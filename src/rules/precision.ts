@@ -13,6 +13,19 @@ export const logitsAreFloat32: Rule = ({ build: { logits_dtype }, origin }) =>
       };
 
 /** Advice. */
+export const t5HasRange: Rule = context => {
+  const { spec, target } = context;
+  if (spec.encoderDecoder?.relative === undefined || target.computeDtype !== "float16") return undefined;
+  return {
+    code: "BLD053",
+    what: "T5 is built in float16",
+    at: inCheckpoint(context, "dtype"),
+    why: "it was trained in bfloat16, and activations of the larger models are beyond float16's 65504",
+    fix: "convert with --dtype bfloat16 or float32",
+  };
+};
+
+/** Advice. */
 export const bfloat16IsWidened: Rule = context =>
   context.build.backend !== "onnxruntime" || context.checkpoint.dtype !== "bfloat16"
     ? undefined

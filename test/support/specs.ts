@@ -59,6 +59,27 @@ export function llama(change: Partial<DecoderSpec> = {}): ModelSpec {
   };
 }
 
+/** The same sizes as the decoder of a pair, whose encoder is as large; relative positions have T5's buckets. */
+export function pair(change: Partial<DecoderSpec> = {}): ModelSpec {
+  const language = decoder(change);
+  const { layers, heads, headDim, intermediateSize } = language;
+  return {
+    ...llama(),
+    language,
+    encoderDecoder: {
+      encoder: { layers, heads, headDim, intermediateSize },
+      encoderSize: language.hiddenSize,
+      encoderHeads: heads,
+      ...(language.positions === "relative" && { relative: { buckets: 32, maxDistance: 128 } }),
+      embeddingScale: false,
+      embeddingNorm: false,
+      finalNorm: true,
+      scaledAttention: false,
+      scaledLogits: false,
+    },
+  };
+}
+
 export function llava(change: Partial<DecoderSpec> = {}, vision: Partial<VisionSpec> = {}): ModelSpec {
   const language = decoder(change);
   const tower = clip(vision);

@@ -211,4 +211,14 @@ export const BLD = {
     about:
       "A step of beam search keeps 2 × beam_width candidates, so that enough remain when some of them end; they must be different tokens.",
   },
+  BLD052: {
+    title: "the encoder has fewer positions than its longest prompt",
+    about:
+      "BART and mBART look up each position of the prompt in a learned table, which ends. Lower max_encoder_input_len (or max_input_len, from which it is taken).",
+  },
+  BLD053: {
+    title: "T5 may overflow in float16",
+    about:
+      "T5 was trained in bfloat16: activations of its feed-forward layers go beyond float16's 65504 in the larger models, and then every answer is NaN or nonsense. Convert with --dtype bfloat16 or float32.",
+  },
 } as const satisfies Record<string, CodeInfo>;

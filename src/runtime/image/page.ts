@@ -1,17 +1,9 @@
 import { fail } from "../../diagnostics/index.ts";
 import { MAX_PIXELS, tooLarge } from "./decode.ts";
 import type { FilterName } from "./filters.ts";
-import type { Backend } from "./processor-config.ts";
+import type { Backend, PageFit } from "./processor-config.ts";
 import { resizeWindow } from "./resample.ts";
 import { paste, type RgbImage } from "./rgb.ts";
-
-/** How a page of text is fitted into the encoder's picture: Nougat's processor. Sizes in pixels. */
-export interface PageFit {
-  readonly height: number;
-  readonly width: number;
-  readonly cropMargin: boolean;
-  readonly resize: boolean;
-}
 
 /** Levels of 255 below which a pixel, stretched from the darkest to the lightest, counts as ink. */
 const INK = 200;

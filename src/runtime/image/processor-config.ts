@@ -1,6 +1,5 @@
 import { fail, type Problem, throwIfAny } from "../../diagnostics/index.ts";
 import { type FilterName, PIL_RESAMPLING } from "./filters.ts";
-import type { PageFit } from "./page.ts";
 
 /** An image processor's settings with every default filled in; sizes in pixels. */
 export interface ImageProcessorConfig {
@@ -17,6 +16,14 @@ export interface ImageProcessorConfig {
   /** Factor on 0…255 pixels; undefined: left as they are. */
   readonly rescale?: number;
   readonly normalize?: { readonly mean: Triple; readonly std: Triple };
+}
+
+/** How a page of text is fitted into the encoder's picture: Nougat's processor. Sizes in pixels. */
+export interface PageFit {
+  readonly height: number;
+  readonly width: number;
+  readonly cropMargin: boolean;
+  readonly resize: boolean;
 }
 
 /** Hugging Face's processors named …Fast resize with torchvision, the others with Pillow. */

@@ -6,10 +6,10 @@ import * as lengths from "../../../src/rules/lengths.ts";
 import { promptTableHoldsBatch, promptTableIsUsed } from "../../../src/rules/multimodal.ts";
 import * as parallel from "../../../src/rules/parallel.ts";
 import * as plugins from "../../../src/rules/plugins.ts";
-import { bfloat16IsWidened, logitsAreFloat32 } from "../../../src/rules/precision.ts";
+import { bfloat16IsWidened, logitsAreFloat32, t5HasRange } from "../../../src/rules/precision.ts";
 import { divisors, showBytes } from "../../../src/rules/rule.ts";
 import * as tensorrt from "../../../src/rules/tensorrt.ts";
-import { llama, llava, ruleContext } from "../../support/specs.ts";
+import { llama, llava, pair, ruleContext } from "../../support/specs.ts";
 
 type Change = Parameters<typeof ruleContext>[0];
 
@@ -36,6 +36,24 @@ const CASES: readonly Case[] = [
     fails: { spec: llama({ positions: "learned", maxPositions: 2048 }), build: { max_seq_len: 2049 } },
     says: ["BLD012", "max_seq_len 2049 is larger than the 2048 positions", "--max_seq_len 2048"],
     passes: { spec: llama({ positions: "learned", maxPositions: 2048 }), build: { max_seq_len: 2048 } },
+  },
+  {
+    rule: lengths.encoderPositionsExist,
+    name: "an encoder's learned positions that end",
+    fails: {
+      spec: pair({ positions: "learned", maxPositions: 61 }),
+      build: { max_encoder_input_len: 62 },
+      given: ["max_input_len"],
+    },
+    says: ["BLD052", "max_encoder_input_len 62 is larger than the 61 positions", "--max_input_len 61 or less"],
+    passes: { spec: pair({ positions: "learned", maxPositions: 61 }), build: { max_encoder_input_len: 61 } },
+  },
+  {
+    rule: t5HasRange,
+    name: "T5 in float16",
+    fails: { spec: pair({ positions: "relative" }), target: { computeDtype: "float16" } },
+    says: ["BLD053", "beyond float16's 65504", "--dtype bfloat16"],
+    passes: { spec: pair({ positions: "relative" }), target: { computeDtype: "bfloat16" } },
   },
   {
     rule: lengths.positionsWereTrained,
