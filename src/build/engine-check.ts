@@ -1,4 +1,7 @@
 import type { Problem } from "../diagnostics/index.ts";
+import { sizeAt } from "../emit/profiles.ts";
+import type { EngineIo } from "../formats/engine-config.ts";
+import type { Dim } from "../graph/dim.ts";
 import type { EngineReport, EngineTensor } from "../toolchain/tensorrt/request.ts";
 import type { EnginePlan } from "./plan.ts";
 
@@ -10,7 +13,7 @@ export function engineProblems(plan: EnginePlan, report: EngineReport): readonly
   return [...ioProblems(plan, report), ...profileProblems(plan, report)];
 }
 
-function ioProblems({ name, io }: EnginePlan, report: EngineReport): readonly Problem[] {
+function ioProblems({ name, io, profiles }: EnginePlan, report: EngineReport): readonly Problem[] {
   if (report.io === undefined) return [];
   const built = new Map(report.io.tensors.map(tensor => [tensor.name, tensor]));
   const planned = new Set(io.map(tensor => tensor.name));
@@ -20,7 +23,7 @@ function ioProblems({ name, io }: EnginePlan, report: EngineReport): readonly Pr
       const seen = built.get(tensor.name);
       if (seen === undefined)
         return [differs(report, `${name} has no ${tensor.kind} ${tensor.name}; expected ${shown(tensor)}`)];
-      return sameTensor(tensor, seen)
+      return sameTensor(tensor, seen, profiles)
         ? []
         : [differs(report, `${tensor.name} of ${name} is an ${shown(seen)}; expected ${shown(tensor)}`)];
     }),
@@ -32,16 +35,27 @@ function ioProblems({ name, io }: EnginePlan, report: EngineReport): readonly Pr
 
 type Shaped = Pick<EngineTensor, "kind" | "dtype" | "shape">;
 
-/** TensorRT may leave a size open that the graph fixes; it may not fix one that is open, or give it another value. */
-function sameTensor(planned: Shaped, seen: Shaped): boolean {
+/**
+ * TensorRT may leave a size of an output open that the graph fixes, and it fixes one that every profile fixes, such as the
+ * batch of a build for one. It may not fix another open one, or give it another value.
+ */
+function sameTensor(planned: EngineIo, seen: Shaped, profiles: EnginePlan["profiles"]): boolean {
   return (
     planned.kind === seen.kind &&
     planned.dtype === seen.dtype &&
     planned.shape.length === seen.shape.length &&
-    planned.shape.every(
-      (size, axis) => size === seen.shape[axis] || (planned.kind === "output" && seen.shape[axis] === -1),
+    seen.shape.every(
+      (size, axis) =>
+        size === planned.shape[axis] ||
+        (size === -1
+          ? planned.kind === "output"
+          : profiles.every(profile => isFixed(profile, planned.dims[axis], size))),
     )
   );
+}
+
+function isFixed({ sizes }: EnginePlan["profiles"][number], dim: Dim | undefined, size: number): boolean {
+  return typeof dim === "string" && (["min", "max"] as const).every(point => sizeAt(sizes, dim, point) === size);
 }
 
 function profileProblems({ name, io, profiles }: EnginePlan, report: EngineReport): readonly Problem[] {

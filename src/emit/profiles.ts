@@ -139,7 +139,7 @@ function checkRange(profile: EngineProfile, input: Value, range: ProfileRange, r
       );
     }
     for (const point of ["min", "opt", "max"] as const) {
-      const expected = expectedSize(profile.sizes, dim, point);
+      const expected = sizeAt(profile.sizes, dim, point);
       const seen = range[point][axis]!;
       if (expected === undefined || expected === seen) continue;
       report(
@@ -152,7 +152,8 @@ function checkRange(profile: EngineProfile, input: Value, range: ProfileRange, r
   }
 }
 
-function expectedSize(sizes: Sizes, dim: number | string, point: keyof SizeRange): number | undefined {
+/** What a size of the graph is at one point of a profile; undefined where the profile does not give all its names. */
+export function sizeAt(sizes: Sizes, dim: number | string, point: keyof SizeRange): number | undefined {
   const names = dimNames(dim);
   if (names.some(name => sizes[name] === undefined)) return undefined;
   return evaluateDim(dim, Object.fromEntries(names.map(name => [name, sizes[name]![point]])));

@@ -4,11 +4,11 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
 import { openEngine } from "../../src/formats/engine-dir.ts";
-import { readOnnx } from "../../src/formats/onnx/read.ts";
 import type { BuildOptions } from "../../src/options/tables/build.ts";
 import { openSession, type Session } from "../../src/runtime/session.ts";
-import { DTYPES, type FloatDtype } from "../../src/tensor/index.ts";
+import type { FloatDtype } from "../../src/tensor/index.ts";
 import { featuresOf, promptsOf } from "../support/describe-parity.ts";
+import { headerOf, type Io, toldOf, weightBytes } from "../support/engine-files.ts";
 import { buildTo, convertTo, Workspace } from "../support/pipeline.ts";
 import { type ReferenceTensor, readReference } from "../support/reference.ts";
 import { ROOT } from "../support/sources.ts";
@@ -41,30 +41,6 @@ const SM = 86;
 
 const work = new Workspace();
 afterAll(() => work.clean());
-
-interface Io {
-  readonly name: string;
-  readonly kind: string;
-  readonly dtype: string;
-  readonly shape: readonly number[];
-}
-
-/** What the driver read back from the engine it had built, as it stands in the kept log. */
-interface Told {
-  readonly bytes: number;
-  readonly version: string;
-  readonly io: { readonly from: string; readonly tensors: readonly Io[] };
-  readonly profiles: readonly { readonly shapes: Readonly<Record<string, { readonly max: readonly number[] }>> }[];
-  readonly layers: Readonly<Record<string, number>>;
-  readonly sms: readonly number[];
-  readonly memory_bytes: { readonly weights: number };
-}
-
-function toldOf(dir: string, name: string): Told {
-  const lines = readFileSync(join(dir, "logs", `${name}.log`), "utf8").split("\n");
-  const events = lines.filter(line => line.startsWith("{")).map(line => JSON.parse(line));
-  return events.find(({ event }) => event === "engine");
-}
 
 /** Sizes as Hugging Face's config.json has them, read without our own spec. */
 async function sizesOf(model: string) {
@@ -115,12 +91,6 @@ async function contractOf({ model, dtype, build }: Case): Promise<Io[]> {
 const byName = (io: readonly Io[]): readonly Io[] =>
   io.map(({ name, kind, dtype, shape }) => ({ name, kind, dtype, shape })).sort((a, b) => (a.name < b.name ? -1 : 1));
 
-/** The header as TensorRT-RTX writes it: tag, and the whole file's size at 16. */
-function headerOf(file: string) {
-  const bytes = readFileSync(file);
-  return { tag: bytes.toString("latin1", 0, 4), size: Number(bytes.readBigUInt64LE(16)), length: bytes.length };
-}
-
 const shaOf = (file: string): string => createHash("sha256").update(readFileSync(file)).digest("hex");
 
 /** The worst element's distance, as a part of the largest value of the reference. */
@@ -166,7 +136,7 @@ describeTensorRT("engines of TensorRT-RTX", python => {
     expect(manifest.target).toMatchObject({ tensorrt: expect.stringMatching(/^1\.\d+\.\d+\.\d+$/), sm: [SM] });
 
     // The engine as the library told it, against the contract.
-    const told = toldOf(dir, "llm.rank0");
+    const told = toldOf(dir, "llm/rank0");
     expect(told.io.from).toBe("engine");
     expect(byName(told.io.tensors)).toEqual(byName(await contractOf(wanted)));
     expect(told.sms).toEqual([SM]);
@@ -182,7 +152,7 @@ describeTensorRT("engines of TensorRT-RTX", python => {
       expect(header).toEqual({ tag: "vtrt", size: header.length, length: part.built?.bytes });
       expect(header.length).toBeGreaterThan(await weightBytes(part.onnx));
     }
-    expect(toldOf(dir, "llm.rank0").memory_bytes.weights / (await weightBytes(llmParts[0]!.onnx))).toBeGreaterThan(0.9);
+    expect(toldOf(dir, "llm/rank0").memory_bytes.weights / (await weightBytes(llmParts[0]!.onnx))).toBeGreaterThan(0.9);
 
     // One graph: the bytes that TensorRT read are those of an ONNX Runtime build, and give transformers' numbers there.
     for (const { onnx, onnx_sha256 } of llmParts) expect(shaOf(onnx)).toBe(onnx_sha256);
@@ -199,16 +169,6 @@ describeTensorRT("engines of TensorRT-RTX", python => {
     expect(relativeError(got, want)).toBeLessThanOrEqual(dtype === "float16" ? half : 1e-5);
   });
 });
-
-/** Bytes of all initializers, from the ONNX file. */
-async function weightBytes(file: string): Promise<number> {
-  const { graph } = await readOnnx(file);
-  const bitsOf = (code: number): number => Object.values(DTYPES).find(({ onnx }) => onnx === code)?.bits ?? 0;
-  return graph.initializer.reduce(
-    (sum, { dims, dataType }) => sum + (dims.reduce((a, b) => a * b, 1) * bitsOf(dataType)) / 8,
-    0,
-  );
-}
 
 /** TensorRT's own layers show which spelling it parsed. */
 function expectLayers(layers: Readonly<Record<string, number>>, { build }: Case, count: number): void {

@@ -89,6 +89,17 @@ describe("a built engine", () => {
     expect(engineProblems(plan, report({ io: undefined }))).toEqual([]);
   });
 
+  it("may have a size fixed that every profile fixes, at that value", () => {
+    const one = { name: "context", sizes: { batch: { min: 1, opt: 1, max: 1 } }, shapes: { x: range } };
+    const more = { ...one, name: "generation", sizes: { batch: { min: 1, opt: 2, max: 3 } } };
+    const problems = (batch: number, ...of: readonly object[]): number =>
+      engineProblems(
+        { ...plan, profiles: of } as unknown as EnginePlan,
+        report({ ...tensors({ shape: [batch, 19] }, { shape: [batch, 3] }), profiles: of } as Partial<EngineReport>),
+      ).length;
+    expect([problems(1, one), problems(1, one, one), problems(2, one), problems(1, one, more)]).toEqual([0, 0, 2, 2]);
+  });
+
   it.each([
     [
       "another dtype",

@@ -1,0 +1,73 @@
+import { join } from "node:path";
+import { afterAll, expect, it } from "vitest";
+import { openEngine } from "../../src/formats/engine-dir.ts";
+import { readOnnx } from "../../src/formats/onnx/read.ts";
+import type { BuildOptions } from "../../src/options/tables/build.ts";
+import type { FloatDtype } from "../../src/tensor/index.ts";
+import { FIXTURES } from "../support/describe-parity.ts";
+import { headerOf, toldOf, weightBytes } from "../support/engine-files.ts";
+import { buildTo, convertTo, Workspace } from "../support/pipeline.ts";
+import { describeTensorRT } from "../support/tensorrt.ts";
+
+const TEXT = ["llm/rank0"];
+const WITH_IMAGES = ["llm/rank0", "visual"];
+const PAIR = ["encoder/rank0", "decoder/cross_rank0", "decoder/rank0"];
+const IMAGE_TO_TEXT = ["decoder/cross_rank0", "decoder/rank0", "visual"];
+
+/**
+ * What is in no other family is built at least once: learned positions with an offset and projected tables (OPT), Conv1D
+ * (GPT-2), biases on q, k and v (Qwen2), Q-Former, patches joined by a projector (VILA), relative bias (T5), post-norm
+ * (BART), shifted windows (Nougat). For one sequence too, the default: TensorRT fixes a batch that can only be one. LLaMA
+ * and LLaVA have build.test.ts, more of encoders and decoders encoder-decoder.test.ts.
+ */
+const CASES: readonly Case[] = [
+  { model: "opt_proj", dtype: "float16", parts: TEXT },
+  { model: "gpt2_inner", dtype: "float16", parts: TEXT },
+  { model: "qwen2_mqa", dtype: "float16", parts: TEXT, build: { kv_cache_type: "static" } },
+  { model: "mistral_gqa", dtype: "float16", parts: TEXT, build: { max_batch_size: 1 } },
+  { model: "blip2_opt", dtype: "float16", parts: WITH_IMAGES },
+  { model: "vila_downsample", dtype: "float16", parts: WITH_IMAGES },
+  { model: "gpt2mm_queries", dtype: "float16", parts: WITH_IMAGES, build: { max_batch_size: 1 } },
+  { model: "t5_gated", dtype: "bfloat16", parts: PAIR, build: { max_batch_size: 1 } },
+  { model: "bart_post", dtype: "float16", parts: PAIR },
+  { model: "nougat_odd", dtype: "float16", parts: IMAGE_TO_TEXT, build: { max_batch_size: 1 } },
+];
+
+interface Case {
+  readonly model: string;
+  readonly dtype: FloatDtype;
+  readonly parts: readonly string[];
+  readonly build?: Partial<BuildOptions>;
+}
+
+const LIMITS = { max_batch_size: 3, max_input_len: 24, max_seq_len: 40 };
+const SM = 86;
+
+const work = new Workspace();
+afterAll(() => work.clean());
+
+describeTensorRT("engines of every family", python => {
+  const tensorrt = { backend: "tensorrt_rtx", python, compute_capabilities: [SM], workers: 2 } as const;
+
+  it.each(CASES)("$model in $dtype is $parts", async ({ model, dtype, parts, build = {} }) => {
+    const checkpoint = await convertTo(work, join(FIXTURES, model), dtype);
+    const dir = await buildTo(work, checkpoint, { ...LIMITS, ...tensorrt, ...build }, { env: { PATH: "/nowhere" } });
+    const opened = await openEngine(dir);
+    const { manifest, llmParts, encoderParts, crossParts, visualPart } = opened;
+    expect(manifest.parts.map(({ name }) => name).sort()).toEqual([...parts].sort());
+    expect(manifest.target).toMatchObject({ tensorrt: expect.stringMatching(/^1\.\d+\.\d+\.\d+$/), sm: [SM] });
+
+    for (const part of [...encoderParts, ...crossParts, ...llmParts, ...(visualPart ? [visualPart] : [])]) {
+      const header = headerOf(part.engine as string);
+      expect(header).toEqual({ tag: "vtrt", size: header.length, length: part.built?.bytes });
+      expect(header.length).toBeGreaterThan(await weightBytes(part.onnx));
+
+      const { graph } = await readOnnx(part.onnx);
+      const told = toldOf(dir, part.name);
+      expect([told.io.from, told.sms]).toEqual(["engine", [SM]]);
+      const io = (kind: string): string[] => told.io.tensors.filter(t => t.kind === kind).map(({ name }) => name);
+      expect(io("input").sort()).toEqual(graph.input.map(({ name }) => name).sort());
+      expect(io("output").sort()).toEqual(graph.output.map(({ name }) => name).sort());
+    }
+  });
+});
