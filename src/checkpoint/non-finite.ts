@@ -1,5 +1,5 @@
 import type { Problem } from "../diagnostics/index.ts";
-import type { Dtype, TensorRecipe } from "../tensor/index.ts";
+import { type Dtype, OrScanner, type TensorRecipe } from "../tensor/index.ts";
 import type { NonFinite } from "./manifest.ts";
 
 /** exponent: bits that are all ones in NaN and infinity · unit: added to them, it carries into the sign bit of just those. */
@@ -17,40 +17,46 @@ const PATTERNS: Readonly<Partial<Record<Dtype, Pattern>>> = {
   float32: { exponent: 0x7f800000, unit: 0x00800000, sign: 0x80000000, mantissa: 0x7fffff, halves: false },
 };
 
+/** Pieces of this size stay in a core's cache between the copy and the look at them. */
+const SCRATCH = 1 << 20;
+
 /** Counts NaN and infinite values in the chunks of tensors on their way to a file. */
 export class NonFiniteCounter {
   readonly #file: string;
   readonly #found = new Map<string, { nan: number; infinite: number }>();
+  readonly #scanner = new OrScanner(SCRATCH);
 
   constructor(file: string) {
     this.#file = file;
   }
 
+  /** For the writer to copy through: chunks in it are looked at in place. */
+  get scratch(): Uint8Array {
+    return this.#scanner.buffer;
+  }
+
   /** `inspect` hook of the writer. Chunks hold whole elements. */
   readonly inspect = (recipe: TensorRecipe, chunk: Uint8Array): void => {
     const pattern = PATTERNS[recipe.dtype];
-    if (pattern === undefined || !mayHold(chunk, pattern)) return;
+    if (pattern === undefined || !this.#mayHold(chunk, pattern)) return;
     const counts = this.#found.get(recipe.name) ?? { nan: 0, infinite: 0 };
     count(chunk, pattern, counts);
     if (counts.nan + counts.infinite > 0) this.#found.set(recipe.name, counts);
   };
 
+  /**
+   * And, add, or over 32-bit words, two 16-bit values at a time: weights are nearly always finite, and this pass runs over
+   * every byte that convert writes. A carry out of the low half would need its exponent bits to exceed all ones, so the
+   * halves do not disturb each other. The few bytes behind the last whole block are counted one by one.
+   */
+  #mayHold(chunk: Uint8Array, { exponent, unit, sign }: Pattern): boolean {
+    const { bits, bytes } = this.#scanner.scan(chunk, exponent, unit);
+    return (bits & sign) !== 0 || bytes < chunk.byteLength;
+  }
+
   get found(): NonFinite[] {
     return [...this.#found].map(([tensor, counts]) => ({ file: this.#file, tensor, ...counts }));
   }
-}
-
-/**
- * One pass of and, add, or over 32-bit words, two 16-bit values at a time and without a branch: weights are nearly
- * always finite, and this pass runs over every byte that convert writes. A carry out of the low half would need its
- * exponent bits to exceed all ones, so the halves do not disturb each other.
- */
-function mayHold(chunk: Uint8Array, { exponent, unit, sign }: Pattern): boolean {
-  const words = view32(chunk);
-  if (words === undefined) return true;
-  let seen = 0;
-  for (let i = 0; i < words.length; i++) seen |= ((words[i] as number) & exponent) + unit;
-  return (seen & sign) !== 0 || chunk.byteLength % 4 !== 0;
 }
 
 function count(
@@ -67,11 +73,6 @@ function count(
     if ((bits & mantissa) === 0) counts.infinite++;
     else counts.nan++;
   }
-}
-
-function view32(chunk: Uint8Array): Int32Array | undefined {
-  if (chunk.byteOffset % 4 !== 0) return undefined;
-  return new Int32Array(chunk.buffer, chunk.byteOffset, Math.floor(chunk.byteLength / 4));
 }
 
 const MAX_REPORTED = 10;

@@ -75,6 +75,7 @@ async function writeJob(
     signal,
     onProgress: advance,
     inspect: counter.inspect,
+    scratch: counter.scratch,
     bandBytes: Math.max(MIN_BAND, Math.floor(BANDS / request.workers)),
   });
   if (request.strict) throwIfAny(nonFiniteProblems(counter.found));
