@@ -1,0 +1,145 @@
+import { readFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { Rig } from "../support/rig.ts";
+import { ROOT } from "../support/sources.ts";
+
+/**
+ * The commands of TensorRT-LLM's examples/multimodal, flag by flag, on the small trained models: only lengths and the
+ * number of visual features are theirs. The flags of plugins ask for the checkpoint's dtype, as there.
+ */
+const RECIPES: readonly Recipe[] = [
+  {
+    name: "BLIP2-OPT, and --max_prompt_embedding_table_size for --max_multimodal_len",
+    model: "blip2-opt-shapes",
+    convert: "--model_type blip2 --dtype float16",
+    build:
+      "--gemm_plugin float16 --use_fused_mlp --max_beam_width 1 --max_batch_size 8 --max_multimodal_len 72 --max_input_len 100 --max_output_len 20",
+    older:
+      "--gemm_plugin float16 --max_beam_width 1 --max_batch_size 8 --max_prompt_embedding_table_size 72 --max_input_len 100 --max_output_len 20",
+    ask: 1,
+  },
+  {
+    name: "LLaVA",
+    model: "llava-shapes",
+    convert: "--dtype float16",
+    build:
+      "--gemm_plugin float16 --use_fused_mlp --max_batch_size 1 --max_input_len 128 --max_output_len 32 --max_multimodal_len 81",
+    older:
+      "--gemm_plugin float16 --use_fused_mlp enable --max_batch_size 1 --max_input_len 128 --max_seq_len 160 --max_multimodal_len 81",
+    ask: 2,
+  },
+  {
+    name: "VILA, two pictures a prompt",
+    model: "vila-shapes",
+    convert: "--dtype float16",
+    build:
+      "--gemm_plugin float16 --use_fused_mlp --max_batch_size 1 --max_input_len 128 --max_output_len 32 --max_multimodal_len 32",
+    older:
+      "--gemm_plugin float16 --use_fused_mlp enable --max_batch_size 1 --max_input_len 128 --max_seq_len 160 --max_multimodal_len 64",
+    questions: "questions_two.jsonl",
+    before: "<image>\n<image>\n",
+    ask: 1,
+  },
+  {
+    name: "Nougat",
+    model: "nougat-shapes",
+    convert: "--model_type bart --nougat --dtype float16",
+    build:
+      "--paged_kv_cache disable --gemm_plugin float16 --gpt_attention_plugin float16 --remove_input_padding enable --context_fmha disable --enable_xqa disable --max_beam_width 1 --max_batch_size 1 --max_seq_len 56 --max_input_len 1 --max_encoder_input_len 84",
+    older:
+      "--gemm_plugin float16 --gpt_attention_plugin float16 --max_batch_size 1 --max_output_len 55 --max_input_len 1 --max_multimodal_len 84",
+    questions: "pages.jsonl",
+    run: "--max_new_tokens 54",
+    ask: 1,
+  },
+];
+
+interface Recipe {
+  readonly name: string;
+  readonly model: string;
+  readonly convert: string;
+  readonly build: string;
+  /** The same in the words of another release. */
+  readonly older: string;
+  readonly questions?: string;
+  /** Where the pictures stand, when there are several. */
+  readonly before?: string;
+  readonly run?: string;
+  /** Which held-out line is asked, counted from 0. */
+  readonly ask: number;
+}
+
+interface Question {
+  readonly image?: string;
+  readonly images?: readonly string[];
+  readonly question?: string;
+  readonly expected: string;
+}
+
+const fixture = (model: string): string => join(ROOT, "test/fixtures/models", model);
+
+function heldOut({ model, questions = "questions.jsonl", ask }: Recipe): Question {
+  const file = join(fixture(model), "heldout", questions);
+  const question = JSON.parse(readFileSync(file, "utf8").split("\n")[ask] as string) as Question;
+  const { image, images = [image as string] } = question;
+  return { ...question, images: images.map(name => resolve(dirname(file), name)) };
+}
+
+describe.each(RECIPES)("the recipe of $name", recipe => {
+  const rig = new Rig();
+  afterAll(() => rig.close());
+
+  it("converts, builds in either spelling, and answers a held-out question", { timeout: 120_000 }, async () => {
+    const converted = ["convert", fixture(recipe.model), "--output_dir", "checkpoint", ...recipe.convert.split(" ")];
+    expect(await rig.run(converted)).toMatchObject({ code: 0 });
+    const { images = [], question, expected } = heldOut(recipe);
+    for (const [i, flags] of [recipe.build, recipe.older].entries()) {
+      const built = await rig.run([
+        "build",
+        "--checkpoint_dir",
+        "checkpoint",
+        "--output_dir",
+        `engine${i}`,
+        ...flags.split(" "),
+      ]);
+      expect(built, built.stderr).toMatchObject({ code: 0 });
+      const answered = await rig.run([
+        "run",
+        "--engine_dir",
+        `engine${i}`,
+        ...images.flatMap(file => ["--image", file]),
+        ...(question === undefined ? [] : ["--input_text", `${recipe.before ?? ""}${question}`]),
+        ...(recipe.run?.split(" ") ?? []),
+      ]);
+      expect(answered.stdout.trim(), answered.stderr).toBe(expected);
+    }
+  });
+});
+
+describe("a recipe that cannot work", () => {
+  const rig = new Rig();
+  afterAll(() => rig.close());
+
+  it("is refused with a prompt table of one image for a batch of 8, saying how many rows it needs", async () => {
+    const convert = await rig.run(["convert", fixture("blip2-opt-shapes"), "--output_dir", "blip2", "--quiet"]);
+    expect(convert.code).toBe(0);
+    const argv = ["build", "--checkpoint_dir", "blip2", "--output_dir", "engine", "--max_batch_size", "8"];
+    for (const flag of ["--max_multimodal_len", "--max_prompt_embedding_table_size"]) {
+      const { code, stderr } = await rig.run([...argv, "--max_input_len", "100", "--max_seq_len", "120", flag, "9"]);
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/error\[BLD014\].*9 is too small for max_batch_size 8/);
+      expect(stderr).toMatch(/8 × 9 = 72 rows\n {2}fix {2}--max_multimodal_len 72, or --max_batch_size 1\n/);
+    }
+  });
+
+  it.each([
+    ["blip2t5_plain", "3", "83"],
+    ["nougat_odd", "2", "89"],
+  ])("of %s is refused with tp_size %s, which does not divide the vocabulary of %s", async (model, tp, vocab) => {
+    const model_dir = join(ROOT, "test/fixtures/parity", model);
+    const { code, stderr } = await rig.run(["convert", model_dir, "--output_dir", model, "--tp_size", tp]);
+    expect(code).toBe(1);
+    expect(stderr).toContain(`error[CKP052]: tp_size ${tp} does not divide vocab_size ${vocab}\n  at   --tp_size`);
+  });
+});
