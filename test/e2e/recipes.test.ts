@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { type ReferenceTensor, readReference, row } from "../support/reference.ts";
 import { Rig } from "../support/rig.ts";
 import { ROOT } from "../support/sources.ts";
 
@@ -114,6 +115,45 @@ describe.each(RECIPES)("the recipe of $name", recipe => {
       ]);
       expect(answered.stdout.trim(), answered.stderr).toBe(expected);
     }
+  });
+});
+
+describe("the recipe of BLIP2-T5", () => {
+  const rig = new Rig();
+  afterAll(() => rig.close());
+
+  it("converts in float32 and gives transformers' tokens for three prompts", { timeout: 120_000 }, async () => {
+    const model = join(ROOT, "test/fixtures/parity/blip2t5_plain");
+    const convert = ["convert", model, "--output_dir", "checkpoint", "--model_type", "blip2", "--dtype", "float32"];
+    expect(await rig.run(convert)).toMatchObject({ code: 0 });
+    const flags =
+      "--gemm_plugin disable --max_beam_width 1 --max_batch_size 8 --max_multimodal_len 40 --max_encoder_input_len 24 --max_input_len 1 --max_output_len 39";
+    const built = await rig.run([
+      "build",
+      "--checkpoint_dir",
+      "checkpoint",
+      "--output_dir",
+      "engine",
+      ...flags.split(" "),
+    ]);
+    expect(built, built.stderr).toMatchObject({ code: 0 });
+
+    const file = join(model, "reference.safetensors");
+    const reference = await readReference(file);
+    const rows = (name: string): number[][] => {
+      const tensor = reference.get(name) as ReferenceTensor;
+      return Array.from({ length: tensor.shape[0] as number }, (_, i) => [...row(tensor, i)]);
+    };
+    const mask = rows("b3.attention_mask");
+    const prompts = rows("b3.input_ids").map((ids, item) => ids.filter((_, i) => mask[item]?.[i] === 1));
+    const ids = rig.file("ids.json", JSON.stringify(prompts));
+    const asked = ["--input_ids", ids, "--pixel_values", file, "--max_new_tokens", "32", "--json"];
+    const answered = await rig.run(["run", "--engine_dir", "engine", ...asked]);
+    expect(answered, answered.stderr).toMatchObject({ code: 0 });
+    const result = JSON.parse(answered.stdout.trimEnd().split("\n").at(-1) as string) as {
+      readonly outputs: readonly { readonly token_ids: readonly number[] }[];
+    };
+    expect(result.outputs.map(({ token_ids }) => token_ids)).toEqual(rows("b3.tokens"));
   });
 });
 
