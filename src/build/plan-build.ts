@@ -66,7 +66,9 @@ async function planFrom(
 ): Promise<BuildPlan> {
   const { spec } = checkpoint;
   const devices = options.backend === "tensorrt" ? builder?.gpus?.length : undefined;
-  const settings = resolveSettings({ options, spec, engines: countEngines(checkpoint, options), devices, given });
+  const addsInput = origin("max_seq_len").startsWith("--max_output_len");
+  const engineCount = countEngines(checkpoint, options);
+  const settings = resolveSettings({ options, spec, engines: engineCount, devices, given, addsInput });
   const { build } = settings;
   const target = targetFacts(
     options,

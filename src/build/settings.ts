@@ -19,6 +19,8 @@ export interface SettingsInput {
   readonly engines: number;
   /** GPUs that engines are built on; undefined where none is needed, or nobody knows. */
   readonly devices?: number | undefined;
+  /** max_seq_len was given as max_output_len, to which max_input_len has been added. */
+  readonly addsInput?: boolean;
   /** Whether the user gave an option: a default may be adjusted, a given value may not. */
   given(key: string): boolean;
 }
@@ -101,7 +103,13 @@ function tokensOfStep(
 }
 
 /** TensorRT-LLM's rule: without max_seq_len, the positions the model was trained for. */
-function sequenceLength({ options, spec }: SettingsInput, adjustments: Adjustment[]): number {
+function sequenceLength({ options, spec, addsInput }: SettingsInput, adjustments: Adjustment[]): number {
+  if (options.max_seq_len !== undefined && addsInput && spec.encoderDecoder !== undefined) {
+    const to = options.max_seq_len - options.max_input_len + 1;
+    const why = "max_output_len and the start token: the prompt is the encoder's input";
+    adjustments.push({ option: "max_seq_len", from: options.max_seq_len, to, why });
+    return to;
+  }
   if (options.max_seq_len !== undefined) return options.max_seq_len;
   const to = trainedPositions(spec.language);
   adjustments.push({ option: "max_seq_len", from: null, to, why: "the positions the model was trained for" });

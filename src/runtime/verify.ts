@@ -43,6 +43,7 @@ const TOLERANCE: Readonly<Record<string, number>> = { float32: 1e-4, float16: 2e
  */
 export async function verify(request: VerifyRequest): Promise<readonly StageResult[]> {
   const { assistant, reference } = request;
+  if (assistant.session.engine.manifest.model.encoder_decoder !== undefined) isPair(assistant);
   const { pretrained_config } = assistant.session.engine.llm;
   const tolerance = request.tolerance ?? TOLERANCE[String(pretrained_config.dtype)] ?? 1e-4;
   const stages = new Stages(reference, tolerance);
@@ -53,6 +54,16 @@ export async function verify(request: VerifyRequest): Promise<readonly StageResu
   request.signal.throwIfAborted();
   await compareDecoder(request, stages, features);
   return stages.results;
+}
+
+function isPair({ session }: Assistant): never {
+  return fail({
+    code: "NUM005",
+    what: `${session.engine.manifest.model.architecture} is an encoder-decoder; verify compares decoder-only models`,
+    at: "--engine_dir",
+    why: "the prompt goes through an encoder, whose stages are not followed yet",
+    fix: "compare answers with --check_accuracy of mmtrt run",
+  });
 }
 
 /** @returns the problem that the first stage out of tolerance is; later ones differ because of it. */
