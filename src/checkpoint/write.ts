@@ -56,8 +56,8 @@ export async function writeAll(
   return { some: waiting.length < jobs.length, nonFinite };
 }
 
-/** Bytes of a band, dealt out among the workers: memory stays the same however many files are written at a time. */
-const BANDS = 8 << 20;
+/** Bytes of all bands together, so that memory stays the same however many files are written at a time; small enough for a core's cache. */
+const BANDS = 2 << 20;
 /** Below this system calls cost more than the bytes they move. */
 const MIN_BAND = 256 << 10;
 
