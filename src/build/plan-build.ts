@@ -37,6 +37,8 @@ export interface PlanEnvironment {
   readonly builder?: BuilderAtHand | null;
   /** Words after `--`. */
   readonly trtexecFlags?: readonly string[];
+  /** The checkpoint's files do not exist: engines are planned, and no steps that would build them. */
+  readonly weightless?: boolean;
 }
 
 /**
@@ -44,13 +46,27 @@ export interface PlanEnvironment {
  * the memory account still made; a checkpoint that cannot be opened throws. Errors: BLD008, CKP…, SPC….
  */
 export async function planBuild(options: BuildOptions, environment: PlanEnvironment): Promise<BuildPlan> {
-  const gpu = options.gpu === undefined ? null : await gpuCalled(options.gpu, environment.origin("gpu"));
+  const gpu = await gpuOf(options, environment);
   const checkpoint = await openCheckpoint(options.checkpoint_dir);
   try {
     return deepFreeze(await planFrom(checkpoint, options, environment, gpu));
   } finally {
     await checkpoint.close();
   }
+}
+
+/** The same for a checkpoint of which no file exists; `checkpoint_dir` and `output_dir` are not looked at. */
+export async function planWeightless(
+  checkpoint: ConvertedCheckpoint,
+  options: BuildOptions,
+  environment: PlanEnvironment,
+): Promise<BuildPlan> {
+  const gpu = await gpuOf(options, environment);
+  return deepFreeze(await planFrom(checkpoint, options, { ...environment, weightless: true }, gpu));
+}
+
+async function gpuOf({ gpu }: BuildOptions, { origin }: PlanEnvironment): Promise<Gpu | null> {
+  return gpu === undefined ? null : gpuCalled(gpu, origin("gpu"));
 }
 
 /** Most builds name no GPU, so its YAML parser is loaded here (a file of ours: a bundled CommonJS package has no named exports). */
@@ -61,7 +77,7 @@ async function gpuCalled(name: string, at: string): Promise<Gpu> {
 async function planFrom(
   checkpoint: ConvertedCheckpoint,
   options: BuildOptions,
-  { version, origin, given, builder = null, trtexecFlags = [] }: PlanEnvironment,
+  { version, origin, given, builder = null, trtexecFlags = [], weightless = false }: PlanEnvironment,
   gpu: Gpu | null,
 ): Promise<BuildPlan> {
   const { spec } = checkpoint;
@@ -102,7 +118,7 @@ async function planFrom(
     version,
     backend: options.backend,
     builder,
-    output_dir: resolve(options.output_dir),
+    output_dir: weightless ? "" : resolve(options.output_dir),
     copy_weights: options.copy_weights,
     model: engineModel(spec),
     configs: {
@@ -117,12 +133,12 @@ async function planFrom(
       ),
       visual: visualConfig(checkpoint, settings, visual[0], version),
     },
-    tokenizer: await filesIn(join(checkpoint.dir, TOKENIZER_DIR)),
+    tokenizer: weightless ? [] : await filesIn(join(checkpoint.dir, TOKENIZER_DIR)),
   };
-  const { steps, fingerprint } = canBuild ? await stepsOf(checkpoint, engines, shared) : NO_STEPS;
+  const { steps, fingerprint } = canBuild && !weightless ? await stepsOf(checkpoint, engines, shared) : NO_STEPS;
   return {
     ...shared,
-    checkpoint_dir: resolve(options.checkpoint_dir),
+    checkpoint_dir: weightless ? checkpoint.dir : resolve(options.checkpoint_dir),
     fingerprint,
     force: options.force,
     workers: settings.workers,
@@ -131,8 +147,7 @@ async function planFrom(
     steps,
     memory,
     gpu,
-    trtllm_profiles:
-      options.strict_profiles && spec.encoderDecoder === undefined ? trtllmProfiles(checkpoint, settings) : null,
+    trtllm_profiles: options.strict_profiles ? trtllmProfiles(checkpoint, settings) : null,
     adjustments: [...settings.adjustments, ...noteParser(options, builder, dialect)],
     warnings: found.warnings,
     problems,

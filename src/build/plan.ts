@@ -1,5 +1,5 @@
 import type { Problem } from "../diagnostics/index.ts";
-import type { TrtllmInput } from "../emit/trtllm-profiles.ts";
+import type { TrtllmInput } from "../emit/trtllm-range.ts";
 import type {
   Backend,
   EngineIo,
@@ -89,7 +89,7 @@ export interface BuildPlan {
   readonly tokenizer: readonly string[];
   readonly memory: MemoryAccount;
   readonly gpu: Gpu | null;
-  /** With --strict_profiles: TensorRT-LLM's own inputs and ranges for each rank, for comparison. */
+  /** With --strict_profiles: TensorRT-LLM's own inputs and ranges for each of its engines, for comparison. */
   readonly trtllm_profiles: readonly { readonly name: string; readonly inputs: readonly TrtllmInput[] }[] | null;
   readonly adjustments: readonly Adjustment[];
   readonly warnings: readonly Problem[];

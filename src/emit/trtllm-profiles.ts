@@ -1,5 +1,6 @@
-import type { ProfileRange, SizeRange } from "../formats/engine-config.ts";
+import type { SizeRange } from "../formats/engine-config.ts";
 import { defaultRange, splitTokens } from "./profiles.ts";
+import { eachPoint, promptTableRows, rangeOf, type TrtllmInput } from "./trtllm-range.ts";
 
 /** One rank of a decoder as TensorRT-LLM v0.11 (`prepare_inputs`) sees it. Lengths in tokens; kvHeads and layers are the rank's own. */
 export interface TrtllmDecoder {
@@ -27,12 +28,6 @@ export interface TrtllmDecoder {
   readonly loraModules: readonly string[];
 }
 
-/** A network input with TensorRT-LLM's range in each of its profiles. */
-export interface TrtllmInput {
-  readonly name: string;
-  readonly profiles: readonly ProfileRange[];
-}
-
 /** What varies from profile to profile. */
 interface Point {
   readonly batchBeam: SizeRange;
@@ -45,15 +40,13 @@ interface Point {
 /** A dimension: fixed, or by profile. */
 type Axis = number | ((point: Point) => SizeRange);
 
-/**
- * The names and ranges that `trtllm-build` gives a decoder's inputs. R(m) = (1, ⌈m/2⌉, m). Kept as they are, with the
- * prompt table's opt of 0 for a single row, which TensorRT refuses: this is the reference that ours is compared with.
- */
+/** The names and ranges that `trtllm-build` gives a decoder's inputs: what ours are compared with. R(m) = (1, ⌈m/2⌉, m). */
 export function trtllmDecoderInputs(args: TrtllmDecoder): readonly TrtllmInput[] {
   const points = profilePoints(args);
   const inputs: TrtllmInput[] = [];
   const add = (name: string, ...axes: readonly Axis[]): void => {
-    inputs.push({ name, profiles: points.map(point => rangeOf(axes, point)) });
+    const at = (point: Point) => rangeOf(axes.map(axis => (typeof axis === "function" ? axis(point) : axis)));
+    inputs.push({ name, profiles: points.map(at) });
   };
   addTokens(args, add);
   addAdapters(args, add);
@@ -76,7 +69,7 @@ function addTokens(args: TrtllmDecoder, add: Add): void {
     add("position_ids", ...tokens);
   } else add("hidden_states_input", ...tokens, args.hiddenSize);
   if (args.isFirst && args.promptRows > 0) {
-    const rows = { min: 1, opt: Math.floor(args.promptRows / 2), max: args.promptRows };
+    const rows = promptTableRows(args.promptRows);
     add("prompt_embedding_table", () => rows, args.hiddenSize);
     add("tasks", ...(args.removeInputPadding ? [packed] : [batchBeam, 1]));
     add("prompt_vocab_size", 1);
@@ -151,13 +144,4 @@ function profilePoints(args: TrtllmDecoder): readonly Point[] {
     { ...context, past: none },
     { ...generation, past: eachPoint(total, size => size - 1) },
   ];
-}
-
-function rangeOf(axes: readonly Axis[], point: Point): ProfileRange {
-  const ranges = axes.map(axis => (typeof axis === "number" ? { min: axis, opt: axis, max: axis } : axis(point)));
-  return { min: ranges.map(r => r.min), opt: ranges.map(r => r.opt), max: ranges.map(r => r.max) };
-}
-
-function eachPoint({ min, opt, max }: SizeRange, change: (size: number) => number): SizeRange {
-  return { min: change(min), opt: change(opt), max: change(max) };
 }

@@ -48,7 +48,7 @@ interface Golden {
 }
 
 const all: Record<string, Omit<Golden, "name">> = present ? JSON.parse(readFileSync(file, "utf8")) : {};
-/** The others are the encoder-decoder families, which have no graph yet, and the table of token splits. */
+/** The others are encoders and decoders of pairs, and the table of token splits. */
 const decoders: readonly Golden[] = Object.entries(all)
   .filter(([, golden]) => golden.args?.num_kv_heads !== undefined)
   .map(([name, golden]) => ({ name, ...golden }));
