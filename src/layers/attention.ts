@@ -53,8 +53,9 @@ function masked(g: GraphBuilder, scores: Value, mask: Value): Value {
  * Which keys a query sees, bool [batch, 1, seq, past + seq]: those not padded and not after it. Built from run-time
  * sizes, because the standard op's own causal mode counts from the wrong corner when a cache is concatenated outside.
  * A padded query sees itself all the same: a row with nothing to see would be NaN, and NaN · 0 poisons its neighbours.
+ * With a `window` a query sees itself and the window − 1 columns before it.
  */
-export function causalMask(g: GraphBuilder, positionIds: Value, attentionMask: Value): Value {
+export function causalMask(g: GraphBuilder, positionIds: Value, attentionMask: Value, window?: number): Value {
   const seq = dimOf(positionIds, 1);
   const total = dimOf(attentionMask, 1);
   return g.scope("mask", () => {
@@ -64,6 +65,13 @@ export function causalMask(g: GraphBuilder, positionIds: Value, attentionMask: V
     const keys = g.unsqueeze(g.range(totalSize, total), [0]);
     const queries = g.unsqueeze(g.add(g.range(seqSize, seq), pastSize), [1]);
     const token = g.unsqueeze(g.cast(attentionMask, "bool"), [1, 2]);
-    return g.and(g.lessOrEqual(keys, queries), g.or(token, g.equal(keys, queries)));
+    return g.and(notAfter(g, keys, queries, window), g.or(token, g.equal(keys, queries)));
   });
+}
+
+/** Keys at or before each query, and with a window none further back than that; both are int64 columns. */
+export function notAfter(g: GraphBuilder, keys: Value, queries: Value, window?: number): Value {
+  const causal = g.lessOrEqual(keys, queries);
+  if (window === undefined) return causal;
+  return g.and(causal, g.less(g.subtract(queries, g.int64s([window])), keys));
 }

@@ -1,7 +1,7 @@
 import type { Value } from "../graph/graph.ts";
 import { dimOf, type GraphBuilder } from "../graph/ops.ts";
 import type { FloatDtype } from "../tensor/index.ts";
-import { causalMask } from "./attention.ts";
+import { causalMask, notAfter } from "./attention.ts";
 
 /** Keys and values of one layer, [batch, kv_heads, total, head_dim]. */
 export interface KeyValue {
@@ -21,10 +21,13 @@ export interface KvCache {
   finish(): void;
 }
 
-/** past_key_i ++ new → present_key_i: the cache grows by a copy a step; left- or right-padded prompts by attention_mask. */
-export function continuousCache(g: GraphBuilder, dtype: FloatDtype, positionIds: Value): KvCache {
+/**
+ * past_key_i ++ new → present_key_i: the cache grows by a copy a step; left- or right-padded prompts by attention_mask.
+ * A `window` hides keys further back and keeps them all the same.
+ */
+export function continuousCache(g: GraphBuilder, dtype: FloatDtype, positionIds: Value, window?: number): KvCache {
   const attentionMask = g.input("attention_mask", "int32", ["batch", "past + seq"]);
-  const mask = causalMask(g, positionIds, attentionMask);
+  const mask = causalMask(g, positionIds, attentionMask, window);
   const presents: KeyValue[] = [];
   const extend = (layer: number, part: keyof KeyValue, fresh: Value): Value => {
     const past = g.input(`past_${part}_${layer}`, dtype, ["batch", dimOf(fresh, 1), "past", dimOf(fresh, 3)]);
@@ -60,13 +63,19 @@ export function continuousCache(g: GraphBuilder, dtype: FloatDtype, positionIds:
  * A cache of fixed capacity, written in place at `cache_lengths` (TensorScatter; TensorRT updates without a copy).
  * Prompts are right-padded: what padding wrote lies beyond the item's length, is seen by nobody and overwritten next.
  */
-export function staticCache(g: GraphBuilder, dtype: FloatDtype, positionIds: Value, capacity: number): KvCache {
+export function staticCache(
+  g: GraphBuilder,
+  dtype: FloatDtype,
+  positionIds: Value,
+  capacity: number,
+  window?: number,
+): KvCache {
   const lengths = g.input("cache_lengths", "int32", ["batch"]);
   const writeAt = g.cast(lengths, "int64");
   const mask = g.scope("mask", () => {
     const keys = g.unsqueeze(g.range(g.int64s([capacity]), capacity), [0, 1, 2]);
     const queries = g.add(g.unsqueeze(g.range(g.sizeOf(positionIds, 1), "seq"), [0]), g.unsqueeze(writeAt, [1]));
-    return g.lessOrEqual(keys, g.unsqueeze(queries, [1, 3]));
+    return notAfter(g, keys, g.unsqueeze(queries, [1, 3]), window);
   });
   const updated: KeyValue[] = [];
   const scatter = (layer: number, part: keyof KeyValue, fresh: Value): Value => {

@@ -19,7 +19,8 @@ export function inverseFrequencies(
 ): Float32Array {
   const f = Math.fround;
   const plain = Float32Array.from({ length: headDim / 2 }, (_, i) => f(1 / f(theta ** f((2 * i) / headDim))));
-  if (scaling === undefined) return plain;
+  // dynamic: these up to the trained length; the graph stretches them beyond it.
+  if (scaling === undefined || scaling.type === "dynamic") return plain;
   if (scaling.type === "linear") return plain.map(x => f(x / scaling.factor));
   if (scaling.type === "llama3") return plain.map(x => llama3Frequency(x, scaling.factor, scaling.parameters));
   throw new Error(`rope scaling ${scaling.type} has no static table`);
@@ -42,12 +43,42 @@ function llama3Frequency(frequency: number, factor: number, parameters: Readonly
  * because a stored table would be megabytes at long context. Angles are float32; the result is rounded to the model's
  * dtype before rotating, as Hugging Face does.
  */
-export function ropeTables(g: GraphBuilder, positionIds: Value, frequencies: Float32Array, dtype: Dtype): RopeTables {
+export function ropeTables(
+  g: GraphBuilder,
+  positionIds: Value,
+  frequencies: Float32Array,
+  dtype: Dtype,
+  dynamic?: DynamicScaling,
+): RopeTables {
   return g.scope("rope", () => {
     const positions = g.unsqueeze(g.cast(positionIds, "float32"), [2]);
-    const angle = g.multiply(positions, g.floats(frequencies, [1, 1, frequencies.length], "float32"));
+    const plain = g.floats(frequencies, [1, 1, frequencies.length], "float32");
+    const scaled = dynamic === undefined ? plain : g.multiply(plain, dynamicStretch(g, positions, plain, dynamic));
+    const angle = g.multiply(positions, scaled);
     return { cos: g.cast(g.node("Cos", [angle], angle), dtype), sin: g.cast(g.node("Sin", [angle], angle), dtype) };
   });
+}
+
+/** Dynamic NTK scaling: nothing up to `trained` positions, then a base that grows with the sequence. */
+export interface DynamicScaling {
+  readonly factor: number;
+  readonly trained: number;
+}
+
+/**
+ * What frequency i is multiplied by, [1, 1, d/2]. The base theta becomes theta · r^(d/(d−2)) with
+ * r = factor · length / trained − (factor − 1), so theta^(−2i/d) is multiplied by r^(−2i/(d−2)); r is 1 up to the
+ * trained length. The length is the longest of the batch, as in Hugging Face, and each step's new keys get the step's own.
+ */
+function dynamicStretch(g: GraphBuilder, positions: Value, plain: Value, { factor, trained }: DynamicScaling): Value {
+  const last = g.node("ReduceMax", [positions], { dtype: "float32", shape: [1, 1, 1] }, { keepdims: { int: 1 } });
+  const float = (value: number): Value => g.scalar(value, "float32");
+  const length = g.maximum(g.add(last, float(1)), float(trained));
+  const ratio = g.subtract(g.multiply(length, float(factor / trained)), float(factor - 1));
+  const half = dimOf(plain, 2) as number;
+  // A single pair of channels has frequency 1 whatever the base.
+  const exponents = Float32Array.from({ length: half }, (_, i) => (half === 1 ? 0 : -i / (half - 1)));
+  return g.node("Pow", [ratio, g.floats(exponents, [1, 1, half], "float32")], plain);
 }
 
 /** (x₁, x₂) → (x₁·cos − x₂·sin, x₂·cos + x₁·sin) for the halves of each head: x [batch, heads, seq, head_dim], tables [batch, seq, head_dim/2]. */

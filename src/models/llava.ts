@@ -1,5 +1,6 @@
 import { defineArchitecture, type ModelWeights } from "./architecture.ts";
 import type { ConfigReader } from "./config-reader.ts";
+import { MISTRAL } from "./mistral.ts";
 import { decoderGraph } from "./parts/decoder-graph.ts";
 import { GPT2 } from "./parts/gpt2-decoder.ts";
 import { type LanguageFamily, languageCopies } from "./parts/language.ts";
@@ -9,10 +10,17 @@ import { OPT } from "./parts/opt-decoder.ts";
 import { PROJECTOR_NAMES } from "./parts/projector.ts";
 import { visualGraph, visualWeights } from "./parts/visual-graph.ts";
 import { TOWER_NAMES, towerIgnored, towerUnused } from "./parts/vit-weights.ts";
+import { QWEN2 } from "./qwen2.ts";
 import type { ModelSpec } from "./spec.ts";
 
 /** By `text_config.model_type`. LLaVA-1.5 has LLaMA; the class takes any language model. */
-const LANGUAGES: Readonly<Record<string, LanguageFamily>> = { llama: LLAMA, gpt2: GPT2, opt: OPT };
+const LANGUAGES: Readonly<Record<string, LanguageFamily>> = {
+  llama: LLAMA,
+  qwen2: QWEN2,
+  mistral: MISTRAL,
+  gpt2: GPT2,
+  opt: OPT,
+};
 
 /** Everything mmtrt knows about LLaVA-1.5: CLIP up to a feature layer → two-layer projector → LLaMA with a prompt table. */
 export default defineArchitecture({

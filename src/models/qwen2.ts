@@ -2,27 +2,45 @@ import { type CheckpointConfig, type CheckpointLayout, defineArchitecture } from
 import type { ConfigReader } from "./config-reader.ts";
 import { activationName, embeddingKeys, plainMapping, rotaryScaling } from "./parts/checkpoint-config.ts";
 import { onlyFullAttention } from "./parts/common-keys.ts";
-import { textOnly } from "./parts/language.ts";
+import { type LanguageFamily, textOnly } from "./parts/language.ts";
 import { LLAMA } from "./parts/llama-decoder.ts";
+import { readLlamaDecoder } from "./parts/llama-spec.ts";
 import type { DecoderSpec } from "./spec.ts";
 
+/** Qwen2Config's own: of a nested config keys with these values are left out. */
+const DEFAULTS = {
+  vocab_size: 151_936,
+  hidden_size: 4096,
+  intermediate_size: 22_016,
+  num_hidden_layers: 32,
+  num_attention_heads: 32,
+  num_key_value_heads: 32,
+  max_position_embeddings: 32_768,
+  rms_norm_eps: 1e-6,
+};
+
+export const QWEN2: LanguageFamily = {
+  ...LLAMA,
+  architecture: "Qwen2ForCausalLM",
+  modelType: "qwen2",
+  read: readQwen2Decoder,
+  config: qwenConfig,
+};
+
 /** Everything mmtrt knows about Qwen2 and Qwen2.5: LLaMA with biases on q, k and v. */
-export default defineArchitecture(
-  textOnly({
-    ...LLAMA,
-    architecture: "Qwen2ForCausalLM",
-    modelType: "qwen2",
-    read: readQwen2Decoder,
-    config: qwenConfig,
-  }),
-);
+export default defineArchitecture(textOnly(QWEN2));
 
 function readQwen2Decoder(c: ConfigReader, nested: boolean): DecoderSpec {
   // Without use_sliding_window the other two say nothing; transformers writes them all the same.
   c.only("use_sliding_window", [false], "layers from max_window_layers on would see only the last tokens");
   c.ignore("sliding_window", "max_window_layers");
   onlyFullAttention(c);
-  return { ...LLAMA.read(c, nested), architecture: "Qwen2ForCausalLM", attentionBias: true, outputBias: false };
+  return {
+    ...readLlamaDecoder(c, nested, DEFAULTS),
+    architecture: "Qwen2ForCausalLM",
+    attentionBias: true,
+    outputBias: false,
+  };
 }
 
 /** As NVIDIA's converter for Qwen writes it: its own class for all generations, told apart by qwen_type. */

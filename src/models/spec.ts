@@ -30,6 +30,8 @@ export interface DecoderSpec {
   readonly maxPositions: number;
   readonly ropeTheta: number;
   readonly ropeScaling?: RopeScaling;
+  /** Tokens a query sees, itself included, in every layer (Mistral 7B v0.1); all tokens before it without one. */
+  readonly slidingWindow?: number;
   readonly attentionBias: boolean;
   readonly outputBias: boolean;
   readonly mlpBias: boolean;

@@ -1,4 +1,4 @@
-"""Tiny random OPT, GPT-2, Qwen2 and Mistral models of odd geometry and what transformers computes for them.
+"""Tiny random OPT, GPT-2, Qwen2, Mistral and scaled LLaMA models of odd geometry and what transformers computes for them.
 
     python test/reference/make_decoder_fixtures.py [CASE ...]
 
@@ -9,7 +9,7 @@ import sys
 
 import parity
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig, OPTConfig, Qwen2Config
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, OPTConfig, Qwen2Config
 
 IDS = dict(pad_token_id=0, bos_token_id=1, eos_token_id=2)
 
@@ -36,6 +36,12 @@ def mistral(**changes):
     return MistralConfig(**{**base, **changes})
 
 
+def llama(**changes):
+    base = dict(hidden_size=36, intermediate_size=50, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=3, head_dim=10, vocab_size=103,
+                max_position_embeddings=7, rms_norm_eps=1e-5, rope_parameters={"rope_type": "dynamic", "factor": 3.0, "rope_theta": 10000.0}, **IDS)
+    return LlamaConfig(**{**base, **changes})
+
+
 CASES = {
     "opt_pre": opt(),
     "opt_proj": opt(word_embed_proj_dim=24, do_layer_norm_before=False, num_attention_heads=4, vocab_size=89, ffn_dim=76),
@@ -46,6 +52,13 @@ CASES = {
     "qwen2_tied": qwen2(hidden_size=48, num_attention_heads=6, num_key_value_heads=2, tie_word_embeddings=True, vocab_size=91, num_hidden_layers=2),
     "mistral_gqa": mistral(),
     "mistral_window": mistral(hidden_size=36, num_attention_heads=6, num_key_value_heads=3, head_dim=8, sliding_window=96, num_hidden_layers=2),
+    # Windows shorter than a prompt, and than each of them.
+    "mistral_slides": mistral(sliding_window=7),
+    "mistral_narrow": mistral(hidden_size=36, num_attention_heads=6, num_key_value_heads=1, head_dim=10, sliding_window=2, num_hidden_layers=2, vocab_size=73),
+    # Trained for 7 positions: prompts of 5 and 3 cross them while answering, one of 9 before.
+    "llama_dynamic": llama(),
+    "llama_dynamic_factor": llama(num_key_value_heads=6, hidden_size=42, head_dim=8, max_position_embeddings=11, vocab_size=79, num_hidden_layers=2,
+                                  rope_parameters={"rope_type": "dynamic", "factor": 1.5, "rope_theta": 500.0}),
 }
 
 

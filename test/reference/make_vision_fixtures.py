@@ -9,8 +9,8 @@ import sys
 
 import parity
 import torch
-from transformers import (Blip2Config, Blip2ForConditionalGeneration, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, OPTConfig,
-                          SiglipVisionConfig)
+from transformers import (Blip2Config, Blip2ForConditionalGeneration, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, MistralConfig,
+                          OPTConfig, Qwen2Config, SiglipVisionConfig)
 
 
 def blip2(text=None, vision=None, queries=None, **changes):
@@ -22,11 +22,32 @@ def blip2(text=None, vision=None, queries=None, **changes):
                        qformer_config={**base_queries, **(queries or {})}, **{**dict(num_query_tokens=5, image_token_index=82), **changes})
 
 
+IDS = dict(pad_token_id=0, bos_token_id=1, eos_token_id=2)
+
+
 def siglip_llava():
     text = LlamaConfig(hidden_size=32, intermediate_size=42, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, vocab_size=79,
                        max_position_embeddings=256, rms_norm_eps=1e-5, pad_token_id=0, bos_token_id=1, eos_token_id=2)
     vision = SiglipVisionConfig(hidden_size=28, intermediate_size=38, num_hidden_layers=3, num_attention_heads=4, image_size=23, patch_size=7, vision_use_head=False)
     return LlavaConfig(text_config=text, vision_config=vision, image_token_index=78, vision_feature_layer=-2, vision_feature_select_strategy="full")
+
+
+def siglip_edge():
+    text = LlamaConfig(hidden_size=30, intermediate_size=44, num_hidden_layers=2, num_attention_heads=5, num_key_value_heads=5, head_dim=6, vocab_size=71,
+                       max_position_embeddings=128, tie_word_embeddings=True, **IDS)
+    vision = SiglipVisionConfig(hidden_size=36, intermediate_size=50, num_hidden_layers=4, num_attention_heads=3, image_size=26, patch_size=5,
+                                hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-5, vision_use_head=False)
+    return LlavaConfig(text_config=text, vision_config=vision, image_token_index=70, vision_feature_layer=-1, vision_feature_select_strategy="full",
+                       projector_hidden_act="gelu", multimodal_projector_bias=False)
+
+
+def clip(**changes):
+    base = dict(hidden_size=24, intermediate_size=38, num_hidden_layers=3, num_attention_heads=3, image_size=20, patch_size=7, projection_dim=16)
+    return CLIPVisionConfig(**{**base, **changes})
+
+
+def llava_with(text, **changes):
+    return LlavaConfig(text_config=text, vision_config=clip(), image_token_index=text.vocab_size - 1, **changes)
 
 
 CASES = {
@@ -35,6 +56,12 @@ CASES = {
     "blip2_sparse": blip2(text=dict(do_layer_norm_before=False, num_attention_heads=2), queries=dict(cross_attention_frequency=3, num_hidden_layers=4),
                           vision=dict(qkv_bias=False, image_size=21, patch_size=7, num_attention_heads=3), num_query_tokens=7),
     "llava_siglip": siglip_llava(),
+    "llava_siglip_edge": siglip_edge(),
+    "llava_qwen2": llava_with(Qwen2Config(hidden_size=36, intermediate_size=46, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2, vocab_size=83,
+                                          max_position_embeddings=128, **IDS)),
+    # Its window is shorter than picture and question.
+    "llava_mistral": llava_with(MistralConfig(hidden_size=32, intermediate_size=54, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=1, head_dim=10,
+                                              vocab_size=77, max_position_embeddings=128, sliding_window=9, **IDS)),
 }
 
 

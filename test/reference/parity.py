@@ -79,10 +79,11 @@ def record(model, vocab, pixels=None, **placement):
         ids, mask = prompts(vocab, lengths, **placement)
         extra = {} if pixels is None else {"pixel_values": pixels[: len(lengths)]}
         out[f"{tag}.input_ids"], out[f"{tag}.attention_mask"] = ids.int(), mask.int()
-        logits, tokens = answer(model, ids, mask, **extra)
+        # A copy, because dynamic rope scaling remembers the longest sequence it has seen.
+        logits, tokens = answer(copy.deepcopy(model), ids, mask, **extra)
         out[f"{tag}.logits"], out[f"{tag}.tokens"] = logits, tokens.int()
         for dtype, half in halves.items():
-            out[f"{tag}.logits_{dtype}"] = answer(half, ids, mask, **extra)[0]
+            out[f"{tag}.logits_{dtype}"] = answer(copy.deepcopy(half), ids, mask, **extra)[0]
     print("  distinct tokens", len(set(out["b3.tokens"].flatten().tolist())))
     return out
 

@@ -63,8 +63,8 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
     rope: language.positions === "rope" ? rotary(g, language, options, positionIds) : undefined,
     cache:
       options.kvCache.type === "static"
-        ? staticCache(g, options.computeDtype, positionIds, options.kvCache.capacity)
-        : continuousCache(g, options.computeDtype, positionIds),
+        ? staticCache(g, options.computeDtype, positionIds, options.kvCache.capacity, language.slidingWindow)
+        : continuousCache(g, options.computeDtype, positionIds, language.slidingWindow),
   };
 
   const firstLayer = rank.layers * Math.floor(options.rank / options.tpSize);
@@ -99,8 +99,10 @@ function rankOf(spec: DecoderSpec, { tpSize, ppSize, rank }: GraphOptions): Rank
 }
 
 function rotary(g: GraphBuilder, spec: DecoderSpec, options: GraphOptions, positionIds: Value): RopeTables {
-  const frequencies = inverseFrequencies(spec.headDim, spec.ropeTheta, spec.ropeScaling);
-  return ropeTables(g, positionIds, frequencies, options.computeDtype);
+  const { headDim, ropeTheta, ropeScaling, maxPositions } = spec;
+  const frequencies = inverseFrequencies(headDim, ropeTheta, ropeScaling);
+  const dynamic = ropeScaling?.type === "dynamic" ? { factor: ropeScaling.factor, trained: maxPositions } : undefined;
+  return ropeTables(g, positionIds, frequencies, options.computeDtype, dynamic);
 }
 
 function embed(

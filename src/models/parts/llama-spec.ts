@@ -4,10 +4,22 @@ import { readCommonKeys, readSize } from "./common-keys.ts";
 import { readRope } from "./rope-spec.ts";
 
 /**
- * LlamaConfig's own defaults. transformers leaves a nested config's keys out when they have these values (vicuna-7b
+ * A config class's own defaults. transformers leaves a nested config's keys out when they have these values (vicuna-7b
  * inside llava-1.5-7b has no hidden_size), so they apply there; at the top level the sizes are always written.
  */
-const NESTED_DEFAULTS = {
+export interface NestedDefaults {
+  readonly vocab_size: number;
+  readonly hidden_size: number;
+  readonly intermediate_size: number;
+  readonly num_hidden_layers: number;
+  readonly num_attention_heads: number;
+  /** Without it: as many as heads. */
+  readonly num_key_value_heads?: number;
+  readonly max_position_embeddings: number;
+  readonly rms_norm_eps: number;
+}
+
+const NESTED_DEFAULTS: NestedDefaults = {
   vocab_size: 32_000,
   hidden_size: 4096,
   intermediate_size: 11_008,
@@ -26,11 +38,10 @@ const ACTIVATIONS: Readonly<Record<string, DecoderSpec["activation"]>> = {
   relu: "relu",
 };
 
-/** The keys of a LlamaConfig, at the top level or as `text_config` (`nested`). */
-export function readLlamaDecoder(c: ConfigReader, nested: boolean): DecoderSpec {
-  const fallback = (key: keyof typeof NESTED_DEFAULTS): number | undefined =>
-    nested ? NESTED_DEFAULTS[key] : undefined;
-  const size = (key: keyof typeof NESTED_DEFAULTS): number => readSize(c, key, fallback(key));
+/** The keys of a LlamaConfig or one of its kin, at the top level or as `text_config` (`nested`). */
+export function readLlamaDecoder(c: ConfigReader, nested: boolean, defaults = NESTED_DEFAULTS): DecoderSpec {
+  const fallback = (key: keyof NestedDefaults): number | undefined => (nested ? defaults[key] : undefined);
+  const size = (key: keyof NestedDefaults): number => readSize(c, key, fallback(key));
   const [hiddenSize, heads] = [size("hidden_size"), size("num_attention_heads")];
   readCommonKeys(c);
   c.ignore("pretraining_tp", "max_sequence_length", "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id");
@@ -42,7 +53,7 @@ export function readLlamaDecoder(c: ConfigReader, nested: boolean): DecoderSpec 
     hiddenSize,
     layers: size("num_hidden_layers"),
     heads,
-    kvHeads: readSize(c, "num_key_value_heads", heads),
+    kvHeads: readSize(c, "num_key_value_heads", fallback("num_key_value_heads") ?? heads),
     headDim: c.has("head_dim") ? readSize(c, "head_dim") : hiddenSize / heads,
     intermediateSize: size("intermediate_size"),
     activation: readActivation(c),

@@ -33,6 +33,7 @@ export function readRope(c: ConfigReader, defaultTheta = 10_000): RopeSpec {
 /** Numbers each type reads besides `factor`; anything else in the object is an unread key. */
 const PARAMETERS = {
   linear: [],
+  dynamic: [],
   llama3: ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"],
 } as const;
 
@@ -43,11 +44,11 @@ function readScaling(c: ConfigReader): RopeScaling | undefined {
   c.ignore("type", "rope_type", "rope_theta");
   c.only("partial_rotary_factor", [1, 1.0], "only part of each head would be rotated");
   if (type === "default") return undefined;
-  if (type !== "linear" && type !== "llama3") {
+  if (type !== "linear" && type !== "dynamic" && type !== "llama3") {
     c.problem(
       "SPC004",
       "rope_type",
-      `is ${JSON.stringify(type)}; supported: "default", "linear", "llama3"`,
+      `is ${JSON.stringify(type)}; supported: "default", "linear", "dynamic", "llama3"`,
       "positions beyond the trained length would get other angles than in training",
       "convert a checkpoint with one of these types, or remove the scaling and stay within the trained length",
     );

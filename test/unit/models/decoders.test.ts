@@ -108,12 +108,20 @@ describe("a Qwen2 config", () => {
 });
 
 describe("a Mistral config", () => {
-  it.each([null, 128, 4096])("takes a sliding window of %o, which hides nothing", window => {
-    expect(problemsOf({ ...MISTRAL, sliding_window: window })).toEqual([]);
+  it.each([
+    [null, undefined],
+    [3, 3],
+    [128, 128],
+    // MistralConfig's default.
+    [undefined, 4096],
+  ])("has with sliding_window %o a window of %o", (window, expected) => {
+    const { language } = readModel({ ...MISTRAL, sliding_window: window }).spec;
+    expect(language.slidingWindow).toBe(expected);
   });
 
-  it("is refused with a window shorter than its positions", () => {
-    expect(problemsOf({ ...MISTRAL, sliding_window: 127 })).toEqual(["SPC004 sliding_window"]);
+  it("is refused with a window that is no number of tokens", () => {
+    for (const window of [0, -1, 2.5, "all"])
+      expect(problemsOf({ ...MISTRAL, sliding_window: window })).toEqual(["SPC002 sliding_window"]);
   });
 });
 

@@ -218,7 +218,7 @@ describe("a LLaVA config", () => {
   });
 
   it("refuses other language models and vision towers by name", () => {
-    expect(codesOf({ ...LLAVA, text_config: { ...LLAVA.text_config, model_type: "qwen2" } })).toEqual([
+    expect(codesOf({ ...LLAVA, text_config: { ...LLAVA.text_config, model_type: "gemma" } })).toEqual([
       "SPC004 text_config.model_type",
     ]);
     expect(codesOf({ ...LLAVA, vision_config: { ...CLIP, model_type: "dinov2" } })).toEqual([
