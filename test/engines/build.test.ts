@@ -22,6 +22,7 @@ const CASES: readonly Case[] = [
   { model: "models/llava-shapes", dtype: "float16", build: {} },
   { model: "models/llava-shapes", dtype: "bfloat16", build: { kv_cache_type: "static" } },
   { model: "parity/llava_mqa", dtype: "bfloat16", build: {} },
+  { model: "parity/llava_mqa", dtype: "float16", build: {} },
   { model: "parity/llava_deep", dtype: "float16", build: { kv_cache_type: "static" } },
   { model: "parity/llava_wide", dtype: "float16", build: { tensorrt_version: "10.13" } },
   { model: "parity/llava_full", dtype: "float16", build: { tensorrt_version: "10.14", max_beam_width: 3 } },

@@ -61,7 +61,7 @@ CASES = {
 
 # Gain of a random matrix: 1 keeps the size of what passes through. Above that attention is further from uniform, and with every
 # layer rounding errors grow too, so models whose float16 engines are judged stay at 1.
-GAIN = {"llava_deep": 1.0, "llava_wide": 1.0}
+GAIN = {"llava_deep": 1.0, "llava_mqa": 1.0, "llava_wide": 1.0}
 
 
 def randomise(model, gain):
