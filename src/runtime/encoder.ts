@@ -16,12 +16,22 @@ export interface Encoder {
   close(): Promise<void>;
 }
 
+/** The two graphs of an encoder; without a text encoder only the second. */
+export interface EncoderGraphs {
+  readonly encoder: OrtGraph | undefined;
+  readonly cross: OrtGraph;
+}
+
 /** Opens `encoder/` where there is one, and `decoder/cross_rank0.onnx`. Errors: RUN011. */
 export async function openEncoder(engine: RunnableEngine, options: OrtOptions): Promise<Encoder> {
   const [encoderPart, crossPart] = [engine.encoderParts[0], engine.crossParts[0]];
   if (crossPart === undefined) throw new Error("an encoder-decoder has a graph of cross keys and values");
   const encoder = encoderPart && (await openGraph(encoderPart.onnx, options));
-  const cross = await openGraph(crossPart.onnx, options);
+  return encoderOf(engine, { encoder, cross: await openGraph(crossPart.onnx, options) });
+}
+
+/** The same over graphs that are open already, which it closes. */
+export async function encoderOf(engine: RunnableEngine, { encoder, cross }: EncoderGraphs): Promise<Encoder> {
   const tokens = await pairTokens(engine);
   return {
     startToken: tokens?.start ?? 0,

@@ -9,7 +9,7 @@ export interface ReferenceTensor {
   readonly data: Float32Array | Int32Array;
 }
 
-/** What a reference program computed for one picture and question (test/reference/make_llava_reference.py). */
+/** What a reference program computed for one request (test/reference/make_llava_reference.py, make_pair_reference.py). */
 export interface Reference {
   readonly file: string;
   /** Absolute. */
@@ -24,7 +24,7 @@ const MAX_BYTES = 4 * 2 ** 30;
 
 /**
  * Reads all tensors, float32 and int32.
- * @throws MmtrtError NUM004 without input_ids, or with tensors of other types; CKP… for the file.
+ * @throws MmtrtError NUM004 without input_ids and decoder_input_ids, or with tensors of other types; CKP… for the file.
  */
 export async function readReference(file: string): Promise<Reference> {
   const pool = new FilePool();
@@ -40,13 +40,22 @@ export async function readReference(file: string): Promise<Reference> {
         problems.push(unusable(stored.at, `${stored.name} is ${stored.dtype}; expected float32 or int32`));
       else read.set(stored.name, tensor);
     }
-    if (!(read.get("input_ids")?.data instanceof Int32Array)) problems.push(unusable(file, "has no int32 input_ids"));
+    problems.push(...idProblems(file, read));
     throwIfAny(problems);
     const { image, question, prompt } = metadata;
     return { file, image: image && resolve(dirname(file), image), question, prompt, tensors: read };
   } finally {
     await pool.close();
   }
+}
+
+/** What makes a file a reference: the ids that its stages were computed from. */
+function idProblems(file: string, read: ReadonlyMap<string, ReferenceTensor>): readonly Problem[] {
+  const given = ["input_ids", "decoder_input_ids"].filter(name => read.has(name));
+  if (given.length === 0) return [unusable(file, "has no input_ids and no decoder_input_ids")];
+  return given
+    .filter(name => !(read.get(name)?.data instanceof Int32Array) || read.get(name)?.data.length === 0)
+    .map(name => unusable(file, `has ${name} that are not int32, or none; expected one id or more`));
 }
 
 async function readTensor({ dtype, shape, readRows }: StoredTensor): Promise<ReferenceTensor | undefined> {
@@ -64,6 +73,6 @@ export function unusable(at: string, reason: string): Problem {
     what: `the reference ${at} ${reason}`,
     at,
     why: "stages are compared element by element with what the reference program computed for the same model",
-    fix: "make it again with test/reference/make_llava_reference.py from the checkpoint that was converted",
+    fix: "make it again from the checkpoint that was converted: test/reference/make_llava_reference.py, of encoder-decoders make_pair_reference.py",
   };
 }

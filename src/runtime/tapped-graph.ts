@@ -6,11 +6,18 @@ import { readOnnx } from "../formats/onnx/read.ts";
 import { encodeExtraOutputs, TAP_PREFIX } from "../formats/onnx/schema.ts";
 import { type Fetches, type OrtGraph, type OrtOptions, openGraph, toFloat32 } from "./ort.ts";
 
-/** A graph whose inner values can be looked at. */
+export interface TapValue {
+  readonly data: Float32Array;
+  readonly dims: readonly number[];
+}
+
+/** A graph whose inner values can be looked at, by the name of a tap or of an output. */
 export interface TappedGraph extends OrtGraph {
   readonly taps: readonly string[];
-  /** Value of a tap in the first run since `opened`; undefined for a tap that this graph has not. */
-  firstValue(tap: string): { readonly data: Float32Array; readonly dims: readonly number[] } | undefined;
+  /** Value in the first run since the graph was opened; undefined for a tap that it has not. */
+  firstValue(tap: string): TapValue | undefined;
+  /** Value in the latest run. */
+  lastValue(tap: string): TapValue | undefined;
 }
 
 /**
@@ -39,18 +46,22 @@ export async function openTapped(part: EnginePart, options: OrtOptions): Promise
 
 function tapped(graph: OrtGraph, tapValues: ReadonlyMap<string, string>, remove: () => Promise<void>): TappedGraph {
   let first: Fetches | undefined;
+  let last: Fetches | undefined;
+  const valueIn = (run: Fetches | undefined, tap: string): TapValue | undefined => {
+    const value = run?.[tapValues.get(tap) ?? tap];
+    return value && { data: toFloat32(value), dims: value.dims };
+  };
   return {
     ...graph,
     taps: [...tapValues.keys()],
     async run(feeds) {
       const outputs = await graph.run(feeds);
       first ??= outputs;
+      last = outputs;
       return outputs;
     },
-    firstValue(tap) {
-      const value = first?.[tapValues.get(tap) ?? tap];
-      return value && { data: toFloat32(value), dims: value.dims };
-    },
+    firstValue: tap => valueIn(first, tap),
+    lastValue: tap => valueIn(last, tap),
     async close() {
       await graph.close();
       await remove();

@@ -21,12 +21,6 @@ export const NUM = {
   NUM004: {
     title: "a reference file cannot be compared with",
     about:
-      "The safetensors file given to verify lacks stages, or its tensors have other shapes than this model's. Make it again from the same checkpoint with test/reference/make_llava_reference.py.",
-  },
-  NUM005: {
-    title: "encoder-decoders are not compared stage by stage yet",
-    about:
-      "`mmtrt verify` walks through an image encoder and a decoder-only language model. T5, BART, mBART, Nougat and BLIP-2 with T5 run their prompt through an encoder first, which it does not follow.",
-    exit: 1,
+      "The safetensors file given to verify lacks stages, or its tensors have other shapes than this model's. Make it again from the same checkpoint with test/reference/make_llava_reference.py, or make_pair_reference.py of an encoder-decoder.",
   },
 } as const satisfies Record<string, CodeInfo>;

@@ -1,0 +1,53 @@
+import { existsSync } from "node:fs";
+import type { Assistant } from "../assistant.ts";
+import type { Features } from "../decoder.ts";
+import type { PixelValues } from "../image/preprocess.ts";
+import type { OrtOptions } from "../ort.ts";
+import type { Reference, ReferenceTensor } from "../reference.ts";
+import { openTapped } from "../tapped-graph.ts";
+import type { Stages } from "./stages.ts";
+
+/** The picture through the image processor. One step of 255 is what backends of one processor differ by. */
+export async function comparePixels(assistant: Assistant, { image }: Reference, stages: Stages): Promise<void> {
+  if (stages.get("pixel_values") === undefined) return;
+  if (image === undefined || !existsSync(image)) {
+    stages.skip("preprocess", image === undefined ? "the reference names no picture" : `${image} is not there`);
+    return;
+  }
+  const { data } = await assistant.image(image);
+  stages.floats("preprocess", "pixel_values", data, await assistant.pixelStep());
+}
+
+/** The reference's pixels through the image encoder, its parts in the order in which they are computed. */
+export async function compareVision(
+  assistant: Assistant,
+  ort: OrtOptions,
+  stages: Stages,
+): Promise<Features | undefined> {
+  const pixels = stages.get("pixel_values");
+  const { visualPart } = assistant.session.engine;
+  if (pixels === undefined || visualPart === undefined) return undefined;
+  const graph = await openTapped(visualPart, ort);
+  try {
+    const features = await assistant.session.encodeImages(picturesOf(pixels), graph);
+    const unseen = ["vision", "projector"].filter(name => !graph.taps.includes(name) && stages.get(name) !== undefined);
+    for (const tap of [...graph.taps, ...unseen]) {
+      const swin = /^stages\.(\d+)$/.exec(tap)?.[1];
+      const [stage, name] = swin === undefined ? [tap, tap] : [`vision stage ${swin}`, `stage_${swin}`];
+      stages.floats(stage, name, graph.firstValue(tap)?.data);
+    }
+    return features;
+  } finally {
+    await graph.close();
+  }
+}
+
+function picturesOf({ shape, data }: ReferenceTensor): readonly PixelValues[] {
+  const [count = 0, , height = 1, width = 1] = shape;
+  const size = data.length / Math.max(1, count);
+  return Array.from({ length: count }, (_, i) => ({
+    height,
+    width,
+    data: Float32Array.from(data.subarray(i * size, (i + 1) * size)),
+  }));
+}
