@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { fail, MmtrtError, type Problem, throwIfAny } from "../diagnostics/index.ts";
 import { DTYPES } from "../tensor/index.ts";
+import { isBuilt, isTarget } from "./built-form.ts";
 import type { Backend, EngineManifest, EnginePart, LlmEngineConfig, VisualEngineConfig } from "./engine-config.ts";
 import { isJsonObject, type Json, type JsonObject, readJsonObject } from "./json.ts";
 
@@ -78,6 +79,7 @@ export function readEngineManifest(json: JsonObject, path: string): EngineManife
   wrong.unless((BACKENDS as readonly unknown[]).includes(json.backend), `backend is ${JSON.stringify(json.backend)}`);
   wrong.unless(isModel(json.model), "model is incomplete");
   wrong.unless(Array.isArray(json.parts) && json.parts.length > 0 && json.parts.every(isPart), "parts is incomplete");
+  wrong.unless(isTarget(json.target), "target is not {tensorrt, sm, plugin_abi}");
   wrong.throwAt(path);
   return json as unknown as EngineManifest;
 }
@@ -185,7 +187,9 @@ function isPart(value: Json): boolean {
     typeof value.name === "string" &&
     inside(value.onnx) &&
     inside(value.weights) &&
-    (value.engine === null || inside(value.engine))
+    (value.engine === null || inside(value.engine)) &&
+    typeof value.onnx_sha256 === "string" &&
+    isBuilt(value.built)
   );
 }
 

@@ -1,12 +1,17 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import type { Problem } from "../diagnostics/index.ts";
-import type { EngineDir } from "./engine-dir.ts";
+import { ENGINE_MANIFEST, type EngineDir } from "./engine-dir.ts";
+
+/** The ABI hash of the plugin library that this version brings; null, because it brings none. */
+const OWN_PLUGIN_ABI: string | null = null;
 
 /**
  * Whether the files are the ones the manifest was written for: each graph by its hash, each engine by its size (hashing
- * engines of many GB at each start would take longer than loading them). BLD006 for each that is not.
+ * engines of many GB at each start would take longer than loading them), plugins by the ABI hash of their library.
+ * BLD006 for each that is not.
  */
 export async function stampProblems(engine: EngineDir): Promise<readonly Problem[]> {
   const { llmParts, encoderParts, crossParts, visualPart } = engine;
@@ -24,7 +29,23 @@ export async function stampProblems(engine: EngineDir): Promise<readonly Problem
     }
     return problems;
   });
-  return (await Promise.all(found)).flat();
+  return [...pluginProblems(engine), ...(await Promise.all(found)).flat()];
+}
+
+/** An engine calls plugins through the interface it was built with; a library of another layout reads wrong attributes. */
+function pluginProblems({ dir, manifest }: EngineDir): readonly Problem[] {
+  const abi = manifest.target?.plugin_abi ?? null;
+  if (abi === OWN_PLUGIN_ABI) return [];
+  const has = OWN_PLUGIN_ABI === null ? "brings no plugins" : `brings plugins of ABI ${OWN_PLUGIN_ABI}`;
+  return [
+    {
+      code: "BLD006",
+      what: `${dir} was built with ${abi === null ? "no plugins" : `plugins of ABI ${abi}`}; this mmtrt ${has}`,
+      at: join(dir, `${ENGINE_MANIFEST}: target.plugin_abi`),
+      why: "an engine calls plugins through the interface it was built with, and another one would read wrong attributes",
+      fix: `use mmtrt ${manifest.version}, which built it, or build the engine directory again`,
+    },
+  ];
 }
 
 async function hashOf(file: string): Promise<string> {

@@ -53,10 +53,29 @@ function stampFacts({ model, target, backend, version, parts }: EngineManifest):
           ["TensorRT", target.tensorrt],
           ["GPUs", target.sm.length === 0 ? "not told" : target.sm.map(sm => `SM ${sm}`).join(", ")],
           ["plugins", target.plugin_abi ?? "none"],
+          ["inputs and outputs", ioSources(parts)],
         ] as const)),
     ["built by", `mmtrt ${version}`],
     ...parts.map(part => [`graph of ${part.name}`, `SHA-256 ${part.onnx_sha256}`] as const),
   ];
+}
+
+/** Where the builder read what the tables below say, in words; each source once, with its parts. */
+const IO_SOURCES: ReadonlyMap<string | null, string> = new Map([
+  ["engine", "read back from the engine"],
+  ["engine_log", "found in the engine's layers, sizes from its ONNX graph"],
+  ["network", "read from the network TensorRT parsed, not from the engine"],
+  [null, "of the ONNX graph; the builder printed none, so the engine's own were not compared"],
+]);
+
+function ioSources(parts: readonly EnginePart[]): string {
+  const built = parts.flatMap(({ name, built }) => (built ? [{ name, from: built.io_from }] : []));
+  const sources = [...new Set(built.map(({ from }) => from))];
+  const words = sources.map(from => ({
+    names: built.filter(one => one.from === from).map(({ name }) => name),
+    told: IO_SOURCES.get(from) ?? `from ${from}`,
+  }));
+  return words.map(({ names, told }) => (words.length === 1 ? told : `${names.join(", ")}: ${told}`)).join("; ");
 }
 
 /** Engines say themselves who built them; that is compared with the manifest. */

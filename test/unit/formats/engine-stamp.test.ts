@@ -46,6 +46,32 @@ describe("the stamp of an engine directory", () => {
     await expect(openRunnable(dir)).rejects.toThrow(/BLD006.*rank0\.onnx[\s\S]*BLD006.*model\.onnx/);
   });
 
+  const changeManifest = async (change: (manifest: Record<string, unknown>) => Record<string, unknown>) => {
+    const manifest = JSON.parse(await readFile(join(dir, "mmtrt.json"), "utf8"));
+    await writeFile(join(dir, "mmtrt.json"), JSON.stringify({ ...manifest, ...change(manifest) }));
+  };
+
+  it("with a plugin ABI that this version does not bring is refused", async () => {
+    await changeManifest(({ target }) => ({ target: { ...(target as object), plugin_abi: "4f9c" } }));
+    await expect(openRunnable(dir)).rejects.toThrow(
+      /BLD006.*built with plugins of ABI 4f9c; this mmtrt brings no plugins/,
+    );
+    expect((await problems()).map(({ at }) => at)).toEqual([join(dir, "mmtrt.json: target.plugin_abi")]);
+  });
+
+  it("of no form that can be compared is refused", async () => {
+    for (const target of [{}, { tensorrt: "10.16.0.72", sm: 86, plugin_abi: null }, "10.16", { plugin_abi: 19 }]) {
+      await changeManifest(() => ({ target }));
+      await expect(openEngine(dir)).rejects.toThrow(/BLD003.*target is not/);
+    }
+    const noHash = (part: object): object => ({ ...part, onnx_sha256: undefined });
+    const noTime = (part: object): object => ({ ...part, built: { bytes: 989 } });
+    for (const spoil of [noHash, noTime]) {
+      await changeManifest(({ parts }) => ({ target: null, parts: (parts as object[]).map(spoil) }));
+      await expect(openEngine(dir)).rejects.toThrow(/BLD003.*parts is incomplete/);
+    }
+  });
+
   it("of another layout is refused, whatever else is right", async () => {
     const manifest = JSON.parse(await readFile(join(dir, "mmtrt.json"), "utf8"));
     await writeFile(join(dir, "mmtrt.json"), JSON.stringify({ ...manifest, format: 2 }));
