@@ -14,6 +14,7 @@ from trt_driver.bindings import find_target
 from trt_driver.build import build
 from trt_driver.events import Events, Failure
 from trt_driver.files import watchdog
+from trt_driver.parent import end_with
 from trt_driver.request import read_request
 
 
@@ -27,6 +28,8 @@ def main():
     keep = {}
     try:
         request = None if arguments.version else read_request(arguments.request)
+        if request is not None and request["parent_pid"]:
+            end_with(request["parent_pid"])
         target = find_target(arguments.module)
         events.emit("start", module=target.module, version=target.version, rtx=target.rtx, sms=target.known_sms(), gpus=target.gpus, python=platform.python_version())
         if request is not None:

@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import type { Readable } from "node:stream";
 import { execa } from "execa";
 import { fail, type Problem } from "../diagnostics/index.ts";
+import { endsWithParent } from "./parent-death.ts";
 import { quoteCommand } from "./quote.ts";
 import type { ToolEnvironment } from "./tensorrt/request.ts";
 
@@ -31,6 +32,8 @@ export interface ToolRun {
   readonly logFile?: string;
   readonly onLine?: (line: string, stream: "stdout" | "stderr") => void;
   readonly graceMs?: number;
+  /** Ends when this process is killed, where the system can see to that. For programs that do not see to it themselves. */
+  readonly endsWithParent?: boolean;
 }
 
 export interface ToolEnd {
@@ -46,7 +49,8 @@ export interface ToolEnd {
 export async function runTool(run: ToolRun): Promise<ToolEnd> {
   const started = performance.now();
   const log = run.logFile === undefined ? undefined : openLog(run.logFile);
-  const [file, ...args] = run.argv;
+  const before = run.endsWithParent ? await endsWithParent() : [];
+  const [file = "", ...args] = [...before, ...run.argv];
   const child = execa(file, args, {
     env: allowedEnvironment(run.env),
     extendEnv: false,

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { isAlive } from "../support/processes.ts";
 import { Rig } from "../support/rig.ts";
 import { ROOT } from "../support/sources.ts";
 import { fakePlan, StandIn, type StandInPlan } from "../support/standin.ts";
@@ -9,6 +10,9 @@ import { SUCCESS_LOG } from "../support/trtexec-log.ts";
 const ENGINE = fakePlan("ftrt", [10, 16, 0, 72]);
 const GOOD: StandInPlan = { lines: SUCCESS_LOG.filter(line => !/&&&&|Model input/.test(line)), engine: ENGINE };
 const LIMITS = ["--max_batch_size", "4", "--max_input_len", "60", "--max_seq_len", "90"];
+
+/** Without util-linux's setpriv an abandoned trtexec runs to its end, as documented. */
+const NO_SETPRIV = !existsSync("/usr/bin/setpriv");
 
 let rig: Rig;
 let standin: StandIn;
@@ -97,6 +101,9 @@ describe("mmtrt build --backend tensorrt", () => {
     const manifest = JSON.parse(readFileSync(join(rig.dir, dir, "mmtrt.json"), "utf8"));
     expect(manifest.target).toEqual({ tensorrt: "10.16.0.72", sm: [], plugin_abi: null });
     expect(manifest.parts[0].built).toMatchObject({ bytes: 989, builder: "trtexec", memory_bytes: { weights: 576 } });
+    expect(manifest.parts[0].built.io_from).toBe(null);
+    const { stdout } = await rig.run(["inspect", dir]);
+    expect(stdout).toMatch(/inputs and outputs +of the ONNX graph; the builder printed none/);
   });
 
   it("plans the words that it then runs, with the directory's final name", async () => {
@@ -163,6 +170,21 @@ describe("mmtrt build --backend tensorrt", () => {
     const { code } = await running.finished;
     expect(code).toBe(signal === "SIGINT" ? 130 : 143);
     expect(left()).toEqual([]);
+  });
+
+  it.skipIf(NO_SETPRIV)("ends the builder with itself by SIGKILL, and the next build is whole", async () => {
+    const hanging = { ...GOOD, engine: ENGINE.subarray(0, 19), hang: true, ignoreTerm: true };
+    const running = rig.start(argvOf("--json"), environmentOf(hanging));
+    await running.says(/"progress".*engine llm/);
+    running.kill("SIGKILL");
+    expect((await running.finished).signal).toBe("SIGKILL");
+    const [{ pid = 0 } = {}] = standin.runs();
+    await vi.waitFor(() => expect(isAlive(pid)).toBe(false));
+    expect(left().sort()).toEqual([`${dir}.logs`, `${dir}.partial`]);
+    const again = await build(GOOD, "--quiet");
+    expect([again.code, again.stderr]).toEqual([0, ""]);
+    expect(left()).toEqual([dir]);
+    expect(readFileSync(join(rig.dir, dir, "llm/rank0.engine")).equals(ENGINE)).toBe(true);
   });
 
   it("stops at the time limit and keeps the log", async () => {

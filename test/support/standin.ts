@@ -49,8 +49,8 @@ export class StandIn {
     };
   }
 
-  /** argv and the names of the environment of each run. */
-  runs(): readonly { readonly argv: readonly string[]; readonly env: readonly string[] }[] {
+  /** argv, the names of the environment and the process of each run. */
+  runs(): readonly { readonly pid: number; readonly argv: readonly string[]; readonly env: readonly string[] }[] {
     return readFileSync(join(this.dir, "record.jsonl"), "utf8")
       .trim()
       .split("\n")

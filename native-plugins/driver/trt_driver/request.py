@@ -30,6 +30,7 @@ _FIELDS = {
     "version_compatible": (bool, "true or false", False),
     "plugins": (list, "a list of { file, load }", False),
     "time_limit_seconds": ((int, float), "a number > 0", False),
+    "parent_pid": (int, "the number of a process", False),
     "verbose": (bool, "true or false", False),
 }
 _DEFAULTS = {
@@ -109,6 +110,9 @@ def _value_problems(given, path):
     limit = given.get("time_limit_seconds")
     if limit is not None and not 0 < limit < 1e9:
         yield _bad(path, f"has time_limit_seconds {limit}; expected a number > 0", "time_limit_seconds")
+    parent = given.get("parent_pid")
+    if parent is not None and not 0 < parent < 2**31:
+        yield _bad(path, f"has parent_pid {parent}; expected the number of a process", "parent_pid")
     if given.get("profiling_verbosity", "none") not in VERBOSITIES:
         yield _bad(path, f"has profiling_verbosity {given['profiling_verbosity']!r}", "profiling_verbosity")
     for index, sm in enumerate(given.get("compute_capabilities") or []):

@@ -153,6 +153,7 @@ async function runTrtexec(
   }
   const end = await runTool({
     argv,
+    endsWithParent: true,
     env: options.env,
     onLine(line) {
       if (!/^\[[^\]]*\] \[V\]/.test(line)) keep(lines, line);

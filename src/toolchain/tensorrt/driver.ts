@@ -69,12 +69,13 @@ export async function runDriver(
   python: FoundPython,
   options: BuildEngineOptions,
 ): Promise<Omit<EngineReport, "seconds">> {
-  const { argv, input } = driverCommand(request, python.file);
+  const { argv } = driverCommand(request, python.file);
   const reader = new DriverReader(options.onEvent ?? (() => undefined));
   options.onEvent?.({ event: "start", builder: "python", version: python.version, argv });
   const end = await runTool({
     argv,
-    input,
+    // Told at the start and not in the plan: a build must not outlive whoever reads its events.
+    input: JSON.stringify({ ...driverRequest(request), parent_pid: process.pid }),
     env: options.env,
     onLine: (line, stream) => reader.read(line, stream),
     ...(options.signal === undefined ? {} : { signal: options.signal }),

@@ -15,7 +15,8 @@ if (argv.includes("--help")) {
   process.exit(0);
 }
 if (plan.ignoreTerm) process.on("SIGTERM", () => say("[I] not yet"));
-if (plan.record) appendFileSync(plan.record, `${JSON.stringify({ argv, env: Object.keys(process.env).sort() })}\n`);
+if (plan.record)
+  appendFileSync(plan.record, `${JSON.stringify({ pid: process.pid, argv, env: Object.keys(process.env).sort() })}\n`);
 if (plan.child) {
   // A helper that outlives its parent unless the whole group is ended.
   const child = spawn(process.execPath, ["-e", "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)"], {
