@@ -1,11 +1,9 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { type Problem, throwIfAny } from "../diagnostics/index.ts";
-import { readJsonObject } from "../formats/json.ts";
 import { searchBeams } from "./generate/beam.ts";
 import { type SearchHooks, searchTokens } from "./generate/greedy.ts";
 import type { FinishReason, GenerateOptions } from "./generate/options.ts";
 import { isRepeating } from "./generate/repetition.ts";
+import { readGenerationConfig } from "./generation-config.ts";
 import type { PixelValues } from "./image/preprocess.ts";
 import { type PromptBatch, placeImages } from "./prompt.ts";
 import type { Session } from "./session.ts";
@@ -118,9 +116,7 @@ function needsOneImage(item: number, images: number, at: string): Problem {
 /** End tokens: generation_config.json's, which may name more of them than config.json. */
 export async function endTokens(session: Session): Promise<readonly number[]> {
   const { manifest, tokenizerDir } = session.engine;
-  const file = tokenizerDir && join(tokenizerDir, "generation_config.json");
-  if (file === undefined || !existsSync(file)) return manifest.model.eos_token_ids;
-  const { eos_token_id: ids } = await readJsonObject(file);
+  const { eos_token_id: ids } = await readGenerationConfig(tokenizerDir);
   const list = (Array.isArray(ids) ? ids : [ids]).filter((id): id is number => Number.isSafeInteger(id));
   return list.length > 0 ? list : manifest.model.eos_token_ids;
 }

@@ -3,6 +3,7 @@ import { runOptions } from "../../options/tables/run.ts";
 import { Assistant } from "../../runtime/assistant.ts";
 import { defineCommand } from "../command.ts";
 import { runAccuracy } from "../run/accuracy.ts";
+import { noteGeneration } from "../run/generation-note.ts";
 import { runProfiling } from "../run/profiling.ts";
 import { runRequest } from "../run/request.ts";
 import type { Ui } from "../ui.ts";
@@ -21,6 +22,7 @@ export const run = defineCommand({
     const assistant = await Assistant.open(options.engine_dir, { threads: options.threads });
     try {
       noteBackend(assistant.session.engine.manifest.backend, context.ui);
+      await noteGeneration(assistant.session, context);
       if (options.check_accuracy !== undefined) await runAccuracy(assistant, options.check_accuracy, context);
       else if (options.run_profiling) await runProfiling(assistant, context);
       else await runRequest(assistant, context);

@@ -86,6 +86,7 @@ export function askOptions(options: RunOptions, origin: (key: string) => string)
       topP: options.top_p,
       temperature: options.temperature,
       repetitionPenalty: options.repetition_penalty,
+      noRepeatNgramSize: options.no_repeat_ngram_size,
       lengthPenalty: options.length_penalty,
       earlyStopping: options.early_stopping,
       seed: options.seed,

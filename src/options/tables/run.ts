@@ -113,6 +113,15 @@ export const runOptions = defineOptions({
     group: "Generation",
     about: "Above 1 makes tokens that occurred before less likely.",
   },
+  no_repeat_ngram_size: {
+    type: "integer",
+    minimum: 0,
+    maximum: 1 << 24,
+    default: 0,
+    group: "Generation",
+    about:
+      "No run of this many tokens comes twice in an answer (nor repeats the prompt of a decoder); 0 does not limit.",
+  },
   length_penalty: {
     type: "number",
     minimum: -100,

@@ -11,6 +11,8 @@ export interface GenerateOptions {
   readonly topP: number;
   readonly temperature: number;
   readonly repetitionPenalty: number;
+  /** No run of this many tokens comes twice; 0 does not limit. */
+  readonly noRepeatNgramSize: number;
   readonly lengthPenalty: number;
   /** Beams: stop as soon as num_beams answers are finished, instead of when no better one can come. */
   readonly earlyStopping: boolean;
@@ -31,6 +33,7 @@ export const GENERATE_DEFAULTS: GenerateOptions = {
   topP: 0,
   temperature: 1,
   repetitionPenalty: 1,
+  noRepeatNgramSize: 0,
   lengthPenalty: 1,
   earlyStopping: false,
   seed: 0,

@@ -26,21 +26,22 @@ export function logSoftmax(row: Float32Array): Float32Array {
 }
 
 /**
- * What changes scores before a token is chosen, greedily or not. `seen` are the prompt's and the answer's tokens:
- * a positive score is divided by the penalty and a negative one multiplied, once for each distinct token. As in
+ * What changes scores before a token is chosen, greedily or not. `seen` are the prompt's and the answer's tokens, of an
+ * encoder-decoder the start token and the answer's: a positive score is divided by the penalty and a negative one
+ * multiplied, once for each distinct token; a token that would repeat a run of `noRepeatNgramSize` cannot come. As in
  * transformers an image's placeholder counts as seen; unlike there, a batch's padding does not.
  */
 export function adjustScores(
   scores: Float32Array,
-  seen: Iterable<number>,
+  seen: readonly number[],
   newTokens: number,
   options: GenerateOptions,
 ): Float32Array {
-  const { repetitionPenalty: penalty, minNewTokens, eosTokenIds } = options;
+  const { repetitionPenalty: penalty, noRepeatNgramSize, minNewTokens, eosTokenIds } = options;
   const forced = newTokens === options.maxNewTokens - 1 ? options.forcedEosTokenId : undefined;
   const only = forced ?? (newTokens === 0 ? options.forcedBosTokenId : undefined);
   if (only !== undefined) return scores.map((_, id) => (id === only ? 0 : Number.NEGATIVE_INFINITY));
-  if (penalty === 1 && newTokens >= minNewTokens) return scores;
+  if (penalty === 1 && noRepeatNgramSize === 0 && newTokens >= minNewTokens) return scores;
   const adjusted = Float32Array.from(scores);
   if (penalty !== 1) {
     for (const id of new Set(seen)) {
@@ -48,8 +49,22 @@ export function adjustScores(
       if (score !== undefined) adjusted[id] = score < 0 ? score * penalty : score / penalty;
     }
   }
+  for (const id of repeating(seen, noRepeatNgramSize)) adjusted[id] = Number.NEGATIVE_INFINITY;
   if (newTokens < minNewTokens) for (const id of eosTokenIds) adjusted[id] = Number.NEGATIVE_INFINITY;
   return adjusted;
+}
+
+/** Tokens that followed an earlier copy of the last `size` − 1 tokens. */
+function repeating(seen: readonly number[], size: number): readonly number[] {
+  const found: number[] = [];
+  const last = seen.length - size + 1;
+  if (size === 0 || last < 0) return found;
+  for (let start = 0; start < last; start++) {
+    let same = 0;
+    while (same < size - 1 && seen[start + same] === seen[last + same]) same++;
+    if (same === size - 1) found.push(seen[start + same] as number);
+  }
+  return found;
 }
 
 export interface Candidate {

@@ -60,6 +60,21 @@ describe("scores", () => {
     expect(Array.from(adjustScores(Float32Array.of(4, -4, 6), [0, 0, 1, 99], 0, options))).toEqual([2, -8, 6]);
   });
 
+  it("of tokens that would repeat a run of no_repeat_ngram_size are impossible", () => {
+    const banned = (size: number, seen: readonly number[]): number[] => {
+      const options = { ...GENERATE_DEFAULTS, noRepeatNgramSize: size };
+      const scores = adjustScores(Float32Array.of(1, 2, 3, 4, 5), seen, 9, options);
+      return Array.from(scores.keys()).filter(id => scores[id] === Number.NEGATIVE_INFINITY);
+    };
+    expect(banned(0, [1, 1, 1])).toEqual([]);
+    expect(banned(1, [3, 0, 3])).toEqual([0, 3]);
+    expect(banned(2, [1, 2, 1, 4, 3, 1])).toEqual([2, 4]);
+    expect(banned(3, [0, 1, 2, 0, 1])).toEqual([2]);
+    expect(banned(3, [0, 1])).toEqual([]);
+    expect(banned(3, [])).toEqual([]);
+    expect(banned(2, [4, 4])).toEqual([4]);
+  });
+
   it("of end tokens are impossible before min_new_tokens", () => {
     const options = { ...GENERATE_DEFAULTS, minNewTokens: 2, eosTokenIds: [1] };
     expect(adjustScores(Float32Array.of(0, 5), [], 1, options)[1]).toBe(Number.NEGATIVE_INFINITY);
