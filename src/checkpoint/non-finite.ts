@@ -1,5 +1,5 @@
 import type { Problem } from "../diagnostics/index.ts";
-import { type Dtype, OrScanner, type TensorRecipe } from "../tensor/index.ts";
+import type { Dtype, OrScanner, TensorRecipe } from "../tensor/index.ts";
 import type { NonFinite } from "./manifest.ts";
 
 /** exponent: bits that are all ones in NaN and infinity · unit: added to them, it carries into the sign bit of just those. */
@@ -17,22 +17,16 @@ const PATTERNS: Readonly<Partial<Record<Dtype, Pattern>>> = {
   float32: { exponent: 0x7f800000, unit: 0x00800000, sign: 0x80000000, mantissa: 0x7fffff, halves: false },
 };
 
-/** Pieces of this size stay in a core's cache between the copy and the look at them. */
-const SCRATCH = 1 << 20;
-
 /** Counts NaN and infinite values in the chunks of tensors on their way to a file. */
 export class NonFiniteCounter {
   readonly #file: string;
   readonly #found = new Map<string, { nan: number; infinite: number }>();
-  readonly #scanner = new OrScanner(SCRATCH);
+  readonly #scanner: OrScanner;
 
-  constructor(file: string) {
+  /** Chunks in the scanner's own buffer are looked at in place. */
+  constructor(file: string, scanner: OrScanner) {
     this.#file = file;
-  }
-
-  /** For the writer to copy through: chunks in it are looked at in place. */
-  get scratch(): Uint8Array {
-    return this.#scanner.buffer;
+    this.#scanner = scanner;
   }
 
   /** `inspect` hook of the writer. Chunks hold whole elements. */

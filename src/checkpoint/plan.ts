@@ -70,6 +70,8 @@ export interface Plan {
   readonly parallel: Parallel;
   readonly mapping: Mapping;
   readonly jobs: readonly Job[];
+  /** The same jobs by what is written side by side: the ranks of one pipeline stage share their sources. */
+  readonly groups: readonly (readonly Job[])[];
   readonly fingerprint: string;
   readonly warnings: readonly Problem[];
 }
@@ -99,22 +101,28 @@ export async function planConversion(source: HfCheckpoint, request: ConvertReque
     embedding_sharding_dim: parallel.embeddingShardingDim,
     use_embedding_sharing: parallel.shareEmbedding,
   };
-  const visual: Job[] =
-    mapping.visual.length > 0 ? [{ file: join(VISUAL_DIR, VISUAL_WEIGHTS), recipes: mapping.visual }] : [];
+  const groups = groupsOf(mapping, languageDir(model.spec), parallel.tpSize);
   return {
     source,
     model,
     settings,
     parallel,
     mapping,
-    jobs: [
-      ...visual,
-      ...mapping.encoderRanks.map((recipes, rank) => ({ file: join(ENCODER_DIR, rankFile(rank)), recipes })),
-      ...mapping.ranks.map((recipes, rank) => ({ file: join(languageDir(model.spec), rankFile(rank)), recipes })),
-    ],
+    jobs: groups.flat(),
+    groups,
     fingerprint: await fingerprintOf(source, settings, request.version),
     warnings: [...source.warnings, ...model.warnings, ...dropped, ...extras],
   };
+}
+
+/** The files by group: the vision tower's, then each stage's of the encoder and of the language model. */
+function groupsOf({ visual, encoderRanks, ranks }: Mapping, language: string, tpSize: number): Job[][] {
+  const stages = (dir: string, all: Mapping["ranks"]): Job[][] => {
+    const jobs = all.map((recipes, rank): Job => ({ file: join(dir, rankFile(rank)), recipes }));
+    return Array.from({ length: jobs.length / tpSize }, (_, stage) => jobs.slice(stage * tpSize, (stage + 1) * tpSize));
+  };
+  const tower: Job[][] = visual.length > 0 ? [[{ file: join(VISUAL_DIR, VISUAL_WEIGHTS), recipes: visual }]] : [];
+  return [...tower, ...stages(ENCODER_DIR, encoderRanks), ...stages(language, ranks)];
 }
 
 /** A tensor that the checkpoint's layout has no place for must add nothing. */

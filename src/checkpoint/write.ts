@@ -1,7 +1,8 @@
 import { mkdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { throwIfAny } from "../diagnostics/index.ts";
-import { writeSafetensors } from "../formats/safetensors.ts";
+import { writeTogether } from "../formats/safetensors.ts";
+import { OrScanner } from "../tensor/index.ts";
 import { copyInto, needSpace, writeJson, writeText } from "./files.ts";
 import type { FileHashes } from "./hash.ts";
 import {
@@ -29,58 +30,67 @@ export async function writeAll(
   hashes: FileHashes | undefined,
 ): Promise<{ some: boolean; nonFinite: NonFinite[] }> {
   const { jobs } = plan;
+  const found = new Map<Job, readonly NonFinite[]>();
+  for (const job of jobs) {
+    const earlier = await output.finished(job.file);
+    if (earlier) found.set(job, earlier);
+  }
+  const some = found.size > 0;
   const total = jobs.reduce((sum, job) => sum + bytesOf(job), 0);
-  const earlier = await Promise.all(jobs.map(job => output.finished(job.file)));
-  const kept = jobs.reduce((sum, job, i) => sum + (earlier[i] ? bytesOf(job) : 0), 0);
-  await needSpace(output.stage, total - kept);
-  let done = kept;
+  let done = [...found.keys()].reduce((sum, job) => sum + bytesOf(job), 0);
+  await needSpace(output.stage, total - done);
   const advance = (bytes: number): void => {
     done += bytes;
     request.onProgress?.({ event: "progress", id: "convert", label: "writing weights", done, total, unit: "B" });
   };
   advance(0);
-  const found: NonFinite[][] = earlier.map(counts => [...(counts ?? [])]);
-  const waiting = jobs.map((job, i) => ({ job, i })).filter(({ i }) => earlier[i] === undefined);
+  const groups = plan.groups.map(group => group.filter(job => !found.has(job))).filter(group => group.length > 0);
   await inParallel(
-    waiting,
+    groups,
     request.workers,
-    async ({ job, i }, signal) => {
-      found[i] = await writeJob(job, request, output, signal, advance);
+    async (group, signal) => {
+      const counts = await writeGroup(group, request, output, signal, advance);
+      for (const [i, job] of group.entries()) found.set(job, counts[i] ?? []);
     },
     request.signal,
   );
-  const nonFinite = found.flat();
+  const nonFinite = jobs.flatMap(job => found.get(job) ?? []);
   await writeRest(plan, request, output, nonFinite, await hashes?.result);
   request.signal?.throwIfAborted();
   await output.publish();
-  return { some: waiting.length < jobs.length, nonFinite };
+  return { some, nonFinite };
 }
 
 /** Bytes of all bands together, so that memory stays the same however many files are written at a time; small enough for a core's cache. */
 const BANDS = 2 << 20;
+/** Chunks of this size stay in a core's cache between the copy and the look at them. */
+const SCRATCH = 1 << 20;
 /** Below this system calls cost more than the bytes they move. */
 const MIN_BAND = 256 << 10;
 
-async function writeJob(
-  { file, recipes }: Job,
+/** The files of one pipeline stage's ranks side by side: what they share of a tensor is read once. */
+async function writeGroup(
+  jobs: readonly Job[],
   request: ConvertRequest,
   output: OutputDir,
   signal: AbortSignal,
   advance: (bytes: number) => void,
-): Promise<NonFinite[]> {
-  const path = join(output.stage, file);
-  await mkdir(dirname(path), { recursive: true });
-  const counter = new NonFiniteCounter(file);
-  await writeSafetensors(path, recipes, {
+): Promise<NonFinite[][]> {
+  const scanner = new OrScanner(SCRATCH);
+  const files = jobs.map(({ file, recipes }) => ({ file, path: join(output.stage, file), recipes }));
+  const counters = new Map(files.map(({ file, path }) => [path, new NonFiniteCounter(file, scanner)]));
+  for (const { path } of files) await mkdir(dirname(path), { recursive: true });
+  await writeTogether(files, {
     signal,
     onProgress: advance,
-    inspect: counter.inspect,
-    scratch: counter.scratch,
+    inspect: (recipe, chunk, path) => counters.get(path)?.inspect(recipe, chunk),
+    scratch: scanner.buffer,
     bandBytes: Math.max(MIN_BAND, Math.floor(BANDS / request.workers)),
   });
-  if (request.strict) throwIfAny(nonFiniteProblems(counter.found));
-  await output.finish(file, counter.found);
-  return counter.found;
+  const found = [...counters.values()].map(counter => counter.found);
+  if (request.strict) throwIfAny(nonFiniteProblems(found.flat()));
+  for (const [i, { file }] of files.entries()) await output.finish(file, found[i] ?? []);
+  return found;
 }
 
 /** Runs `work` on up to `limit` items at a time; the first failure stops the others before it is thrown. */

@@ -15,6 +15,7 @@ export {
 export * from "./ops-cast.ts";
 export { concatColumns, sliceColumns, transpose } from "./ops-columns.ts";
 export { multiplyRows } from "./ops-matmul.ts";
+export { cutRanges } from "./ops-ranges.ts";
 export * from "./or-scan.ts";
 export * from "./recipe.ts";
 export * from "./shape.ts";

@@ -29,7 +29,8 @@ export function sliceColumns(recipe: TensorRecipe, start: number, end: number): 
     });
     return out;
   };
-  return make(recipe.name, recipe.dtype, [rows, end - start, ...inner], recipe.sources, undefined, read);
+  const slice = make(recipe.name, recipe.dtype, [rows, end - start, ...inner], recipe.sources, undefined, read);
+  return { ...slice, columns: { of: recipe, start, end } };
 }
 
 /** Side by side on axis 1; all parts share dtype, row count and inner shape. */

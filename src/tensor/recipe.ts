@@ -14,8 +14,17 @@ export interface TensorRecipe {
   readonly sources: readonly string[];
   /** Set when the output bytes are these file ranges one after the other: the writer copies them without looking. */
   readonly ranges?: readonly ByteRange[];
+  /** Set when the output is columns of another recipe: the writer picks them for all ranks from one read. */
+  readonly columns?: Columns;
   /** Rows [start, end) of axis 0 as row-major little-endian bytes of `dtype`; a scalar is one row. */
   readRows(start: number, end: number): Promise<Uint8Array>;
+}
+
+/** Columns [start, end) of axis 1, for every row. */
+export interface Columns {
+  readonly of: TensorRecipe;
+  readonly start: number;
+  readonly end: number;
 }
 
 export function rowCount(shape: Shape): number {

@@ -1,11 +1,11 @@
-import { writeSync } from "node:fs";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { setImmediate } from "node:timers/promises";
 import { fail, MmtrtError, type Problem } from "../../diagnostics/index.ts";
-import { type ByteRange, byteLength, DTYPES, recipeBytes, showShape, type TensorRecipe } from "../../tensor/index.ts";
+import { byteLength, DTYPES, recipeBytes, showShape, type TensorRecipe } from "../../tensor/index.ts";
 import { bufferOf, FilePool } from "../file.ts";
+import { Copier, PIECE, type Sink } from "./copy.ts";
 import { encodeHeader, type TensorEntry } from "./header.ts";
+import { SyncingWriter, syncDirectory } from "./syncing-writer.ts";
 
 export interface WriteOptions {
   readonly metadata?: Readonly<Record<string, string>>;
@@ -18,7 +18,12 @@ export interface WriteOptions {
   /** Memory that file ranges are copied through, about a megabyte; for an `inspect` that looks faster at its own. */
   readonly scratch?: Uint8Array;
   /** Sees every chunk on its way, in order (for a count of NaNs); the memory is reused after it returns. */
-  readonly inspect?: (recipe: TensorRecipe, chunk: Uint8Array) => void;
+  readonly inspect?: (recipe: TensorRecipe, chunk: Uint8Array, path: string) => void;
+}
+
+export interface FileToWrite {
+  readonly path: string;
+  readonly recipes: readonly TensorRecipe[];
 }
 
 export interface WrittenFile {
@@ -28,112 +33,138 @@ export interface WrittenFile {
 
 /** Bytes of a computed tensor at once. */
 const BAND = 8 << 20;
-/** Bytes of a file range at once: they stay in a core's cache from the read to the write. */
-const PIECE = 1 << 20;
-/** Bytes copied on this thread before timers, signals and other files get their turn. */
-const YIELD_EVERY = 8 << 20;
-/** Bytes between two requests to start writing back: the disk works while we copy, so the last fsync has little left. */
-const SYNC_EVERY = 256 << 20;
 
-/**
- * Streams `recipes` into `path`: the header is computed first, so memory stays at two bands whatever the size.
- * Written to `path.partial`, synced, then renamed; nothing is left on failure.
- * Wider dtypes come first (each group in the order given), which keeps every tensor aligned to its element.
- * Errors: CKP007 a recipe gives another number of bytes than its shape needs; CKP009 cannot write; those of the sources.
- */
+/** One file; see `writeTogether`. */
 export async function writeSafetensors(
   path: string,
   recipes: readonly TensorRecipe[],
   options: WriteOptions = {},
 ): Promise<WrittenFile> {
-  const ordered = [...recipes].sort((a, b) => DTYPES[b.dtype].bits - DTYPES[a.dtype].bits);
-  const { header, entries } = encodeHeader(ordered, options.metadata);
-  const partial = `${path}.partial`;
+  const [written] = await writeTogether([{ path, recipes }], options);
+  return written as WrittenFile;
+}
+
+/**
+ * Streams the recipes into their files, headers first, so memory stays at a few bands whatever the size. The files
+ * advance tensor by tensor: what the n-th tensors of several ranks share is read and computed once for all of them.
+ * Each is written to `path.partial` and synced; when all are complete they are renamed. Nothing is left on failure.
+ * Wider dtypes come first (each group in the order given), which keeps every tensor aligned to its element.
+ * Errors: CKP007 a recipe gives another number of bytes than its shape needs; CKP009 cannot write; those of the sources.
+ */
+export async function writeTogether(files: readonly FileToWrite[], options: WriteOptions = {}): Promise<WrittenFile[]> {
+  const drafts = files.map(({ path, recipes }) => draft(path, recipes, options.metadata));
+  let writing = drafts[0]?.path ?? "";
   try {
-    const bytes = await writeAside(partial, header, ordered, options);
-    await rename(partial, path);
-    await syncDirectory(dirname(path));
-    return { bytes, entries };
+    const bytes = await writeAside(drafts, options);
+    for (const { path, partial } of drafts) {
+      writing = path;
+      await rename(partial, path);
+    }
+    for (const dir of new Set(drafts.map(({ path }) => dirname(path)))) await syncDirectory(dir);
+    return drafts.map(({ entries }, i) => ({ bytes: bytes[i] as number, entries }));
   } catch (error) {
-    await rm(partial, { force: true }).catch(() => undefined);
-    throw asWriteProblem(path, error);
+    for (const { partial } of drafts) await rm(partial, { force: true }).catch(() => undefined);
+    throw asWriteProblem(writing, error);
   }
 }
 
-async function writeAside(
-  partial: string,
-  header: Uint8Array,
-  recipes: readonly TensorRecipe[],
-  { signal, onProgress, inspect, bandBytes = BAND, scratch }: WriteOptions,
-): Promise<number> {
-  signal?.throwIfAborted();
+interface Draft {
+  readonly path: string;
+  readonly partial: string;
+  readonly recipes: readonly TensorRecipe[];
+  readonly header: Uint8Array;
+  readonly entries: ReadonlyMap<string, TensorEntry>;
+}
+
+function draft(path: string, recipes: readonly TensorRecipe[], metadata: WriteOptions["metadata"]): Draft {
+  const ordered = [...recipes].sort((a, b) => DTYPES[b.dtype].bits - DTYPES[a.dtype].bits);
+  return { path, partial: `${path}.partial`, recipes: ordered, ...encodeHeader(ordered, metadata) };
+}
+
+/** One rank's part of a step: its tensor and where its chunks go. */
+interface Target {
+  readonly recipe: TensorRecipe;
+  readonly writer: SyncingWriter;
+  readonly pass: Sink;
+}
+
+async function writeAside(drafts: readonly Draft[], options: WriteOptions): Promise<number[]> {
+  options.signal?.throwIfAborted();
   const pool = new FilePool();
-  const writer = new SyncingWriter(await open(partial, "w"));
-  const piece = scratch ?? bufferOf(PIECE);
+  const copier = new Copier(pool, options.scratch ?? bufferOf(PIECE));
+  const writers: SyncingWriter[] = [];
   try {
-    await writer.write(header);
-    for (const recipe of recipes) {
-      const begin = writer.bytes;
-      const pass = (chunk: Uint8Array): void => {
-        inspect?.(recipe, chunk);
-        onProgress?.(chunk.byteLength);
-        signal?.throwIfAborted();
-      };
-      if (recipe.ranges) await copyRanges(recipe.ranges, pool, piece, writer, pass);
-      else await writeBands(recipe, bandBytes, writer, pass);
-      const written = writer.bytes - begin;
-      if (written !== byteLength(recipe.dtype, recipe.shape)) fail(sizeMismatch(recipe, written));
+    for (const { partial } of drafts) writers.push(new SyncingWriter(await open(partial, "w")));
+    for (const [i, writer] of writers.entries()) await writer.write((drafts[i] as Draft).header);
+    const steps = Math.max(0, ...drafts.map(({ recipes }) => recipes.length));
+    for (let step = 0; step < steps; step++) {
+      const targets = drafts.flatMap(({ path, recipes }, i) => {
+        const [recipe, writer] = [recipes[step], writers[i]];
+        return recipe && writer ? [{ recipe, writer, pass: passOf(recipe, path, options) }] : [];
+      });
+      await writeStep(targets, copier, options.bandBytes ?? BAND);
     }
-    await writer.finish();
-    return writer.bytes;
+    for (const writer of writers) await writer.finish();
+    return writers.map(({ bytes }) => bytes);
   } finally {
-    await writer.close();
+    for (const writer of writers) await writer.close();
     await pool.close();
   }
 }
 
-async function writeBands(
-  recipe: TensorRecipe,
-  bandBytes: number,
-  writer: SyncingWriter,
-  pass: (chunk: Uint8Array) => void,
-): Promise<void> {
-  for await (const chunk of oneAhead(recipeBytes(recipe, bandBytes))) {
-    await writer.write(chunk);
-    pass(chunk);
+function passOf(recipe: TensorRecipe, path: string, { inspect, onProgress, signal }: WriteOptions): Sink {
+  return chunk => {
+    inspect?.(recipe, chunk, path);
+    onProgress?.(chunk.byteLength);
+    signal?.throwIfAborted();
+  };
+}
+
+async function writeStep(targets: readonly Target[], copier: Copier, bandBytes: number): Promise<void> {
+  const begun = targets.map(({ writer }) => writer.bytes);
+  for (const group of sharing(targets)) await writeShared(group, copier, bandBytes);
+  for (const [i, { recipe, writer }] of targets.entries()) {
+    const written = writer.bytes - (begun[i] as number);
+    if (written !== byteLength(recipe.dtype, recipe.shape)) fail(sizeMismatch(recipe, written));
   }
 }
 
-/** The ranges one after the other in full pieces, so that many short ranges do not become many short writes. */
-async function copyRanges(
-  ranges: readonly ByteRange[],
-  pool: FilePool,
-  piece: Uint8Array,
-  writer: SyncingWriter,
-  pass: (chunk: Uint8Array) => void,
-): Promise<void> {
-  let filled = 0;
-  let sinceYield = 0;
-  const flush = async (): Promise<void> => {
-    const chunk = piece.subarray(0, filled);
+/** The targets in groups that need the same source: one tensor whole, or columns of one. */
+function sharing(targets: readonly Target[]): Target[][] {
+  const groups = new Map<TensorRecipe["readRows"], Target[]>();
+  for (const target of targets) {
+    const source = (target.recipe.columns?.of ?? target.recipe).readRows;
+    groups.set(source, [...(groups.get(source) ?? []), target]);
+  }
+  return [...groups.values()];
+}
+
+async function writeShared(targets: readonly Target[], copier: Copier, bandBytes: number): Promise<void> {
+  const [{ recipe }] = targets as readonly [Target];
+  const sinks = targets.map(({ writer, pass }) => (chunk: Uint8Array) => {
     writer.writeHere(chunk);
     pass(chunk);
-    sinceYield += filled;
-    filled = 0;
-    if (sinceYield < YIELD_EVERY) return;
-    sinceYield = 0;
-    await setImmediate();
-  };
-  for (const { file, offset, length } of ranges) {
-    for (let done = 0; done < length; ) {
-      const part = Math.min(piece.byteLength - filled, length - done);
-      await pool.readIntoHere(file, piece.subarray(filled, filled + part), offset + done);
-      done += part;
-      filled += part;
-      if (filled === piece.byteLength) await flush();
+  });
+  if (recipe.columns) {
+    const ranks = targets.flatMap(({ recipe: { columns } }, i) =>
+      columns ? [{ columns, sink: sinks[i] as Sink }] : [],
+    );
+    await copier.columns(recipe.columns.of, ranks);
+  } else if (recipe.ranges) {
+    await copier.ranges(recipe.ranges, chunk => {
+      for (const sink of sinks) sink(chunk);
+    });
+  } else await writeBands(targets, bandBytes);
+}
+
+async function writeBands(targets: readonly Target[], bandBytes: number): Promise<void> {
+  const [{ recipe }] = targets as readonly [Target];
+  for await (const chunk of oneAhead(recipeBytes(recipe, bandBytes))) {
+    for (const { writer, pass } of targets) {
+      await writer.write(chunk);
+      pass(chunk);
     }
   }
-  if (filled > 0) await flush();
 }
 
 /** Asks `source` for the next item before the present one is used, so that reading overlaps with writing. */
@@ -150,68 +181,6 @@ async function* oneAhead<T>(source: AsyncGenerator<T, void>): AsyncGenerator<T> 
     // A read still in flight must end before its buffer and file go.
     await next.catch(() => undefined);
   }
-}
-
-/** Sequential writes with write-back started on the way. */
-class SyncingWriter {
-  readonly #handle: FileHandle;
-  #unsynced = 0;
-  #syncing: Promise<void> | undefined;
-  #failure: unknown;
-  bytes = 0;
-
-  constructor(handle: FileHandle) {
-    this.#handle = handle;
-  }
-
-  async write(chunk: Uint8Array): Promise<void> {
-    for (let done = 0; done < chunk.byteLength; ) {
-      const { bytesWritten } = await this.#handle.write(chunk, done, chunk.byteLength - done, this.bytes);
-      done += bytesWritten;
-      this.bytes += bytesWritten;
-    }
-    this.#count(chunk.byteLength);
-  }
-
-  /** The same without leaving the thread; see `FilePool.readIntoHere`. */
-  writeHere(chunk: Uint8Array): void {
-    for (let done = 0; done < chunk.byteLength; ) {
-      const written = writeSync(this.#handle.fd, chunk, done, chunk.byteLength - done, this.bytes);
-      done += written;
-      this.bytes += written;
-    }
-    this.#count(chunk.byteLength);
-  }
-
-  async finish(): Promise<void> {
-    await this.#syncing;
-    if (this.#failure !== undefined) throw this.#failure;
-    await this.#handle.sync();
-  }
-
-  async close(): Promise<void> {
-    await this.#syncing;
-    await this.#handle.close();
-  }
-
-  #count(bytes: number): void {
-    this.#unsynced += bytes;
-    if (this.#unsynced < SYNC_EVERY || this.#syncing !== undefined) return;
-    this.#unsynced = 0;
-    const done = (): void => {
-      this.#syncing = undefined;
-    };
-    this.#syncing = this.#handle.datasync().then(done, error => {
-      this.#failure = error;
-    });
-  }
-}
-
-/** The new name is durable only when the directory is; file systems that cannot sync a directory do not need it. */
-async function syncDirectory(dir: string): Promise<void> {
-  const handle = await open(dir, "r").catch(() => undefined);
-  await handle?.sync().catch(() => undefined);
-  await handle?.close();
 }
 
 function sizeMismatch(recipe: TensorRecipe, written: number): Problem {

@@ -78,7 +78,8 @@ export const convertOptions = defineOptions({
     maximum: 256,
     default: 1,
     group: "Parallelism",
-    about: "Ranks written at the same time. Memory stays at a few chunks each.",
+    about:
+      "Pipeline stages (and the vision tower) written at the same time; the tensor-parallel ranks of a stage always are, from one read. Memory stays at a few chunks each.",
   },
   use_parallel_embedding: {
     type: "boolean",

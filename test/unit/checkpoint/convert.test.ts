@@ -230,10 +230,12 @@ describe("an interrupted conversion", () => {
   it("leaves nothing under the final name, and the next run continues with the finished files", async () => {
     await expect(run({ workers: 1, ...abortAfter(0.75) })).rejects.toThrow("stopped");
     expect(await readdir(dir)).toEqual(["out.partial"]);
-    const rank0 = await stat(join(dir, "out.partial", "rank0.safetensors"));
+    const tower = await stat(join(dir, "out.partial", "visual", "model.safetensors"));
+    // The ranks are written side by side, so neither is complete.
+    expect(await readdir(join(dir, "out.partial"))).not.toContain("rank0.safetensors");
     const result = await run();
     expect(result.status).toBe("resumed");
-    expect((await stat(join(dir, "out", "rank0.safetensors"))).ino).toBe(rank0.ino);
+    expect((await stat(join(dir, "out", "visual", "model.safetensors"))).ino).toBe(tower.ino);
     expect(await readdir(dir)).toEqual(["out"]);
     await run({ outputDir: join(dir, "whole") });
     for (const file of ["rank0.safetensors", "rank1.safetensors", "visual/model.safetensors", "config.json"]) {
