@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, it, vi } from "vitest";
@@ -8,6 +10,24 @@ import { Rig } from "../support/rig.ts";
 import { ROOT } from "../support/sources.ts";
 import { describeTensorRT } from "../support/tensorrt.ts";
 
+const DRIVER = join(ROOT, "native-plugins/driver");
+/** Says nothing for minutes, as TensorRT does within a long phase, so that no broken pipe ends it. */
+const SILENT = `import sys, time
+sys.path.insert(0, ${JSON.stringify(DRIVER)})
+from trt_driver.parent import end_with
+if len(sys.argv) > 1: end_with(int(sys.argv[1]))
+print("ready", flush=True)
+time.sleep(600)`;
+
+/** Starts the silent program in a group of its own, once told its parent and once not, and prints both processes. */
+const PARENT = `import { spawn } from "node:child_process";
+const [python, program] = process.argv.slice(1);
+const start = words => spawn(python, ["-B", "-c", program, ...words], { detached: true, stdio: ["ignore", "pipe", "ignore"] });
+const both = [start([String(process.pid)]), start([])];
+await Promise.all(both.map(child => new Promise(ready => child.stdout.once("data", ready))));
+console.log(JSON.stringify(both.map(child => child.pid)));
+setInterval(() => {}, 1000);`;
+
 describeTensorRT("a build that is killed without a word", python => {
   const rig = new Rig();
   afterAll(() => rig.close());
@@ -16,6 +36,20 @@ describeTensorRT("a build that is killed without a word", python => {
     ...["--backend", "tensorrt_rtx", "--python", python, "--compute_capabilities", "86"],
     ...["--max_batch_size", "3", "--max_input_len", "60", "--max_seq_len", "97"],
   ];
+
+  it("ends a driver that is silent, which would go on by itself", async () => {
+    const parent = spawn(process.execPath, ["--input-type=module", "-e", PARENT, python, SILENT]);
+    const [line] = await once(parent.stdout, "data");
+    const [watching = 0, careless = 0] = JSON.parse(String(line)) as number[];
+    try {
+      parent.kill("SIGKILL");
+      await once(parent, "exit");
+      await vi.waitFor(() => expect(isAlive(watching)).toBe(false), 3000);
+      expect(isAlive(careless)).toBe(true);
+    } finally {
+      process.kill(careless, "SIGKILL");
+    }
+  });
 
   it("takes TensorRT with it, leaves no engine under its name, and is built whole by the next run", async () => {
     const fixture = join(ROOT, "test/fixtures/parity/llava_mqa");
