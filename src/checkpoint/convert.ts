@@ -27,7 +27,7 @@ export interface ConvertResult {
  * Errors: SPC… config.json, CKP… files, tensors, output; collected and thrown together per stage.
  */
 export async function convert(request: ConvertRequest): Promise<ConvertResult> {
-  const source = await openSource(request.modelDir, request.metaDir, request.visionTowerDir);
+  const source = await openSource(request.modelDir, request.metaDir, request);
   try {
     const plan = await planConversion(source, request);
     const output = await OutputDir.open(request.outputDir, plan.fingerprint);

@@ -6,6 +6,7 @@ import type { HfCheckpoint } from "../tensor/index.ts";
 import { extraFilesOf } from "./open/extra-files.ts";
 import { isFolderModel, openFolders } from "./open/folders.ts";
 import { openGguf } from "./open/gguf.ts";
+import { withLanguageModel } from "./open/language-model.ts";
 import { findWeights, noCheckpoint, type WeightLayout } from "./open/layout.ts";
 import { withAspectRatio } from "./open/llava-processor.ts";
 import { withVisionTower } from "./open/vision-tower.ts";
@@ -14,12 +15,15 @@ import { openIndexed, openSingle } from "./open/weights.ts";
 export interface OpenOptions {
   /** Directory of the vision tower that LLaVA's own checkpoints name and do not store. */
   readonly visionTowerDir?: string | undefined;
+  /** Directory of a language model that takes the place of the multimodal checkpoint's own. */
+  readonly llmDir?: string | undefined;
 }
 
 /**
  * Opens a Hugging Face directory (config.json with safetensors or PyTorch weights, whole or in shards) or a GGUF file,
  * given itself or as the only weights of a directory; VILA's directory of three directories; LLaVA's own layout with a
- * vision tower elsewhere. Reads headers only; `close()` gives the descriptors back. Errors: CKP001–CKP024, CKP059.
+ * vision tower elsewhere; BLIP-2 or LLaVA with the language model of another directory. Reads headers only; `close()`
+ * gives the descriptors back. Errors: CKP001–CKP024, CKP059, CKP070.
  */
 export async function openHf(path: string, options: OpenOptions = {}): Promise<HfCheckpoint> {
   const pool = new FilePool();
@@ -38,8 +42,9 @@ async function openWith(pool: FilePool, path: string, options: OpenOptions): Pro
   const names = (await readdir(path)).sort();
   const config = names.includes("config.json") ? await readJsonObject(join(path, "config.json")) : undefined;
   if (config && isFolderModel(config)) {
-    const model = await withVisionTower(pool, await openFolders(pool, path, names, config), options.visionTowerDir);
-    return { ...(await withAspectRatio(model)), close: () => pool.close() };
+    const folders = await openFolders(pool, path, names, config);
+    const model = await withVisionTower(pool, folders, options.visionTowerDir);
+    return { ...(await withAspectRatio(await withLanguageModel(pool, model, options.llmDir))), close: () => pool.close() };
   }
   const found = findWeights(path, names);
   if (found.format === "gguf") return openGguf(pool, join(path, found.file), path, extraFilesOf(names));
@@ -53,7 +58,7 @@ async function openFlat(
   names: readonly string[],
   config: JsonObject,
   found: WeightLayout,
-  { visionTowerDir }: OpenOptions,
+  { visionTowerDir, llmDir }: OpenOptions,
 ): Promise<Omit<HfCheckpoint, "close">> {
   const weights = await (found.indexed ? openIndexed : openSingle)(pool, path, found);
   const model = {
@@ -66,7 +71,8 @@ async function openFlat(
     warnings: weights.warnings,
     weightFiles: weights.files,
   };
-  return withAspectRatio(await withVisionTower(pool, model, visionTowerDir));
+  const seeing = await withVisionTower(pool, model, visionTowerDir);
+  return withAspectRatio(await withLanguageModel(pool, seeing, llmDir));
 }
 
 export { type MetaCheckpoint, openMeta } from "./open/meta.ts";

@@ -30,6 +30,8 @@ export interface ConvertRequest {
   readonly metaDir?: string | undefined;
   /** Where the vision tower is that LLaVA's own checkpoints name and do not store. */
   readonly visionTowerDir?: string | undefined;
+  /** Directory of a language model that takes the place of BLIP-2's or LLaVA's own. */
+  readonly llmDir?: string | undefined;
   readonly outputDir: string;
   readonly dtype: FloatDtype | "auto";
   readonly parallel: Parallel;

@@ -6,15 +6,15 @@ import type { ModelSpec } from "../models/spec.ts";
 import { byteLength, type FloatDtype, type HfCheckpoint, isFloatDtype } from "../tensor/index.ts";
 import { sampleHash } from "./hash.ts";
 import type { ConvertSettings, SourceFileRecord } from "./manifest.ts";
-import { openHf, openMeta } from "./open.ts";
+import { type OpenOptions, openHf, openMeta } from "./open.ts";
 
 /** Errors: CKP055 when not exactly one source is named, CKP001–CKP024 from the files. */
 export async function openSource(
   modelDir: string | undefined,
   metaDir: string | undefined,
-  visionTowerDir?: string,
+  options: OpenOptions = {},
 ): Promise<HfCheckpoint> {
-  if (modelDir !== undefined && metaDir === undefined) return openHf(modelDir, { visionTowerDir });
+  if (modelDir !== undefined && metaDir === undefined) return openHf(modelDir, options);
   if (metaDir !== undefined && modelDir === undefined) return openMeta(metaDir);
   return fail({
     code: "CKP055",

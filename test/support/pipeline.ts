@@ -33,6 +33,7 @@ export async function convertTo(
   work: Workspace,
   modelDir: string,
   dtype: FloatDtype | "auto" = "auto",
+  given: Partial<Parameters<typeof convert>[0]> = {},
 ): Promise<string> {
   const outputDir = join(await work.dir(), "checkpoint");
   const parallel = {
@@ -52,6 +53,7 @@ export async function convertTo(
     hash: false,
     version: VERSION,
     origin,
+    ...given,
   });
   return outputDir;
 }

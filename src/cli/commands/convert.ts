@@ -11,6 +11,7 @@ export const convert = defineCommand({
       modelDir: options.model_dir,
       metaDir: options.meta_ckpt_dir,
       visionTowerDir: options.vision_tower_dir,
+      llmDir: options.llm_dir,
       outputDir: options.output_dir,
       dtype: options.dtype,
       parallel: {

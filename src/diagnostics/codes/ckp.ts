@@ -230,4 +230,9 @@ export const CKP = {
     about:
       "BART's final_logits_bias is added to the logits. Published checkpoints hold zeros there, which are left out, as TensorRT-LLM's converter does; other values would be lost, so they are refused.",
   },
+  CKP070: {
+    title: "the language model of --llm_dir does not fit the visual part",
+    about:
+      "convert --llm_dir joins the image encoder and projection of a BLIP-2 or LLaVA directory with a language model of another directory. Both must be of one model_type, hidden_size and vocabulary; for LLaVA the tokenizer must know the image token.",
+  },
 } as const satisfies Record<string, CodeInfo>;

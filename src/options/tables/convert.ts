@@ -23,6 +23,13 @@ export const convertOptions = defineOptions({
     about:
       "Hugging Face directory of the CLIP or SigLIP that a checkpoint of LLaVA's own code names (mm_vision_tower).",
   },
+  llm_dir: {
+    type: "path",
+    group: "Model",
+    placeholder: "DIR",
+    about:
+      "Hugging Face directory of the language model (facebook/opt-2.7b) that takes the place of the one inside a BLIP-2 or LLaVA directory, with its tokenizer.",
+  },
   output_dir: {
     type: "path",
     required: true,
