@@ -1,5 +1,5 @@
 import type { Backend } from "../formats/engine-config.ts";
-import { byteLength, type FloatDtype, type StoredTensor } from "../tensor/index.ts";
+import { byteLength, type FloatDtype, isFloatDtype, type StoredTensor } from "../tensor/index.ts";
 
 /** dtype the graphs compute in: ONNX Runtime's CPU kernels lack bfloat16, so it is widened there. */
 export function computeDtypeOf(backend: Backend, dtype: FloatDtype): FloatDtype {
@@ -9,6 +9,6 @@ export function computeDtypeOf(backend: Backend, dtype: FloatDtype): FloatDtype 
 /** Bytes of the tensors a graph uses, as `dtype` in memory. */
 export function loadedBytes(tensors: Iterable<StoredTensor>, dtype: FloatDtype): number {
   let total = 0;
-  for (const { shape } of tensors) total += byteLength(dtype, shape);
+  for (const tensor of tensors) total += byteLength(isFloatDtype(tensor.dtype) ? dtype : tensor.dtype, tensor.shape);
   return total;
 }

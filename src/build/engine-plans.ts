@@ -134,6 +134,7 @@ function graphOptions(checkpoint: ConvertedCheckpoint, { build, dialect }: Engin
     dialect,
     promptTable: build.max_multimodal_len > 0,
     ...(checkpoint.parallel.shareEmbedding && { shareEmbedding: true }),
+    ...(checkpoint.quantization && { quantization: checkpoint.quantization }),
   };
 }
 

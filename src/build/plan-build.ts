@@ -184,7 +184,7 @@ function countEngines({ ranks, visual, encoder, spec }: ConvertedCheckpoint, { o
   return Math.max(1, (only === "visual" ? 0 : graphs) + (only === "llm" || visual === undefined ? 0 : 1));
 }
 
-function factsOf({ dir, config, parallel, ranks, manifest }: ConvertedCheckpoint): CheckpointFacts {
+function factsOf({ dir, config, parallel, ranks, manifest, quantization }: ConvertedCheckpoint): CheckpointFacts {
   const word = (value: unknown): string | null => (typeof value === "string" ? value : null);
   return {
     dir,
@@ -195,6 +195,7 @@ function factsOf({ dir, config, parallel, ranks, manifest }: ConvertedCheckpoint
     ranks: ranks.length,
     quantAlgo: word(config.quantization?.quant_algo),
     kvCacheQuantAlgo: word(config.quantization?.kv_cache_quant_algo),
+    weightLayout: quantization?.weightLayout ?? "plain",
     useParallelEmbedding: parallel.parallelEmbedding,
     embeddingShardingDim: parallel.embeddingShardingDim,
     shareEmbeddingTable: parallel.shareEmbedding,

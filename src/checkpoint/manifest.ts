@@ -1,6 +1,6 @@
 import type { Problem } from "../diagnostics/index.ts";
 import type { ModelSpec } from "../models/spec.ts";
-import type { FloatDtype } from "../tensor/index.ts";
+import type { FloatDtype, QuantSpec, WeightLayout } from "../tensor/index.ts";
 import type { CoverageSummary } from "./coverage.ts";
 
 /** Names inside a converted checkpoint. */
@@ -50,6 +50,24 @@ export interface ConvertSettings {
   readonly use_parallel_embedding: boolean;
   readonly embedding_sharding_dim: 0 | 1;
   readonly use_embedding_sharing: boolean;
+  /** There when something is quantized; `quantization` of config.json has the same in TensorRT-LLM's words. */
+  readonly quant_algo?: QuantSpec["quantAlgo"];
+  readonly kv_cache_quant_algo?: QuantSpec["kvCacheQuantAlgo"];
+  readonly group_size?: number;
+  readonly weight_layout?: WeightLayout;
+  readonly float_weights?: boolean;
+}
+
+/** The settings' part that says what is quantized. */
+export function quantizationSettings(quant: QuantSpec | undefined): Partial<ConvertSettings> {
+  if (quant === undefined) return {};
+  return {
+    quant_algo: quant.quantAlgo,
+    kv_cache_quant_algo: quant.kvCacheQuantAlgo,
+    group_size: quant.groupSize,
+    weight_layout: quant.weightLayout,
+    float_weights: quant.floatWeights,
+  };
 }
 
 /** `mmtrt.json` of a converted checkpoint. */

@@ -1,6 +1,7 @@
 import { throwIfAny } from "../diagnostics/index.ts";
 import type { ModelWeights, SourceTensor, WeightRule } from "../models/architecture.ts";
 import type { DecoderSpec, ModelSpec } from "../models/spec.ts";
+import type { Quantizer } from "../quantize/quantizer.ts";
 import {
   cast,
   type FloatDtype,
@@ -40,6 +41,7 @@ export function mapWeights(
   weights: ModelWeights,
   parallel: Parallel,
   dtype: FloatDtype,
+  quantizer?: Quantizer,
 ): Mapping {
   const { tensors, problems } = canonicalNames(stored, weights.names);
   throwIfAny(problems);
@@ -48,7 +50,7 @@ export function mapWeights(
     const tensor = coverage.take(source);
     return tensor && cast(fromStored(tensor), dtype);
   };
-  const ranks = mapLanguage(spec.language, weights.language, parallel, take);
+  const ranks = mapLanguage(spec.language, weights.language, parallel, take, quantizer);
   const encoder = encoderSizes(spec);
   const encoderRanks = encoder && weights.encoder ? mapLanguage(encoder, weights.encoder, parallel, take) : [];
   const visual = weights.visual.flatMap(rule => {
@@ -91,18 +93,25 @@ function mapLanguage(
   rules: readonly WeightRule[],
   parallel: Parallel,
   take: Take,
+  quantizer?: Quantizer,
 ): TensorRecipe[][] {
   const { tpSize, ppSize } = parallel;
   const ranks: TensorRecipe[][] = Array.from({ length: tpSize * ppSize }, () => []);
   const perStage = language.layers / ppSize;
   const place = (rule: WeightRule, stage: number, layer?: number): void => {
     if (rule.tied && parallel.shareEmbedding) return;
-    const parts = partsOf(rule, layer, take);
-    if (parts === undefined) return;
+    const found = partsOf(rule, layer, take);
+    if (found === undefined) return;
+    const whole = rule.to.replace("{l}", String(layer));
+    const parts = layer === undefined ? found : found.map((part, i) => quantizer?.prepare?.(whole, part, i) ?? part);
     // Layers are numbered from 0 in every pipeline stage.
     const to = layer === undefined ? rule.to : rule.to.replace("{l}", String(layer % perStage));
-    for (let r = 0; r < tpSize; r++)
-      ranks[stage * tpSize + r]?.push(named(to, shard(rule, parts, r, language, parallel)));
+    for (let r = 0; r < tpSize; r++) {
+      const recipe = named(to, shard(rule, parts, r, language, parallel));
+      const place = { tpRank: r, tpSize, layer: layer ?? 0, split: rule.split };
+      const stored = quantizer && layer !== undefined ? quantizer.store(recipe, place) : [recipe];
+      ranks[stage * tpSize + r]?.push(...stored);
+    }
   };
   const rulesOf = (stage: WeightRule["stage"]): WeightRule[] => rules.filter(rule => rule.stage === stage);
   for (const rule of rulesOf("every")) for (let stage = 0; stage < ppSize; stage++) place(rule, stage);

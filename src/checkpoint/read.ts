@@ -6,7 +6,16 @@ import { openSafetensors } from "../formats/safetensors.ts";
 import type { Architecture, CheckpointConfig } from "../models/architecture.ts";
 import { readModel } from "../models/registry.ts";
 import type { ModelSpec } from "../models/spec.ts";
-import { isFloatDtype, type Shape, type StoredTensor, sameShape, showShape } from "../tensor/index.ts";
+import { readQuantSpec } from "../quantize/spec.ts";
+import {
+  isFloatDtype,
+  type QuantSpec,
+  type Shape,
+  type StoredTensor,
+  sameShape,
+  showShape,
+  storedTensors,
+} from "../tensor/index.ts";
 import {
   type CheckpointManifest,
   CONFIG_FILE,
@@ -34,6 +43,8 @@ export interface ConvertedCheckpoint {
   readonly spec: ModelSpec;
   readonly config: CheckpointConfig;
   readonly parallel: Parallel;
+  /** Absent when every tensor is in the float dtype. */
+  readonly quantization?: QuantSpec;
   /** By rank: pp_rank · tp_size + tp_rank. Of an encoder-decoder the decoder's, as `config` is. */
   readonly ranks: readonly WeightFile[];
   readonly encoder?: { readonly ranks: readonly WeightFile[]; readonly config: CheckpointConfig };
@@ -56,7 +67,9 @@ export async function openCheckpoint(dir: string): Promise<ConvertedCheckpoint> 
     const dtype = manifest.options.dtype;
     const problems: Problem[] = [];
     const ranks: WeightFile[] = [];
-    for (const [rank, expected] of expectedTensors(spec, weights, parallel, dtype).entries()) {
+    const quantization = quantizationOf(dir, config, manifest);
+    for (const [rank, plain] of expectedTensors(spec, weights, parallel, dtype).entries()) {
+      const expected = storedTensors(quantization, plain, dtype);
       const file = join(languageDir(spec), rankFile(rank));
       ranks.push(await openWeights(pool, dir, file, expected, manifest, problems));
     }
@@ -89,6 +102,7 @@ export async function openCheckpoint(dir: string): Promise<ConvertedCheckpoint> 
       spec,
       config,
       parallel,
+      ...(quantization && { quantization }),
       ranks,
       ...(encoder && { encoder }),
       ...(visual && { visual }),
@@ -99,6 +113,20 @@ export async function openCheckpoint(dir: string): Promise<ConvertedCheckpoint> 
     await pool.close();
     throw error;
   }
+}
+
+/** What config.json and mmtrt.json say together, or CKP050 when one of them was changed into something unknown. */
+function quantizationOf(
+  dir: string,
+  { quantization }: CheckpointConfig,
+  { options }: CheckpointManifest,
+): QuantSpec | undefined {
+  const spec = readQuantSpec({
+    section: quantization,
+    layout: options.weight_layout,
+    floatWeights: options.float_weights,
+  });
+  return typeof spec === "string" ? fail(notConverted(dir, `${CONFIG_FILE}: ${spec}`)) : spec;
 }
 
 /** `mmtrt.json` of `dir`, or CKP050 when it is none of ours. */

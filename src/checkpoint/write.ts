@@ -132,7 +132,12 @@ async function writeRest(
   if (model.spec.vision || model.spec.swin)
     await writeJson(at(VISUAL_DIR, CONFIG_FILE), visualConfig(model.spec, settings.dtype));
   await writeJson(at(HF_CONFIG_FILE), source.config);
-  const layout = { ...plan.parallel, dtype: settings.dtype, fromMeta: source.format === "meta" };
+  const layout = {
+    ...plan.parallel,
+    dtype: settings.dtype,
+    fromMeta: source.format === "meta",
+    ...(plan.quantization && { quantization: plan.quantization }),
+  };
   const { architecture, spec } = model;
   await writeJson(at(languageDir(spec), CONFIG_FILE), architecture.checkpointConfig(spec, layout));
   if (architecture.encoderConfig && spec.encoderDecoder?.encoder)

@@ -83,7 +83,7 @@ function encodeInitializer({ value, bytes }: Initializer, options: OnnxOptions, 
   const head = { dims, dataType: DTYPES[value.dtype].onnx, name: value.name };
   if (bytes !== undefined) return { ...head, rawData: bytes };
   const stored = options.tensors.get(value.name);
-  if (stored === undefined || stored.dtype !== value.dtype || !sameShape(stored.shape, dims)) {
+  if (stored === undefined || !holds(stored, value.dtype, dims)) {
     problems.push(weightMismatch(value, stored, options.location));
     return head;
   }
@@ -96,6 +96,13 @@ function encodeInitializer({ value, bytes }: Initializer, options: OnnxOptions, 
       { key: "length", value: String(byteLength(stored.dtype, stored.shape)) },
     ],
   };
+}
+
+/** safetensors has no INT4: two codes of a row travel in a byte of int8, low half first, which is ONNX's own packing. */
+function holds(stored: WeightLocation, dtype: Dtype, dims: Shape): boolean {
+  if (dtype !== "int4") return stored.dtype === dtype && sameShape(stored.shape, dims);
+  const packed = [...dims.slice(0, -1), (dims.at(-1) ?? 0) / 2];
+  return stored.dtype === "int8" && sameShape(stored.shape, packed);
 }
 
 function weightMismatch(wanted: Value, stored: WeightLocation | undefined, file: string): Problem {

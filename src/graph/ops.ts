@@ -1,8 +1,8 @@
 import { f32ToBf16, f32ToF16 } from "../tensor/half.ts";
-import { DTYPES, type Dtype, isFloatDtype } from "../tensor/index.ts";
+import { DTYPES, type Dtype, elementCount, isFloatDtype } from "../tensor/index.ts";
 import { GraphRecorder } from "./builder.ts";
 import { addDims, type Dim, type DimShape, multiplyDims } from "./dim.ts";
-import type { Value } from "./graph.ts";
+import type { Attributes, Value } from "./graph.ts";
 
 /** Standard ONNX operators as typed methods: shapes and dtypes are inferred as the graph is built. */
 export class GraphBuilder extends GraphRecorder {
@@ -56,6 +56,19 @@ export class GraphBuilder extends GraphRecorder {
     const shape = [...x.shape.slice(0, -1), 1];
     return this.node("ReduceMean", [x, this.int64s([-1])], { dtype: x.dtype, shape }, { keepdims: { int: 1 } });
   }
+  /** Sum over the last axis, which goes. */
+  sumLast(x: Value): Value {
+    const shape = x.shape.slice(0, -1);
+    return this.node("ReduceSum", [x, this.int64s([-1])], { dtype: x.dtype, shape }, { keepdims: { int: 0 } });
+  }
+  /** Largest value of the last axis, which stays with size 1. */
+  maxLast(x: Value): Value {
+    const shape = [...x.shape.slice(0, -1), 1];
+    return this.node("ReduceMax", [x, this.int64s([-1])], { dtype: x.dtype, shape }, { keepdims: { int: 1 } });
+  }
+  absolute(x: Value): Value {
+    return this.node("Abs", [x], x);
+  }
   softmaxLast(x: Value): Value {
     return this.node("Softmax", [x], x, { axis: { int: -1 } });
   }
@@ -83,6 +96,24 @@ export class GraphBuilder extends GraphRecorder {
     if (a.shape.length < 2 || b.shape.length < 2 || k !== k2) throw shapeError("MatMul", a.shape, b.shape);
     const batch = broadcast("MatMul", a.shape.slice(0, -2), b.shape.slice(0, -2));
     return this.node("MatMul", [a, b], { dtype: a.dtype, shape: [...batch, m, n] });
+  }
+
+  // — codes ——————————————————————————————————————————————————————————————————
+  /** round(x / scale), saturated to `dtype`. A scale of one element is for all of x, of one axis for each slice of it. */
+  quantize(x: Value, scale: Value, dtype: "int8" | "float8_e4m3fn", { axis }: { axis?: number } = {}): Value {
+    sameDtype("QuantizeLinear", x, scale);
+    // The zero point only names the type of the codes; without it they would be uint8.
+    const zero = this.constant(dtype, scale.shape as number[], new Uint8Array(elementCount(scale.shape as number[])));
+    const attributes: Attributes = axis === undefined ? {} : { axis: { int: axis } };
+    return this.node("QuantizeLinear", [x, scale, zero], { dtype, shape: x.shape }, attributes);
+  }
+  /** codes · scale in the scale's dtype; with `blockSize` a scale serves that many neighbours on `axis`. */
+  dequantize(codes: Value, scale: Value, { axis, blockSize }: { axis?: number; blockSize?: number } = {}): Value {
+    const attributes: Attributes = {
+      ...(axis !== undefined && { axis: { int: axis } }),
+      ...(blockSize !== undefined && { block_size: { int: blockSize } }),
+    };
+    return this.node("DequantizeLinear", [codes, scale], { dtype: scale.dtype, shape: codes.shape }, attributes);
   }
 
   // — layout —————————————————————————————————————————————————————————————————

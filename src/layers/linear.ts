@@ -1,9 +1,13 @@
 import type { Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
 import { allReduce } from "./collective.ts";
+import { quantizedProduct } from "./quantized-linear.ts";
 import type { WeightSource } from "./weights.ts";
 
-/** y = x · Wᵀ (+ b) for W stored [out, in] as Hugging Face keeps it; both engines fold the transpose into the product. */
+/**
+ * y = x · Wᵀ (+ b). A plain W is stored [out, in] as Hugging Face keeps it, and both engines fold the transpose into the
+ * product; a quantized one has a form of its own.
+ */
 export function linear(
   g: GraphBuilder,
   w: WeightSource,
@@ -11,12 +15,15 @@ export function linear(
   name: string,
   sizes: { in: number; out: number; bias?: boolean },
 ): Value {
-  const weight = w.get(g, `${name}.weight`, [sizes.out, sizes.in]);
-  const y = g.matmul(x, g.transpose(weight, [1, 0]));
+  const form = w.form(name);
+  const y =
+    form.kind === "plain"
+      ? g.matmul(x, g.transpose(w.get(g, `${name}.weight`, [sizes.out, sizes.in]), [1, 0]))
+      : quantizedProduct(g, w, x, name, sizes, form);
   return sizes.bias ? g.add(y, w.get(g, `${name}.bias`, [sizes.out])) : y;
 }
 
-/** Outputs [start, end) of a linear layer alone: one part of a fused q, k, v. Both engines cut the weight at load. */
+/** Outputs [start, end) of a linear layer alone: one part of a fused q, k, v. Both engines cut the weight at load. Plain weights only. */
 export function linearRows(
   g: GraphBuilder,
   w: WeightSource,
@@ -25,6 +32,7 @@ export function linearRows(
   sizes: { in: number; out: number; bias?: boolean },
   [start, end]: readonly [number, number],
 ): Value {
+  if (w.form(name).kind !== "plain") throw new Error(`${name} is quantized and cannot be cut`);
   const weight = g.slice(w.get(g, `${name}.weight`, [sizes.out, sizes.in]), 0, start, end);
   const y = g.matmul(x, g.transpose(weight, [1, 0]));
   return sizes.bias ? g.add(y, g.slice(w.get(g, `${name}.bias`, [sizes.out]), 0, start, end)) : y;

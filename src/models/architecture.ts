@@ -1,6 +1,6 @@
 import type { Dialect } from "../graph/dialect.ts";
 import type { Graph } from "../graph/graph.ts";
-import type { FloatDtype, Shape } from "../tensor/index.ts";
+import type { FloatDtype, QuantSpec, Shape } from "../tensor/index.ts";
 import type { ConfigReader } from "./config-reader.ts";
 import type { ModelSpec } from "./spec.ts";
 
@@ -76,6 +76,7 @@ export interface CheckpointLayout {
   readonly shareEmbedding: boolean;
   /** Meta's files take another path through NVIDIA's converter, which writes other keys. */
   readonly fromMeta: boolean;
+  readonly quantization?: QuantSpec;
 }
 
 /** config.json of a TensorRT-LLM checkpoint: the keys every architecture has. Sizes are element counts. */
@@ -125,6 +126,8 @@ export interface GraphOptions {
   readonly promptTable: boolean;
   /** lm_head is not stored: the word table serves (--use_embedding_sharing). */
   readonly shareEmbedding?: boolean;
+  /** Form of the linear layers and of the KV cache; absent where everything is plain. */
+  readonly quantization?: QuantSpec;
 }
 
 /** Everything mmtrt knows about one family; one file per architecture, found by directory listing. */

@@ -1,6 +1,13 @@
 import { type CheckpointConfig, type CheckpointLayout, defineArchitecture } from "./architecture.ts";
 import type { ConfigReader } from "./config-reader.ts";
-import { activationName, embeddingKeys, plainMapping, rotaryScaling } from "./parts/checkpoint-config.ts";
+import {
+  activationName,
+  briefQuantization,
+  embeddingKeys,
+  plainMapping,
+  rotaryScaling,
+  weightLayoutKey,
+} from "./parts/checkpoint-config.ts";
 import { onlyFullAttention } from "./parts/common-keys.ts";
 import { type LanguageFamily, textOnly } from "./parts/language.ts";
 import { LLAMA } from "./parts/llama-decoder.ts";
@@ -61,10 +68,11 @@ function qwenConfig(spec: DecoderSpec, layout: CheckpointLayout): CheckpointConf
     rotary_base: spec.ropeTheta,
     rotary_scaling: rotaryScaling(spec),
     norm_epsilon: spec.normEps,
-    quantization: { quant_algo: null, kv_cache_quant_algo: null },
+    quantization: briefQuantization(layout),
     mapping: plainMapping(layout),
     ...embeddingKeys(layout),
     qwen_type: "qwen2",
-    disable_weight_only_quant_plugin: false,
+    disable_weight_only_quant_plugin: layout.quantization?.floatWeights === true,
+    ...weightLayoutKey(layout),
   };
 }

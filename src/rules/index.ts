@@ -5,6 +5,7 @@ import { promptTableHoldsBatch, promptTableIsUsed } from "./multimodal.ts";
 import * as parallel from "./parallel.ts";
 import * as plugins from "./plugins.ts";
 import { bfloat16IsWidened, logitsAreFloat32, t5HasRange } from "./precision.ts";
+import * as quantization from "./quantization.ts";
 import type { Rule, RuleContext } from "./rule.ts";
 import * as tensorrt from "./tensorrt.ts";
 
@@ -40,7 +41,9 @@ export const RULES: readonly Rule[] = [
   plugins.blockSizeIsPowerOfTwo,
   plugins.pagedContextReadsCache,
   plugins.fusedMlpIsPlain,
-  plugins.quantizationIsBuilt,
+  quantization.layoutIsPlain,
+  quantization.targetsHaveCodes,
+  quantization.quantizedCacheIsBuilt,
   logitsAreFloat32,
   beamFitsVocabulary,
   tensorrt.versionIsARelease,

@@ -1,6 +1,5 @@
 import type { Problem } from "../diagnostics/index.ts";
 import type { Rule } from "./rule.ts";
-import { inCheckpoint } from "./rule.ts";
 
 const BLOCK_SIZES: readonly number[] = [8, 16, 32, 64, 128];
 
@@ -84,18 +83,5 @@ export const fusedMlpIsPlain: Rule = context => {
     at: context.origin("use_fused_mlp"),
     why: "gate and up weights carry scales of their own and cannot become one matrix without changing numbers",
     fix: "--use_fused_mlp disable",
-  };
-};
-
-export const quantizationIsBuilt: Rule = context => {
-  const { quantAlgo, kvCacheQuantAlgo } = context.checkpoint;
-  if (quantAlgo === null && kvCacheQuantAlgo === null) return undefined;
-  const key = quantAlgo === null ? "kv_cache_quant_algo" : "quant_algo";
-  return {
-    code: "BLD040",
-    what: `${key} ${quantAlgo ?? kvCacheQuantAlgo} cannot be built by this version`,
-    at: inCheckpoint(context, `quantization.${key}`),
-    why: "no graph reads its packed weights and scales yet, and reading them as plain weights would give garbage",
-    fix: "convert the model without quantization",
   };
 };

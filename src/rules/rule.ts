@@ -1,7 +1,7 @@
 import type { Problem } from "../diagnostics/index.ts";
 import type { ModelSpec } from "../models/spec.ts";
 import type { TensorrtKey } from "../options/tables/build-tensorrt.ts";
-import type { FloatDtype } from "../tensor/index.ts";
+import type { FloatDtype, WeightLayout } from "../tensor/index.ts";
 
 /** What a rule may know of the checkpoint; numbers of its config.json, no tensor. */
 export interface CheckpointFacts {
@@ -15,6 +15,7 @@ export interface CheckpointFacts {
   /** TensorRT-LLM's words (W8A16, W4A16_AWQ, FP8, …); null for plain weights. */
   readonly quantAlgo: string | null;
   readonly kvCacheQuantAlgo: string | null;
+  readonly weightLayout: WeightLayout;
   readonly useParallelEmbedding: boolean;
   readonly embeddingShardingDim: 0 | 1;
   readonly shareEmbeddingTable: boolean;

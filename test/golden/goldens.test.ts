@@ -5,6 +5,7 @@ import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { convert } from "../../src/checkpoint/convert.ts";
+import { NO_QUANTIZATION } from "../../src/checkpoint/quantization-options.ts";
 import { openCheckpoint } from "../../src/checkpoint/read.ts";
 import type { FloatDtype } from "../../src/tensor/index.ts";
 
@@ -17,7 +18,7 @@ interface Case {
   readonly args: readonly string[];
 }
 
-/** Decoder-only families as NVIDIA's v0.10 converts them, encoder-decoders as v0.11 does; without quantization. */
+/** Decoder-only families as NVIDIA's v0.10 converts them, encoder-decoders as v0.11 does; plain and weight-only. */
 function cases(): Case[] {
   if (!present) return [];
   return readdirSync(join(goldens, "out"))
@@ -30,7 +31,7 @@ function cases(): Case[] {
       ...(JSON.parse(readFileSync(join(goldens, "out", name, "case.json"), "utf8")) as Case),
       case: name,
     }))
-    .filter(({ args }) => !args.some(arg => /weight_only|smoothquant|int8_kv|quant/.test(arg)));
+    .filter(({ args }) => !args.some(arg => /gptq|smoothquant|int8_kv/.test(arg)));
 }
 
 /** Derived tables that TensorRT-LLM recomputes when they are absent. */
@@ -96,6 +97,13 @@ function request({ args }: Case): Omit<Parameters<typeof convert>[0], "outputDir
       parallelEmbedding: args.includes("--use_parallel_embedding"),
       embeddingShardingDim: value("--embedding_sharding_dim") === "1" ? 1 : 0,
       shareEmbedding: args.includes("--use_embedding_sharing"),
+    },
+    quantization: {
+      ...NO_QUANTIZATION,
+      use_weight_only: args.includes("--use_weight_only"),
+      weight_only_precision: value("--weight_only_precision") === "int4" ? "int4" : "int8",
+      // NVIDIA's converter permutes for the GPU it runs on; the goldens are for 8.0.
+      weight_layout: args.includes("--use_weight_only") ? "sm80" : "plain",
     },
     workers: 2,
     strict: false,

@@ -132,6 +132,7 @@ export const CHECKPOINT: CheckpointFacts = {
   tpSize: 1,
   ppSize: 1,
   worldSize: 1,
+  weightLayout: "plain",
   ranks: 1,
   quantAlgo: null,
   kvCacheQuantAlgo: null,

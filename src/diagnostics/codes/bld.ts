@@ -221,4 +221,14 @@ export const BLD = {
     about:
       "T5 was trained in bfloat16: activations of its feed-forward layers go beyond float16's 65504 in the larger models, and then every answer is NaN or nonsense. Convert with --dtype bfloat16 or float32.",
   },
+  BLD060: {
+    title: "the checkpoint's weights are in the layout of TensorRT-LLM's kernels",
+    about:
+      "convert --weight_layout sm70, sm80 or sm90 writes INT8 and INT4 weights as TensorRT-LLM's mixed-type kernels read them. mmtrt's engines read them row by row: convert again with the plain layout.",
+  },
+  BLD061: {
+    title: "a target GPU has no kernels for the quantized weights",
+    about:
+      "FP8 arithmetic exists from SM 89 on. TensorRT-RTX multiplies by INT8 and INT4 weights from SM 80 on. Leave the older GPUs out, or build them an engine of an unquantized checkpoint.",
+  },
 } as const satisfies Record<string, CodeInfo>;

@@ -1,3 +1,4 @@
+import { UNQUANTIZED } from "../../tensor/index.ts";
 import type { CheckpointConfig, CheckpointLayout } from "../architecture.ts";
 import type { DecoderSpec } from "../spec.ts";
 
@@ -25,6 +26,47 @@ export function embeddingKeys(layout: CheckpointLayout): Record<string, unknown>
     embedding_sharding_dim: layout.embeddingShardingDim,
     share_embedding_table: layout.shareEmbedding,
   };
+}
+
+/** `quantization` as classes dump it: every key. `exclude` is what the converter leaves plain, as it writes it. */
+export function fullQuantization(layout: CheckpointLayout, exclude: readonly string[] | null): Record<string, unknown> {
+  const quant = layout.quantization ?? UNQUANTIZED;
+  return {
+    ...briefQuantization(layout),
+    group_size: quant.groupSize,
+    smoothquant_val: quant.smoothquantVal,
+    has_zero_point: quant.hasZeroPoint,
+    pre_quant_scale: quant.preQuantScale,
+    exclude_modules: exclude,
+  };
+}
+
+/** `quantization` as converters write it by hand; the group-wise algorithms need more than the two names. */
+export function briefQuantization({ quantization }: CheckpointLayout): Record<string, unknown> {
+  const quant = quantization ?? UNQUANTIZED;
+  const grouped = quant.quantAlgo === "W4A16_AWQ" || quant.quantAlgo === "W4A16_GPTQ";
+  return {
+    quant_algo: quant.quantAlgo,
+    kv_cache_quant_algo: quant.kvCacheQuantAlgo,
+    ...(grouped && {
+      group_size: quant.groupSize,
+      has_zero_point: quant.hasZeroPoint,
+      pre_quant_scale: quant.preQuantScale,
+    }),
+    ...(quant.smoothquantVal !== null && { smoothquant_val: quant.smoothquantVal }),
+  };
+}
+
+/** `kv_dtype`: element type of cached keys and values. */
+export function cacheDtype({ quantization, dtype }: CheckpointLayout): string {
+  const algo = quantization?.kvCacheQuantAlgo;
+  return algo == null ? dtype : algo.toLowerCase();
+}
+
+/** What TensorRT-LLM's kernels must not take for their own: INT codes in our plain order. It ignores the key. */
+export function weightLayoutKey({ quantization }: CheckpointLayout): Record<string, unknown> {
+  if (quantization?.quantAlgo == null || quantization.weightLayout !== "plain") return {};
+  return { mmtrt: { weight_layout: "plain" } };
 }
 
 /** TensorRT-LLM reads `type`, since v0.12 also `rope_type`; linear keeps the older spelling alone, as the goldens do. */

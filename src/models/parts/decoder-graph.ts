@@ -44,7 +44,7 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
   const language = spec.language;
   const rank = rankOf(language, options);
   const g = new GraphBuilder("decoder", options.dialect);
-  const w = new WeightSource(options.weightDtype, options.computeDtype);
+  const w = new WeightSource(options.weightDtype, options.computeDtype, options.quantization);
 
   const ids = rank.first ? g.input("input_ids", "int32", ["batch", "seq"]) : undefined;
   const positionIds = g.input("position_ids", "int32", ["batch", "seq"]);

@@ -1,7 +1,7 @@
 import type { CheckpointConfig, CheckpointLayout, NameRule, SourceTensor, WeightRule } from "../architecture.ts";
 import type { ConfigReader } from "../config-reader.ts";
 import type { DecoderSpec } from "../spec.ts";
-import { embeddingKeys, plainMapping } from "./checkpoint-config.ts";
+import { briefQuantization, embeddingKeys, plainMapping, weightLayoutKey } from "./checkpoint-config.ts";
 import { checkHeads, readCommonKeys, readSize } from "./common-keys.ts";
 import type { LanguageFamily } from "./language.ts";
 import { layerRules } from "./weight-rules.ts";
@@ -106,7 +106,7 @@ function gpt2Config(spec: DecoderSpec, layout: CheckpointLayout): CheckpointConf
     max_position_embeddings: spec.maxPositions,
     hidden_act: spec.activation === "gelu_tanh" ? "gelu_new" : spec.activation,
     ...embeddingKeys(layout),
-    quantization: { quant_algo: null, kv_cache_quant_algo: null },
+    quantization: briefQuantization(layout),
     mapping: plainMapping(layout),
     bias: true,
     apply_query_key_layer_scaling: false,
@@ -117,6 +117,7 @@ function gpt2Config(spec: DecoderSpec, layout: CheckpointLayout): CheckpointConf
     inner_layernorm: false,
     norm_before_bmm1: false,
     scale_embedding: false,
+    ...weightLayoutKey(layout),
   };
 }
 

@@ -1,6 +1,14 @@
 import type { CheckpointConfig, CheckpointLayout } from "../architecture.ts";
 import type { DecoderSpec } from "../spec.ts";
-import { activationName, embeddingKeys, plainMapping, rotaryScaling } from "./checkpoint-config.ts";
+import {
+  activationName,
+  cacheDtype,
+  embeddingKeys,
+  fullQuantization,
+  plainMapping,
+  rotaryScaling,
+  weightLayoutKey,
+} from "./checkpoint-config.ts";
 
 /**
  * The config that convert_checkpoint.py dumps for LLaMA and its kin. From Meta's files it takes another path through
@@ -27,24 +35,19 @@ export function llamaConfig(language: DecoderSpec, layout: CheckpointLayout): Ch
     position_embedding_type: "rope_gpt_neox",
     ...embeddingKeys(layout),
     mapping: { ...plainMapping(layout), gpus_per_node: 8 },
-    quantization: {
-      quant_algo: null,
-      kv_cache_quant_algo: null,
-      group_size: 128,
-      smoothquant_val: null,
-      has_zero_point: false,
-      pre_quant_scale: false,
-      exclude_modules: fromMeta ? null : ["lm_head"],
-    },
-    kv_dtype: layout.dtype,
+    quantization: fullQuantization(layout, fromMeta ? null : ["lm_head"]),
+    kv_dtype: cacheDtype(layout),
     rotary_base: language.ropeTheta,
     rotary_scaling: rotaryScaling(language),
-    ...(fromMeta ? {} : { residual_mlp: false, disable_weight_only_quant_plugin: false }),
+    ...(fromMeta
+      ? {}
+      : { residual_mlp: false, disable_weight_only_quant_plugin: layout.quantization?.floatWeights === true }),
     moe_normalization_mode: fromMeta ? 1 : null,
     moe_num_experts: 0,
     moe_top_k: 0,
     moe_tp_mode: 2,
     attn_bias: language.attentionBias,
     mlp_bias: language.mlpBias,
+    ...weightLayoutKey(layout),
   };
 }

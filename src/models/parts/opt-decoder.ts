@@ -8,7 +8,7 @@ import type {
 } from "../architecture.ts";
 import type { ConfigReader } from "../config-reader.ts";
 import type { DecoderSpec } from "../spec.ts";
-import { embeddingKeys, plainMapping } from "./checkpoint-config.ts";
+import { briefQuantization, embeddingKeys, plainMapping, weightLayoutKey } from "./checkpoint-config.ts";
 import { checkHeads, readCommonKeys, readSize } from "./common-keys.ts";
 import type { LanguageFamily } from "./language.ts";
 import { layerRules } from "./weight-rules.ts";
@@ -148,11 +148,18 @@ function optConfig(spec: DecoderSpec, layout: CheckpointLayout): CheckpointConfi
     position_embedding_type: "learned_absolute",
     max_position_embeddings: spec.maxPositions,
     hidden_act: spec.activation === "gelu_tanh" ? "gelu_new" : spec.activation,
-    quantization: { quant_algo: null },
+    quantization: optQuantization(layout),
     mapping: plainMapping(layout),
     ...embeddingKeys(layout),
     do_layer_norm_before: spec.postNorm !== true,
+    ...weightLayoutKey(layout),
   };
+}
+
+/** NVIDIA's converter knows no quantized cache of OPT, and names none. */
+function optQuantization(layout: CheckpointLayout): CheckpointConfig["quantization"] {
+  const { kv_cache_quant_algo: cache, ...rest } = briefQuantization(layout);
+  return cache === null ? rest : { ...rest, kv_cache_quant_algo: cache };
 }
 
 export const OPT: LanguageFamily = {

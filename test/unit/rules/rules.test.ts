@@ -7,6 +7,7 @@ import { promptTableHoldsBatch, promptTableIsUsed } from "../../../src/rules/mul
 import * as parallel from "../../../src/rules/parallel.ts";
 import * as plugins from "../../../src/rules/plugins.ts";
 import { bfloat16IsWidened, logitsAreFloat32, t5HasRange } from "../../../src/rules/precision.ts";
+import * as quantization from "../../../src/rules/quantization.ts";
 import { divisors, showBytes } from "../../../src/rules/rule.ts";
 import * as tensorrt from "../../../src/rules/tensorrt.ts";
 import { llama, llava, pair, ruleContext } from "../../support/specs.ts";
@@ -282,18 +283,32 @@ const CASES: readonly Case[] = [
     passes: { build: { use_fused_mlp: true }, checkpoint: { quantAlgo: "FP8" } },
   },
   {
-    rule: plugins.quantizationIsBuilt,
-    name: "quantized weights",
-    fails: { checkpoint: { quantAlgo: "W8A16" } },
-    says: ["BLD040", "quant_algo W8A16", "ckpt/config.json: quantization.quant_algo"],
-    passes: {},
-  },
-  {
-    rule: plugins.quantizationIsBuilt,
+    rule: quantization.quantizedCacheIsBuilt,
     name: "a quantized cache",
     fails: { checkpoint: { kvCacheQuantAlgo: "INT8" } },
     says: ["BLD040", "kv_cache_quant_algo INT8"],
     passes: {},
+  },
+  {
+    rule: quantization.layoutIsPlain,
+    name: "weights in the order of TensorRT-LLM's kernels",
+    fails: { checkpoint: { quantAlgo: "W8A16", weightLayout: "sm80" } },
+    says: ["BLD060", "weight_layout is sm80", "ckpt/mmtrt.json"],
+    passes: { checkpoint: { quantAlgo: "W8A16" } },
+  },
+  {
+    rule: quantization.targetsHaveCodes,
+    name: "INT4 weights on SM 75",
+    fails: { checkpoint: { quantAlgo: "W4A16" }, target: { backend: "tensorrt_rtx", sms: [75, 86] } },
+    says: ["BLD061", "SM 75 has no kernels for W4A16", "--compute_capabilities 86"],
+    passes: { checkpoint: { quantAlgo: "W4A16" }, target: { backend: "tensorrt", sms: [75] } },
+  },
+  {
+    rule: quantization.targetsHaveCodes,
+    name: "FP8 before SM 89",
+    fails: { checkpoint: { quantAlgo: "FP8" }, target: { backend: "tensorrt", sms: [80] } },
+    says: ["BLD061", "SM 80 has no kernels for FP8", "convert without quantization"],
+    passes: { checkpoint: { quantAlgo: "FP8" }, target: { backend: "tensorrt", sms: [89, 120] } },
   },
   {
     rule: logitsAreFloat32,
