@@ -7,7 +7,7 @@ import { buildTo, convertTo, Workspace } from "../support/pipeline.ts";
 import { fixtureDir } from "./runtime-fixtures.ts";
 
 /** Small trained models: text that is right, from pictures, through the prompt of each family. */
-const MODELS = ["blip2-opt-shapes", "vila-shapes", "gpt2-shapes"];
+const MODELS = ["blip2-opt-shapes", "blip2-t5-shapes", "vila-shapes", "gpt2-shapes"];
 const LIMITS = { max_batch_size: 10, max_input_len: 120, max_seq_len: 120, max_multimodal_len: 360 };
 const BATCH = 10;
 

@@ -2,12 +2,14 @@
 
 No width equals another's (vision, Q-Former, text), nor any size the published one's. As
 with the published OPT checkpoints, an answer ends with a line break, not with `</s>`.
+Both see alike, so the one on T5 can start from the tower and Q-Former of the other.
 """
 
 from pathlib import Path
 
 import torch
 from torch import nn
+from safetensors.torch import load_file
 from transformers import (
     Blip2Config,
     Blip2ForConditionalGeneration,
@@ -28,39 +30,34 @@ from .vocabulary import IMAGE_TOKEN
 PATCH_SIZE = 12
 QUERIES = 9
 PROMPT = "Question: {question} Answer:"
+EMBEDDING_STD = 0.3
 
 
 class Blip2(Family):
     cut = "square"
     image_side = SQUARE_SIDE
 
-    def _build(self, text, vision_changes: dict, qformer_changes: dict) -> None:
+    def _build(self, text) -> None:
         vision = Blip2VisionConfig(
-            **{
-                "image_size": SQUARE_SIDE,
-                "patch_size": PATCH_SIZE,
-                "hidden_size": 96,
-                "intermediate_size": 248,
-                "num_hidden_layers": 4,
-                "num_attention_heads": 3,
-                "initializer_range": 0.05,  # the default, 1e-10, is for weights to be loaded
-                **vision_changes,
-            }
+            image_size=SQUARE_SIDE,
+            patch_size=PATCH_SIZE,
+            hidden_size=96,
+            intermediate_size=248,
+            num_hidden_layers=4,
+            num_attention_heads=3,
+            initializer_range=0.05,  # the default, 1e-10, is for weights to be loaded
         )
         qformer = Blip2QFormerConfig(
-            **{
-                "hidden_size": 120,
-                "intermediate_size": 208,
-                "num_hidden_layers": 4,
-                "num_attention_heads": 5,
-                "cross_attention_frequency": 2,
-                "hidden_dropout_prob": 0.0,
-                "attention_probs_dropout_prob": 0.0,
-                "vocab_size": 32,  # unused: this Q-Former reads no text
-                "max_position_embeddings": 16,
-                "initializer_range": 0.05,
-                **qformer_changes,
-            }
+            hidden_size=120,
+            intermediate_size=208,
+            num_hidden_layers=4,
+            num_attention_heads=5,
+            cross_attention_frequency=2,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            vocab_size=32,  # unused: this Q-Former reads no text
+            max_position_embeddings=16,
+            initializer_range=0.05,
         )
         config = Blip2Config(
             vision_config=vision,
@@ -82,6 +79,14 @@ class Blip2(Family):
     def features(self, pixels: torch.Tensor, questions: int) -> torch.Tensor:
         """[images * questions, QUERIES, hidden]"""
         return self.model.get_image_features(pixels).pooler_output.repeat_interleave(questions, 0)
+
+    def inherit(self, folder: Path) -> None:
+        seen = {name: value for name, value in load_file(folder / "model.safetensors").items() if self.inherited(name)}
+        missing, unexpected = self.model.load_state_dict(seen, strict=False)
+        assert not unexpected and not any(map(self.inherited, missing)), (missing, unexpected)
+
+    def inherited(self, name: str) -> bool:
+        return not name.startswith("language_")
 
     def save(self, folder: Path) -> None:
         config = self.model.config
@@ -123,7 +128,7 @@ class Blip2Opt(Blip2):
             tie_word_embeddings=True,
         )
         assert len(self.tokenizer) <= text.vocab_size
-        self._build(text, {}, {})
+        self._build(text)
         special_ids = {"bos_token_id": 2, "eos_token_id": self.end, "pad_token_id": 1}
         self.model.generation_config = GenerationConfig(do_sample=False, **special_ids)
         self.model.language_model.generation_config = GenerationConfig(do_sample=False, **special_ids)
@@ -160,14 +165,14 @@ class Blip2T5(Blip2):
         tokenizer = unigram(corpus(["Question:", "Answer:"]), 210, special, unknown="<unk>", eos="</s>")
         self.tokenizer = as_fast(tokenizer, eos_token="</s>", unk_token="<unk>", pad_token="<pad>")
         text = T5Config(
-            vocab_size=224,
+            vocab_size=168,
             d_model=112,
             d_kv=24,
-            d_ff=264,
+            d_ff=192,
             # The other way round transformers itself makes too small a cache.
             num_layers=4,
-            num_decoder_layers=3,
-            num_heads=5,
+            num_decoder_layers=2,
+            num_heads=6,
             relative_attention_num_buckets=20,
             relative_attention_max_distance=40,
             dropout_rate=0.0,
@@ -178,14 +183,31 @@ class Blip2T5(Blip2):
             pad_token_id=0,
         )
         assert len(self.tokenizer) <= text.vocab_size
-        self._build(text, {"hidden_size": 88, "num_attention_heads": 11}, {"hidden_size": 104, "num_attention_heads": 13})
+        self._build(text)
         special_ids = {"decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
         self.model.generation_config = GenerationConfig(do_sample=False, **special_ids)
         self.model.language_model.generation_config = GenerationConfig(do_sample=False, **special_ids)
+        self._untie()
         with torch.no_grad():
             # T5's own start suits tied embeddings and far wider layers.
-            self.model.language_model.shared.weight.normal_(0.0, 0.3)
+            self.model.language_model.shared.weight.normal_(0.0, EMBEDDING_STD)
             self.model.language_model.lm_head.weight.normal_(0.0, 0.05)
+            # The Q-Former ends with a norm: this makes its features as large as embeddings.
+            projection = self.model.language_projection
+            projection.weight.normal_(0.0, EMBEDDING_STD * projection.in_features**-0.5)
+
+    def _untie(self) -> None:
+        """Flan's head is a table of its own; transformers 5 makes it one with the words' unless a file holds both."""
+        text = self.model.language_model
+        text.lm_head.weight = nn.Parameter(text.lm_head.weight.detach().clone())
+
+    def load(self, folder: Path) -> None:
+        super().load(folder)
+        self._untie()
+
+    def rate_share(self, name: str) -> float:
+        """T5 does not divide scores by sqrt(d_kv): its queries are that much smaller, and so must steps be."""
+        return self.model.config.text_config.d_kv**-0.5 if name.endswith("Attention.q.weight") else 1.0
 
     def rows(self, question: str, answer: str) -> list[Row]:
         asked = self.tokenizer(PROMPT.format(question=question))["input_ids"]

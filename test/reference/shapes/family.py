@@ -45,6 +45,21 @@ class Family(ABC):
         length]. In training a family may use a part of them.
         """
 
+    def load(self, folder: Path) -> None:
+        """Continues from a checkpoint that `save` wrote."""
+        self.model = type(self.model).from_pretrained(folder, dtype=torch.float32).float()
+
+    def inherit(self, folder: Path) -> None:
+        """Takes the parameters that `inherited` names from another family's checkpoint."""
+        raise NotImplementedError(f"{self.name} shares no part with another family")
+
+    def inherited(self, name: str) -> bool:
+        return False
+
+    def rate_share(self, name: str) -> float:
+        """How much of the learning rate a parameter takes."""
+        return 1.0
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Writes the checkpoint in float16, with every file a published one has."""

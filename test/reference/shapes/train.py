@@ -3,28 +3,30 @@
     PYTHONPATH=test/reference python -m shapes.pool --output POOL &
     PYTHONPATH=test/reference python -m shapes.train vila-shapes --pool POOL --output DIR
 
-The whole model is trained from scratch at once. Families may train side by side on one
-accelerator; none has more than a few milliseconds of work a step. The features of an
-image are computed once and serve all questions of a set.
+The whole model is trained from scratch at once; with `--inherit BLIP2_OPT_DIR` one of
+BLIP-2 starts from another's tower and Q-Former, which stay as they are at first. Families
+may train side by side on one accelerator; none has more than a few milliseconds of work
+a step. The features of an image are computed once and serve all questions of a set.
 """
 
 import argparse
 import copy
-import math
-import tarfile
 import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from . import loop
 from .blip2 import Blip2Opt, Blip2T5
 from .family import Family
 from .gpt2 import Gpt2
+from .loop import Normalise
 from .pool import CHUNK, SET_SIZE, SETS, Chunk, draw_chunk, read_chunk
 from .questions import Question
-from .vila import Vila, VilaFamily
+from .vila import VilaFamily
 
 FAMILIES: dict[str, type[Family]] = {family.name: family for family in (Blip2Opt, Blip2T5, Gpt2, VilaFamily)}
 
@@ -95,17 +97,6 @@ class Pool:
         return self.images[rows], list(ids), list(learned)
 
 
-class Normalise:
-    """The arithmetic half of the image processor: bytes to the model's pixel values."""
-
-    def __init__(self, family: Family, device: str):
-        self.mean = torch.tensor(family.image_mean, device=device)
-        self.std = torch.tensor(family.image_std, device=device)
-
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        return ((images / 255 - self.mean) / self.std).permute(0, 3, 1, 2).contiguous()
-
-
 class HeldOut:
     """Exact-match accuracy on scenes whose pairs of objects no training picture has.
 
@@ -141,126 +132,45 @@ class HeldOut:
         return result
 
 
-def optimiser(model: torch.nn.Module, rate: float, device: str) -> torch.optim.Optimizer:
-    weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=device != "cpu")
-
-
-def schedule(step: int, progress: float, warm_up: int) -> float:
-    return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
 def train(family: Family, options: argparse.Namespace) -> None:
     device, model = options.device, family.model
     held_out = HeldOut(family, range(1000, 1000 + options.validation), device)
     model.to(device).train()
-    normalise = Normalise(family, device)
+    normalise = Normalise(family.image_mean, family.image_std, device)
     pool = Pool(family, options.pool, options.images, device)
-    optimizer = optimiser(model, options.rate or family.rate, device)
     generator = torch.Generator().manual_seed(1)
     pool.grow(min(options.images, 8 * CHUNK))
-    started, total = time.monotonic(), torch.zeros((), device=device)
-    step, progress, saved = 0, 0.0, time.monotonic()
-    while progress < 1:
+
+    def answers(step: int, _progress: float) -> tuple[torch.Tensor, torch.Tensor]:
         if step % 4 == 0:
             pool.grow(0)
-        for group in optimizer.param_groups:
-            group["lr"] = (options.rate or family.rate) * schedule(step, progress, options.warm_up)
         images, ids, learned = pool.batch(options.batch, generator)
-        with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
-            results = family.answer_logits(normalise(images), ids, learned)
-            logits, targets = torch.cat([one[0] for one in results]), torch.cat([one[1] for one in results])
-            loss = torch.nn.functional.cross_entropy(logits, targets)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        total += loss.detach()
-        step += 1
-        elapsed = time.monotonic() - started
-        progress = max(step / options.steps, elapsed / options.seconds)
-        if step % options.report == 0:
-            text = f"step {step} {elapsed:.0f} s loss {total.item() / options.report:.4f} images {pool.size}"
-            log(family, options, text)
-            total.zero_()
-        if step % (options.report * 5) == 0:
-            log(family, options, format_accuracy(held_out.accuracy(family, normalise)))
-        if time.monotonic() - saved > options.save_every:
-            save(family, options)
-            saved = time.monotonic()
-    # What ships is float16: round first, then measure what ships.
-    model.half().float()
-    text = format_accuracy(held_out.accuracy(family, normalise))
-    log(family, options, f"{step} steps in {time.monotonic() - started:.0f} s; held out, stored weights: {text}")
-    save(family, options)
+        results = family.answer_logits(normalise(images), ids, learned)
+        return torch.cat([one[0] for one in results]), torch.cat([one[1] for one in results])
 
+    def save() -> None:
+        shadow = copy.copy(family)
+        shadow.model = copy.deepcopy(model).cpu()
+        shadow.save(options.output / family.name)
 
-def save(family: Family, options: argparse.Namespace) -> None:
-    """Saves a copy, so that training goes on in full precision."""
-    shadow = copy.copy(family)
-    shadow.model = copy.deepcopy(family.model).cpu()
-    folder = options.output / family.name
-    shadow.save(folder)
-    write_tar(folder, options.tar)
-
-
-def write_tar(folder: Path, tar: Path | None) -> None:
-    if tar:
-        aside = tar.with_suffix(".part")
-        with tarfile.open(aside, "w") as archive:
-            archive.add(folder, folder.name)
-        aside.rename(tar)
-
-
-def log(family: Family, options: argparse.Namespace, text: str) -> None:
-    line = f"{family.name}: {text}"
-    print(line, flush=True)
-    if options.log:
-        with options.log.open("a") as file:
-            file.write(line + "\n")
-
-
-def format_accuracy(values: dict[str, float]) -> str:
-    return " ".join(f"{kind} {value:.4f}" for kind, value in values.items())
-
-
-def load_weights(family: Family, folder: Path) -> None:
-    """Continues from a checkpoint that `save` wrote."""
-    if isinstance(family, VilaFamily):
-        family.model = Vila.load(folder)
-        return
-    family.model = type(family.model).from_pretrained(folder, dtype=torch.float32).float()
+    groups = loop.parameter_groups(model, family.rate_share, family.inherited)
+    accuracy = partial(held_out.accuracy, family, normalise)
+    loop.train(loop.Training(family.name, model, groups, answers, accuracy, save), options)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = loop.prepare(__doc__, rate=None, batch=192, images=200_000)
     parser.add_argument("family", choices=sorted(FAMILIES))
     parser.add_argument("--pool", type=Path, required=True, help="folder that shapes.pool writes")
-    parser.add_argument("--output", type=Path, required=True, help="the checkpoint goes to a folder in it")
-    parser.add_argument("--tar", type=Path, help="also write the checkpoint to this archive")
-    parser.add_argument("--log", type=Path, help="also append what is printed to this file")
-    parser.add_argument("--start", type=Path, help="continue from this checkpoint")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--steps", type=int, default=9000)
-    parser.add_argument("--seconds", type=float, default=math.inf, help="end the schedule by then, if steps do not")
-    parser.add_argument("--batch", type=int, default=192, help="images a step; each with six questions")
-    parser.add_argument("--rate", type=float, help="default: the family's")
-    parser.add_argument("--warm-up", type=int, default=400, help="steps until the full rate")
-    parser.add_argument("--images", type=int, default=200_000)
-    parser.add_argument("--report", type=int, default=100, help="steps between reports")
-    parser.add_argument("--save-every", type=float, default=60.0, help="seconds between checkpoints")
-    # The shipped held-out questions use seeds below 1000; none of these is among them.
-    parser.add_argument("--validation", type=int, default=300)
     options = parser.parse_args()
-    torch.manual_seed(0)
-    torch.set_float32_matmul_precision("high")
     family = FAMILIES[options.family]()
+    options.rate = options.rate or family.rate
     if options.start:
-        load_weights(family, options.start)
+        family.load(options.start)
+    if options.inherit:
+        family.inherit(options.inherit)
     parameters = sum(parameter.numel() for parameter in family.model.parameters())
-    log(family, options, f"{parameters} parameters, {len(family.tokenizer)} tokens")
+    loop.log(family.name, options, f"{parameters} parameters, {len(family.tokenizer)} tokens")
     train(family, options)
 
 

@@ -210,6 +210,9 @@ class VilaFamily(Family):
         prefix = [part.repeat_interleave(questions, 0) for part in (before, *images)]
         return decode_with_prefix(llm.model, table, llm.lm_head, prefix, ids.flatten(0, 1), learned.flatten(0, 1))
 
+    def load(self, folder: Path) -> None:
+        self.model = Vila.load(folder)
+
     def save(self, folder: Path) -> None:
         model = self.model.half()
         llm, tower, projector = folder / "llm", folder / "vision_tower", folder / "mm_projector"
