@@ -28,7 +28,8 @@ export interface AccuracyReport {
 const MAX_BYTES = 256 << 20;
 
 /**
- * Reads JSON Lines of `{image, question, expected}`; `image` may be a list, also as `images`, or absent.
+ * Reads JSON Lines of `{image, question, expected}`; `image` may be a list, also as `images`, or absent; `question` may be
+ * absent beside an image, for models that take no prompt.
  * @throws MmtrtError RUN014 with every unusable line (CKP008 for one that is not JSON).
  */
 export async function readAccuracyFile(file: string): Promise<readonly AccuracyCase[]> {
@@ -55,8 +56,9 @@ export async function readAccuracyFile(file: string): Promise<readonly AccuracyC
 function readCase(text: string, line: number, file: string): AccuracyCase {
   const at = `${file}:${line}`;
   const json = parseJson(text, at);
-  const { images: several = [], image = several, question, expected } = isJsonObject(json) ? json : {};
+  const { images: several = [], image = several, question: asked, expected } = isJsonObject(json) ? json : {};
   const images = typeof image === "string" ? [image] : image;
+  const question = asked === undefined && Array.isArray(images) && images.length > 0 ? "" : asked;
   if (!Array.isArray(images) || typeof question !== "string" || typeof expected !== "string") {
     return fail(unusable(at, "lacks question or expected as strings, or image as a string or list of strings"));
   }

@@ -1,7 +1,7 @@
 import { throwIfAny } from "../diagnostics/index.ts";
 import type { EngineIo, EngineProfile, LlmEngineConfig } from "../formats/engine-config.ts";
 import { KvCache } from "./kv-cache.ts";
-import { type Feeds, fromFloat32, type OrtGraph, type Tensor } from "./ort.ts";
+import { type Feeds, fromFloat32, type OrtGraph, type Tensor, toFloat32 } from "./ort.ts";
 import { checkCapacity, checkProfiles, type InputShapes } from "./profiles.ts";
 
 /** Visual features of all images of a batch, one after the other: the rows of the prompt table. */
@@ -267,7 +267,7 @@ class DecodingRows implements Decoding {
       ...this.#cache.feeds(),
     });
     this.#cache.take(outputs);
-    this.logits = outputs.logits?.data as Float32Array;
+    this.logits = toFloat32(outputs.logits as Tensor);
   }
 
   /** 0 for the padding before each row, 1 from there on. */

@@ -179,8 +179,14 @@ function outsideVocabulary(id: number, item: number, model: EngineModel, at: str
     code: "RUN013",
     what: `prompt ${item + 1} has token id ${id}; the model knows 0 to ${model.vocab_size - 1}`,
     at,
-    why: "ids above the vocabulary are rows of the prompt table, which mmtrt fills with visual features",
-    fix: "give ids of this model's tokenizer, with the image token where an image belongs",
+    why:
+      model.num_visual_features > 0
+        ? "ids above the vocabulary are rows of the prompt table, which mmtrt fills with visual features"
+        : "the embedding table has one row for each token it knows",
+    fix:
+      model.num_visual_features > 0
+        ? "give ids of this model's own tokenizer, with the image token where an image belongs"
+        : "take this model's own tokenizer: ids like that come from another one",
   };
 }
 

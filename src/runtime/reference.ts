@@ -32,16 +32,9 @@ export async function readReference(file: string): Promise<Reference> {
     const { size } = await pool.open(file);
     if (size > MAX_BYTES) fail(unusable(file, `has ${size} bytes; expected at most ${MAX_BYTES}`));
     const { tensors, metadata } = await openSafetensors(pool, file);
-    const problems: Problem[] = [];
+    throwIfAny(headerProblems(file, tensors));
     const read = new Map<string, ReferenceTensor>();
-    for (const stored of tensors.values()) {
-      const tensor = await readTensor(stored);
-      if (tensor === undefined)
-        problems.push(unusable(stored.at, `${stored.name} is ${stored.dtype}; expected float32 or int32`));
-      else read.set(stored.name, tensor);
-    }
-    problems.push(...idProblems(file, read));
-    throwIfAny(problems);
+    for (const stored of tensors.values()) read.set(stored.name, await readTensor(stored));
     const { image, question, prompt } = metadata;
     return { file, image: image && resolve(dirname(file), image), question, prompt, tensors: read };
   } finally {
@@ -49,17 +42,25 @@ export async function readReference(file: string): Promise<Reference> {
   }
 }
 
-/** What makes a file a reference: the ids that its stages were computed from. */
-function idProblems(file: string, read: ReadonlyMap<string, ReferenceTensor>): readonly Problem[] {
-  const given = ["input_ids", "decoder_input_ids"].filter(name => read.has(name));
-  if (given.length === 0) return [unusable(file, "has no input_ids and no decoder_input_ids")];
-  return given
-    .filter(name => !(read.get(name)?.data instanceof Int32Array) || read.get(name)?.data.length === 0)
-    .map(name => unusable(file, `has ${name} that are not int32, or none; expected one id or more`));
+/** What makes a file a reference: the ids that its stages were computed from, and numbers of two kinds. */
+function headerProblems(file: string, tensors: ReadonlyMap<string, StoredTensor>): readonly Problem[] {
+  const ids = ["input_ids", "decoder_input_ids"].flatMap(name => tensors.get(name) ?? []);
+  if (ids.length === 0) return [unusable(file, "has no input_ids and no decoder_input_ids")];
+  const bad = ids.filter(({ dtype, shape }) => dtype !== "int32" || shape.includes(0));
+  const other = [...tensors.values()].filter(({ dtype }) => dtype !== "float32" && dtype !== "int32");
+  const [first] = other;
+  const rest = other.length > 1 ? ` and ${other.length - 1} more` : "";
+  return [
+    ...bad.map(({ name, dtype, shape }) =>
+      unusable(file, `has ${name} of ${dtype} [${shape.join(", ")}]; expected one int32 id or more`),
+    ),
+    ...(first === undefined
+      ? []
+      : [unusable(first.at, `is ${first.dtype} in ${first.name}${rest}; expected float32 or int32`)]),
+  ];
 }
 
-async function readTensor({ dtype, shape, readRows }: StoredTensor): Promise<ReferenceTensor | undefined> {
-  if (dtype !== "float32" && dtype !== "int32") return undefined;
+async function readTensor({ dtype, shape, readRows }: StoredTensor): Promise<ReferenceTensor> {
   const { buffer, byteOffset, byteLength } = await readRows(0, shape[0] ?? 1);
   const length = byteLength / 4;
   const data =

@@ -105,10 +105,10 @@ function wrongSize(image: PixelValues, config: VisualEngineConfig): never {
   const [, height, width] = config.image_shape;
   return fail({
     code: "RUN010",
-    what: `the image processor gives ${image.height} × ${image.width} pixels; the visual engine takes ${height} × ${width}`,
+    what: `a preprocessed picture has ${image.height} × ${image.width} pixels; the visual engine takes ${height} × ${width}`,
     at: "tokenizer/preprocessor_config.json",
     why: "the vision encoder's position table has one entry a patch",
-    fix: "use the image processor of the checkpoint that the engine was built from",
+    fix: "use the image processor of the checkpoint that the engine was built from, or its --pixel_values",
   });
 }
 

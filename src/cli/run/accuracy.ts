@@ -17,10 +17,13 @@ export async function runAccuracy(assistant: Assistant, file: string, context: R
   const { options, ui, signal, origin } = context;
   const cases = await readAccuracyFile(file);
   const generate = askOptions(options, origin);
+  const { encoder_decoder: pair } = assistant.session.engine.manifest.model;
+  const reads = pair?.has_text_encoder !== false;
+  refuseQuestions(cases, file, reads);
   const ask = async (batch: readonly AccuracyCase[]): Promise<readonly string[]> => {
     const questions = await Promise.all(
       batch.map(async ({ question, images }) => ({
-        ids: await assistant.promptIds(question, images.length, options.prompt_format),
+        ids: reads ? await assistant.promptIds(question, images.length, options.prompt_format) : [],
         pixels: await Promise.all(images.map(image => assistant.image(image))),
       })),
     );
@@ -35,6 +38,20 @@ export async function runAccuracy(assistant: Assistant, file: string, context: R
   ui.result(accuracyText(report), { ...report, wrong: report.wrong.map(entry => ({ ...entry })) });
   const problem = belowThreshold(report, options.accuracy_threshold, origin("accuracy_threshold"));
   throwIfAny(problem === undefined ? [] : [problem]);
+}
+
+/** A question that nobody reads would seem to be answered. */
+function refuseQuestions(cases: readonly AccuracyCase[], file: string, reads: boolean): void {
+  const asked = reads ? [] : cases.filter(({ question }) => question.trim() !== "");
+  throwIfAny(
+    asked.map(({ line }) => ({
+      code: "RUN022",
+      what: `${file}:${line} has a question; the model takes pictures alone`,
+      at: `${file}:${line}`,
+      why: "its decoder starts with one fixed token and attends to the picture; nothing reads a prompt",
+      fix: "leave out question",
+    })),
+  );
 }
 
 function accuracyText({ total, correct, accuracy, wrong }: AccuracyReport): string {

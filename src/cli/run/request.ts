@@ -1,4 +1,5 @@
 import { fail } from "../../diagnostics/index.ts";
+import type { EngineModel } from "../../formats/engine-config.ts";
 import type { RunOptions, runOptions } from "../../options/tables/run.ts";
 import type { Answer, Answers, Question, Timing } from "../../runtime/answer.ts";
 import type { AskOptions, Assistant } from "../../runtime/assistant.ts";
@@ -39,6 +40,7 @@ export async function questionsOf(
   const { model } = assistant.session.engine.manifest;
   const seesOnly = model.encoder_decoder?.has_text_encoder === false;
   if (seesOnly) refusePrompts(options, origin);
+  checkPictures(model, options, origin);
   const given = options.input_ids === undefined ? (options.input_text ?? []) : await readInputIds(options.input_ids);
   // An empty prompt for each picture: the decoder starts by itself.
   const prompts: readonly (string | readonly number[])[] = seesOnly ? [[]] : given;
@@ -77,7 +79,9 @@ async function questionOf(
 
 export function askOptions(options: RunOptions, origin: (key: string) => string): AskOptions {
   return {
-    at: origin(options.input_ids === undefined ? "input_text" : "input_ids"),
+    at: origin(
+      (["input_ids", "input_text", "pixel_values"] as const).find(key => options[key] !== undefined) ?? "image",
+    ),
     generate: {
       maxNewTokens: options.max_new_tokens,
       minNewTokens: options.min_new_tokens,
@@ -154,6 +158,30 @@ function checkSources(options: RunOptions, origin: (key: string) => string): voi
       at: origin(second),
       why: "they are two forms of the same thing, and which one counts is not guessed",
       fix: `leave out --${first} or --${second}`,
+    });
+  }
+}
+
+/** Whether the model looks at pictures at all, and, where it reads nothing else, whether there is one. */
+function checkPictures(model: EngineModel, { image, pixel_values }: RunOptions, origin: (key: string) => string): void {
+  const given = image !== undefined || pixel_values !== undefined;
+  const key = pixel_values === undefined ? "image" : "pixel_values";
+  if (given && model.num_visual_features === 0) {
+    fail({
+      code: "RUN015",
+      what: `--${key} is given; ${model.architecture} takes no images`,
+      at: origin(key),
+      why: "it is a language model without a vision encoder",
+      fix: `leave out --${key}, or build a multimodal model`,
+    });
+  }
+  if (!given && model.encoder_decoder?.has_text_encoder === false) {
+    fail({
+      code: "RUN016",
+      what: `there is no picture to read; ${model.architecture} takes nothing else`,
+      at: origin("image"),
+      why: "its decoder starts with one fixed token and attends to the picture",
+      fix: "--image page.png",
     });
   }
 }
