@@ -7,7 +7,7 @@ import type { TargetFacts } from "../rules/rule.ts";
 import type { FloatDtype } from "../tensor/index.ts";
 import type { EngineRequest, TensorRTBackend } from "../toolchain/tensorrt/request.ts";
 import { targetProblems } from "../toolchain/tensorrt/target-limits.ts";
-import { flagProblems } from "../toolchain/tensorrt/trtexec-flags.ts";
+import { flagProblems, pythonFlagProblems } from "../toolchain/tensorrt/trtexec-flags.ts";
 import { smsWithout, supports, type Target } from "../toolchain/tensorrt/versions.ts";
 import type { BuilderAtHand } from "./find-builder.ts";
 import type { EnginePlan } from "./plan.ts";
@@ -83,7 +83,8 @@ export function toolProblems(
     builder: backend === "tensorrt" ? ("trtexec" as const) : ("tensorrt_rtx" as const),
     version: isPython ? undefined : builder?.found.version,
   };
-  return [...targetProblems(request, tool), ...flagProblems(trtexecFlags, tool)];
+  const flags = isPython ? pythonFlagProblems(trtexecFlags) : flagProblems(trtexecFlags, tool);
+  return [...targetProblems(request, tool), ...flags];
 }
 
 /** The request for one engine; paths are relative to the engine directory until it is known where that is written. */

@@ -10,7 +10,7 @@ import { readPlanHeader } from "./plan-header.ts";
 import type { BuildEngineOptions, Builder, EngineReport, EngineRequest, ToolEnvironment } from "./request.ts";
 import { targetProblems } from "./target-limits.ts";
 import { nameProblems, partialName, trtexecArgv } from "./trtexec-argv.ts";
-import { flagProblems } from "./trtexec-flags.ts";
+import { flagProblems, pythonFlagProblems } from "./trtexec-flags.ts";
 import { TrtexecReader } from "./trtexec-progress.ts";
 
 /** What would be run, with the tool's bare name where it was not looked for: pure, for --plan. */
@@ -39,7 +39,8 @@ export async function chooseBuilder(
   const { backend, builder, python } = request;
   // Flags for trtexec need trtexec; a named interpreter means Python.
   const wantsTool = builder === "trtexec" || builder === "tensorrt_rtx" || (builder === "auto" && python === undefined);
-  const wantsPython = builder === "python" || (builder === "auto" && (request.trtexecFlags ?? []).length === 0);
+  const hasFlags = (request.trtexecFlags ?? []).length > 0;
+  const wantsPython = builder === "python" || (builder === "auto" && (python !== undefined || !hasFlags));
   if (builder !== "auto" && builder !== "python" && (builder === "trtexec") !== (backend === "tensorrt"))
     refuseBuilder(request);
   const searches: Search[] = [];
@@ -121,16 +122,7 @@ function cancelledBefore(request: EngineRequest): Problem {
 }
 
 function checkedForPython(request: EngineRequest): EngineRequest {
-  const words = request.trtexecFlags ?? [];
-  throwIfAny(
-    words.map(word => ({
-      code: "TRT006" as const,
-      what: `${word} cannot be handed to the Python builder`,
-      at: `-- ${word} (command line)`,
-      why: "words after -- are trtexec's flags",
-      fix: "install trtexec, or leave them out",
-    })),
-  );
+  throwIfAny(pythonFlagProblems(request.trtexecFlags ?? []));
   return request;
 }
 

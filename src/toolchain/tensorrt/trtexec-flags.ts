@@ -252,3 +252,14 @@ function versionProblem(
 function refused(word: string, what: string, why: string, fix: string): Problem {
   return { code: "TRT006", what, at: `-- ${word} (command line)`, why, fix };
 }
+
+/** TRT006 for each word after `--` where the Python builder is used: it has no such flags. */
+export function pythonFlagProblems(words: readonly string[]): readonly Problem[] {
+  return words.map(word => ({
+    code: "TRT006",
+    what: `${word} cannot be handed to the Python builder`,
+    at: `-- ${word} (command line)`,
+    why: "words after -- are trtexec's flags",
+    fix: "leave them out, or use trtexec: without --python and --builder python, where it is installed",
+  }));
+}

@@ -2,7 +2,10 @@ import { chmodSync, mkdtempSync, readdirSync, realpathSync, writeFileSync } from
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { toolProblems } from "../../../src/build/tensorrt.ts";
 import { MmtrtError, type Problem } from "../../../src/diagnostics/index.ts";
+import { withDefaults } from "../../../src/options/define.ts";
+import { buildOptions } from "../../../src/options/tables/build.ts";
 import { buildEngine } from "../../../src/toolchain/tensorrt/builders.ts";
 import { DriverReader } from "../../../src/toolchain/tensorrt/driver.ts";
 import { findPython, parseEvent } from "../../../src/toolchain/tensorrt/find.ts";
@@ -48,6 +51,20 @@ const problemsOf = async (work: Promise<unknown>): Promise<readonly Problem[]> =
       return (error as MmtrtError).problems;
     },
   );
+
+describe("trtexec's flags with a Python that is named", () => {
+  it("are refused one by one, where the builder is left open and before engines are planned too", async () => {
+    const trtexecFlags = ["--noTF32", "--avgTiming=4"];
+    const wanted = { ...request(standInPython(START)), builder: "auto" as const, trtexecFlags };
+    const refused = await problemsOf(buildEngine(wanted, { env }));
+    expect(refused.map(({ code, at }) => `${code} ${at}`)).toEqual([
+      "TRT006 -- --noTF32 (command line)",
+      "TRT006 -- --avgTiming=4 (command line)",
+    ]);
+    const given = { checkpoint_dir: "c", output_dir: "o", backend: "tensorrt_rtx", builder: "python" } as const;
+    expect(toolProblems(withDefaults(buildOptions, given), null, trtexecFlags)).toEqual(refused);
+  });
+});
 
 describe("the driver's output", () => {
   it("becomes events, whatever the libraries print between them", async () => {
