@@ -1,5 +1,5 @@
 import type { Problem } from "../diagnostics/index.ts";
-import type { DecoderSpec, VisionSpec } from "../models/spec.ts";
+import type { DecoderSpec, SwinSpec, VisionSpec } from "../models/spec.ts";
 import { showBytes } from "../rules/rule.ts";
 import { DTYPES, type Dtype } from "../tensor/index.ts";
 import type { Gpu } from "./gpus.ts";
@@ -36,6 +36,8 @@ export interface MemoryAccount {
 export interface MemoryInput {
   readonly language: DecoderSpec;
   readonly vision?: VisionSpec | undefined;
+  /** The image encoder where it is a Swin. */
+  readonly swin?: SwinSpec | undefined;
   readonly tpSize: number;
   readonly ppSize: number;
   readonly maxBatchSize: number;
@@ -173,7 +175,8 @@ function activations(input: MemoryInput, rank: number): MemoryItem {
 
 /** The visual engine is whole on every GPU: images are few and its weights are small beside the language model's. */
 function visualItems(input: MemoryInput): MemoryItem[] {
-  const { vision: v, maxBatchSize } = input;
+  const { vision: v, swin, maxBatchSize } = input;
+  if (swin !== undefined) return swinItems(input, swin);
   if (v === undefined) return [];
   const c = bytesOf(input.computeDtype);
   const tokens = Math.floor(v.imageSize / v.patchSize) ** 2 + 1;
@@ -181,7 +184,7 @@ function visualItems(input: MemoryInput): MemoryItem[] {
   const pixels = v.channels * v.imageSize ** 2;
   const scores = input.scoresInMemory ? v.heads * tokens * tokens * 4 : 0;
   return [
-    { what: "visual_weights", bytes: input.visualWeights, formula: "visual/model.safetensors as loaded" },
+    visualWeights(input),
     {
       what: "visual_activations",
       bytes: maxBatchSize * ((tokens * width + pixels) * c + scores),
@@ -190,6 +193,32 @@ function visualItems(input: MemoryInput): MemoryItem[] {
         `${input.scoresInMemory ? ` + scores ${v.heads} × ${tokens}² × 4 B` : ""})`,
     },
   ];
+}
+
+/** The first stage has the widest buffers: patches are quartered from stage to stage, and channels doubled. */
+function swinItems(input: MemoryInput, swin: SwinSpec): MemoryItem[] {
+  const { maxBatchSize } = input;
+  const c = bytesOf(input.computeDtype);
+  const [height, width] = swin.imageSize;
+  const tokens = Math.ceil(height / swin.patchSize[0]) * Math.ceil(width / swin.patchSize[1]);
+  const channels = Math.ceil(swin.embedSize * (2 + Math.max(4, 2 * swin.mlpRatio)));
+  const pixels = swin.channels * height * width;
+  const window = swin.windowSize ** 2;
+  const scores = input.scoresInMemory ? (swin.heads[0] ?? 1) * tokens * window * 4 : 0;
+  return [
+    visualWeights(input),
+    {
+      what: "visual_activations",
+      bytes: maxBatchSize * ((tokens * channels + pixels) * c + scores),
+      formula:
+        `images ${maxBatchSize} × ((patches ${tokens} × width ${channels} + pixels ${pixels}) × ${c} B` +
+        `${input.scoresInMemory ? ` + scores ${swin.heads[0]} × ${tokens} × window ${window} × 4 B` : ""})`,
+    },
+  ];
+}
+
+function visualWeights({ visualWeights: bytes }: MemoryInput): MemoryItem {
+  return { what: "visual_weights", bytes, formula: "visual/model.safetensors as loaded" };
 }
 
 /** What a CUDA context, the engine's own code and the allocator's gaps take besides: a rule of thumb. */

@@ -37,8 +37,8 @@ export interface PlanEnvironment {
   readonly builder?: BuilderAtHand | null;
   /** Words after `--`. */
   readonly trtexecFlags?: readonly string[];
-  /** The checkpoint's files do not exist: engines are planned, and no steps that would build them. */
-  readonly weightless?: boolean;
+  /** Engines are planned, and no steps that would build them: the checkpoint's files need not exist. */
+  readonly shapesAlone?: boolean;
 }
 
 /**
@@ -55,14 +55,14 @@ export async function planBuild(options: BuildOptions, environment: PlanEnvironm
   }
 }
 
-/** The same for a checkpoint of which no file exists; `checkpoint_dir` and `output_dir` are not looked at. */
-export async function planWeightless(
+/** The same of an open checkpoint without the steps that would build it: its files, and both directories, are not looked at. */
+export async function planShapes(
   checkpoint: ConvertedCheckpoint,
   options: BuildOptions,
   environment: PlanEnvironment,
 ): Promise<BuildPlan> {
   const gpu = await gpuOf(options, environment);
-  return deepFreeze(await planFrom(checkpoint, options, { ...environment, weightless: true }, gpu));
+  return deepFreeze(await planFrom(checkpoint, options, { ...environment, shapesAlone: true }, gpu));
 }
 
 async function gpuOf({ gpu }: BuildOptions, { origin }: PlanEnvironment): Promise<Gpu | null> {
@@ -77,7 +77,7 @@ async function gpuCalled(name: string, at: string): Promise<Gpu> {
 async function planFrom(
   checkpoint: ConvertedCheckpoint,
   options: BuildOptions,
-  { version, origin, given, builder = null, trtexecFlags = [], weightless = false }: PlanEnvironment,
+  { version, origin, given, builder = null, trtexecFlags = [], shapesAlone = false }: PlanEnvironment,
   gpu: Gpu | null,
 ): Promise<BuildPlan> {
   const { spec } = checkpoint;
@@ -118,7 +118,7 @@ async function planFrom(
     version,
     backend: options.backend,
     builder,
-    output_dir: weightless ? "" : resolve(options.output_dir),
+    output_dir: shapesAlone ? "" : resolve(options.output_dir),
     copy_weights: options.copy_weights,
     model: engineModel(spec),
     configs: {
@@ -133,12 +133,12 @@ async function planFrom(
       ),
       visual: visualConfig(checkpoint, settings, visual[0], version),
     },
-    tokenizer: weightless ? [] : await filesIn(join(checkpoint.dir, TOKENIZER_DIR)),
+    tokenizer: shapesAlone ? [] : await filesIn(join(checkpoint.dir, TOKENIZER_DIR)),
   };
-  const { steps, fingerprint } = canBuild && !weightless ? await stepsOf(checkpoint, engines, shared) : NO_STEPS;
+  const { steps, fingerprint } = canBuild && !shapesAlone ? await stepsOf(checkpoint, engines, shared) : NO_STEPS;
   return {
     ...shared,
-    checkpoint_dir: weightless ? checkpoint.dir : resolve(options.checkpoint_dir),
+    checkpoint_dir: shapesAlone ? checkpoint.dir : resolve(options.checkpoint_dir),
     fingerprint,
     force: options.force,
     workers: settings.workers,
@@ -208,6 +208,7 @@ function memoryInputOf(checkpoint: ConvertedCheckpoint, build: BuildSettings): M
   return {
     language: spec.language,
     vision: spec.vision,
+    swin: spec.swin,
     tpSize: parallel.tpSize,
     ppSize: parallel.ppSize,
     maxBatchSize: build.max_batch_size,

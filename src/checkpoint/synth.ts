@@ -1,13 +1,13 @@
 import { createHash } from "node:crypto";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { writeSafetensors } from "../formats/safetensors.ts";
-import type { ModelWeights, SourceTensor, WeightRule } from "../models/architecture.ts";
 import { readModel } from "../models/registry.ts";
-import type { ModelSpec } from "../models/spec.ts";
 import { byteLength, type FloatDtype, type TensorRecipe } from "../tensor/index.ts";
 import { needSpace, writeJson } from "./files.ts";
 import { OutputDir } from "./output-dir.ts";
 import { drawOf, randomTensor } from "./random-tensor.ts";
+import { type SynthPart, synthParts } from "./synth-layout.ts";
 
 export interface SynthRequest {
   /** A Hugging Face config.json, read as strictly as convert reads it. */
@@ -22,29 +22,31 @@ export interface SynthRequest {
 }
 
 export interface SynthResult {
+  /** Relative to the directory. */
   readonly files: readonly string[];
   readonly tensors: number;
   readonly bytes: number;
 }
 
 /**
- * Writes a Hugging Face checkpoint with seeded random weights, in the names transformers saves. Streamed: memory does
- * not grow with the model. Errors: SPC… of the config, CKP009, CKP046, CKP047.
+ * Writes a Hugging Face checkpoint with seeded random weights, in the names and directories it is published in. Streamed:
+ * memory does not grow with the model. Errors: SPC… of the config, CKP009, CKP046, CKP047.
  */
 export async function synth(request: SynthRequest): Promise<SynthResult> {
-  const { architecture, spec } = readModel(request.config);
-  const tensors = storedTensors(spec, architecture.weights(spec));
-  const recipes = tensors.map(({ name, shape }) =>
-    randomTensor(name, request.dtype, shape, drawOf(name, shape), request.seed),
-  );
-  const shards = splitShards(recipes, request.maxShardSize);
-  const total = recipes.reduce((sum, { dtype, shape }) => sum + byteLength(dtype, shape), 0);
+  const parts = synthParts(readModel(request.config), request.config).map(part => planPart(part, request));
+  const recipes = parts.flatMap(({ shards }) => shards.flat());
+  const total = bytesOf(recipes);
   const output = await OutputDir.open(request.outputDir, fingerprint(request));
   if (output === "done") throw new Error("synth writes no manifest, so nothing can be done already");
+  let done = 0;
+  const advance = (bytes: number): void => {
+    done += bytes;
+    request.onProgress?.(done, total);
+  };
   try {
     await needSpace(output.stage, total);
-    const files = await writeShards(shards, output.stage, total, request);
-    await writeJson(join(output.stage, "config.json"), { ...request.config, torch_dtype: request.dtype });
+    const files: string[] = [];
+    for (const part of parts) files.push(...(await writePart(part, output.stage, advance, request)));
     request.signal?.throwIfAborted();
     await output.publish();
     return { files, tensors: recipes.length, bytes: total };
@@ -60,26 +62,21 @@ function fingerprint({ config, dtype, seed, maxShardSize }: SynthRequest): strin
     .digest("hex");
 }
 
-/** Every tensor transformers would save, unused vision layers included, so that the checkpoint loads there without a warning. */
-function storedTensors(spec: ModelSpec, weights: ModelWeights): SourceTensor[] {
-  const prefix = weights.languagePrefix ?? "";
-  const seen = new Map<string, SourceTensor>();
-  const add = ({ name, shape }: SourceTensor): void => void seen.set(name, { name, shape });
-  const addStack = (stack: readonly WeightRule[], layers: number): void => {
-    const rules = (...stages: readonly string[]): SourceTensor[] =>
-      stack
-        .filter(rule => stages.includes(rule.stage))
-        .flatMap(rule => [...rule.from, ...(rule.times ? [rule.times.matrix] : [])]);
-    for (const { name, shape } of rules("first", "every")) add({ name: prefix + name, shape });
-    for (let layer = 0; layer < layers; layer++) {
-      for (const { name, shape } of rules("layer")) add({ name: prefix + name.replace("{l}", String(layer)), shape });
-    }
-    for (const { name, shape } of rules("last")) add({ name: prefix + name, shape });
-  };
-  addStack(weights.encoder ?? [], spec.encoderDecoder?.encoder?.layers ?? 0);
-  addStack(weights.language, spec.language.layers);
-  for (const tensor of [...weights.visual, ...(weights.unused ?? [])]) add(tensor);
-  return [...seen.values()];
+interface PlannedPart extends Pick<SynthPart, "dir" | "config"> {
+  readonly shards: readonly TensorRecipe[][];
+}
+
+/** A tensor's values follow from its name with its directory, so that no two of a model are the same. */
+function planPart({ dir, config, tensors }: SynthPart, { dtype, seed, maxShardSize }: SynthRequest): PlannedPart {
+  const recipes = tensors.map(({ name, shape }) => {
+    const { name: _, ...values } = randomTensor(join(dir, name), dtype, shape, drawOf(name, shape), seed);
+    return { name, ...values };
+  });
+  return { dir, config, shards: splitShards(recipes, maxShardSize) };
+}
+
+function bytesOf(recipes: readonly TensorRecipe[]): number {
+  return recipes.reduce((sum, { dtype, shape }) => sum + byteLength(dtype, shape), 0);
 }
 
 function splitShards(recipes: readonly TensorRecipe[], limit: number): TensorRecipe[][] {
@@ -97,29 +94,30 @@ function splitShards(recipes: readonly TensorRecipe[], limit: number): TensorRec
   return shards;
 }
 
-async function writeShards(
-  shards: readonly TensorRecipe[][],
-  dir: string,
-  total: number,
-  { signal, onProgress }: SynthRequest,
+/** config.json, the weights if the directory has any, and their index if they are in several files. */
+async function writePart(
+  { dir, config, shards }: PlannedPart,
+  stage: string,
+  advance: (bytes: number) => void,
+  { dtype, signal }: SynthRequest,
 ): Promise<string[]> {
+  await mkdir(join(stage, dir), { recursive: true });
   const number = (n: number): string => String(n).padStart(5, "0");
   const names =
     shards.length === 1
       ? ["model.safetensors"]
       : shards.map((_, i) => `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`);
-  let done = 0;
-  const advance = (bytes: number): void => {
-    done += bytes;
-    onProgress?.(done, total);
-  };
   for (const [i, recipes] of shards.entries()) {
     // transformers refuses a file whose metadata does not name the framework.
     const options = { metadata: { format: "pt" }, onProgress: advance, ...(signal && { signal }) };
-    await writeSafetensors(join(dir, names[i] as string), recipes, options);
+    await writeSafetensors(join(stage, dir, names[i] as string), recipes, options);
   }
-  if (shards.length === 1) return names;
-  const weight_map = Object.fromEntries(shards.flatMap((recipes, i) => recipes.map(({ name }) => [name, names[i]])));
-  await writeJson(join(dir, "model.safetensors.index.json"), { metadata: { total_size: total }, weight_map });
-  return [...names, "model.safetensors.index.json"];
+  await writeJson(join(stage, dir, "config.json"), { ...config, torch_dtype: dtype });
+  if (shards.length > 1) {
+    const weight_map = Object.fromEntries(shards.flatMap((recipes, i) => recipes.map(({ name }) => [name, names[i]])));
+    const metadata = { total_size: bytesOf(shards.flat()) };
+    await writeJson(join(stage, dir, "model.safetensors.index.json"), { metadata, weight_map });
+    names.push("model.safetensors.index.json");
+  }
+  return names.map(name => join(dir, name));
 }

@@ -8,7 +8,7 @@ import { type Cell, formatTable } from "./ui.ts";
 /** The whole plan as tables: engines, profiles, memory, what was chosen for the user, steps. */
 export function planText(plan: BuildPlan): string {
   return [
-    `plan for ${plan.backend}: ${plan.checkpoint_dir} → ${plan.output_dir}`,
+    `plan for ${plan.backend}: ${plan.checkpoint_dir}${plan.output_dir === "" ? "" : ` → ${plan.output_dir}`}`,
     section("chosen", adjustments(plan)),
     section("engines", engines(plan.engines)),
     ...profilesOf(plan),
@@ -21,7 +21,7 @@ export function planText(plan: BuildPlan): string {
     .join("\n\n");
 }
 
-function section(title: string, body: string): string {
+export function section(title: string, body: string): string {
   return body === "" ? "" : `${title}\n${body.replaceAll(/^/gm, "  ")}`;
 }
 

@@ -11,6 +11,7 @@ export const REGISTRY: Readonly<Partial<Record<CommandName, Loader>>> = {
   doctor: async () => (await import("./commands/doctor.ts")).doctor,
   explain: async () => (await import("./commands/explain.ts")).explain,
   inspect: async () => (await import("./commands/inspect.ts")).inspect,
+  plan: async () => (await import("./commands/plan.ts")).plan,
   run: async () => (await import("./commands/run.ts")).run,
   synth: async () => (await import("./commands/synth.ts")).synth,
   verify: async () => (await import("./commands/verify.ts")).verify,

@@ -40,6 +40,16 @@ export const COMMANDS = {
     passthrough: "trtexec",
     table: async () => (await import("./tables/build.ts")).buildOptions,
   },
+  plan: {
+    about: "Show engines, profiles and memory of a model before it is downloaded, converted or built.",
+    examples: [
+      "plan --model llava-1.5-7b-hf",
+      "plan --model llama-2-70b --tp_size 8 --max_batch_size 16 --gpu H100",
+      "plan llava-1.5-7b-hf --max_batch_size 4 --max_input_len 1024",
+      "plan --list",
+    ],
+    table: async () => (await import("./tables/plan.ts")).planOptions,
+  },
   run: {
     about: "Answer questions about images, or continue a text, with built engines.",
     examples: [
@@ -79,6 +89,7 @@ export const COMMANDS = {
     about: "Write a Hugging Face checkpoint of any size with seeded random weights, to try shapes offline.",
     examples: [
       "synth llama-1.1b --preset llama-1.1b",
+      "synth small-vila --preset vila1.5-3b --layers 2 --shrink 16",
       "synth wide --architecture LlamaForCausalLM --hidden_size 8192 --num_hidden_layers 2 --dtype bfloat16",
     ],
     table: async () => (await import("./tables/synth.ts")).synthOptions,

@@ -2,12 +2,14 @@ import { closeSync, ftruncateSync, mkdirSync, openSync, writeFileSync, writeSync
 import { dirname, join } from "node:path";
 import { type CheckpointManifest, rankFile } from "../../src/checkpoint/manifest.ts";
 import { expectedTensors } from "../../src/checkpoint/map.ts";
+import { publishedModels } from "../../src/checkpoint/published.ts";
 import type { Parallel } from "../../src/checkpoint/shard.ts";
-import { PRESETS } from "../../src/checkpoint/synth-presets.ts";
 import { visualConfig } from "../../src/checkpoint/visual-config.ts";
 import { encodeHeader, type TensorDescription } from "../../src/formats/safetensors.ts";
 import { readModel } from "../../src/models/registry.ts";
 import { byteLength, type FloatDtype } from "../../src/tensor/index.ts";
+
+const MODELS = await publishedModels();
 
 /**
  * A converted checkpoint of a published model's shapes whose weights are holes: 140 GB that take a few kB of disk.
@@ -15,10 +17,10 @@ import { byteLength, type FloatDtype } from "../../src/tensor/index.ts";
  */
 export function sparseCheckpoint(
   dir: string,
-  preset: keyof typeof PRESETS,
+  preset: string,
   { dtype = "float16", tpSize = 1, ppSize = 1 }: { dtype?: FloatDtype; tpSize?: number; ppSize?: number } = {},
 ): string {
-  const hf = PRESETS[preset] ?? {};
+  const hf = MODELS.find(({ name, aliases }) => [name, ...aliases].includes(preset))?.config ?? {};
   const { architecture, spec } = readModel(hf);
   const parallel: Parallel = {
     tpSize,

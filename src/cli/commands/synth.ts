@@ -1,8 +1,8 @@
 import { synth as writeSynthetic } from "../../checkpoint/synth.ts";
 import { synthConfig } from "../../checkpoint/synth-presets.ts";
+import type { LanguageSizes } from "../../checkpoint/synth-sizes.ts";
 import { readJsonObject } from "../../formats/json.ts";
-import type { SynthOptions } from "../../options/tables/synth.ts";
-import { synthOptions } from "../../options/tables/synth.ts";
+import { type SynthOptions, synthOptions } from "../../options/tables/synth.ts";
 import { defineCommand } from "../command.ts";
 
 /** Options that override one size of the language model. */
@@ -22,10 +22,11 @@ export const synth = defineCommand({
   async run({ options, origin, ui, signal }) {
     const base = options.model_config === undefined ? undefined : await readJsonObject(options.model_config);
     const result = await writeSynthetic({
-      config: synthConfig({
+      config: await synthConfig({
         base,
         preset: options.preset,
         architecture: options.architecture,
+        reduction: { layers: options.layers, shrink: options.shrink },
         sizes: sizesOf(options),
         origin,
       }),
@@ -46,6 +47,6 @@ export const synth = defineCommand({
   },
 });
 
-function sizesOf(options: SynthOptions): Record<string, unknown> {
-  return Object.fromEntries(SIZES.filter(key => options[key] !== undefined).map(key => [key, options[key]]));
+function sizesOf(options: SynthOptions): LanguageSizes {
+  return Object.fromEntries(SIZES.map(key => [key, options[key]]));
 }

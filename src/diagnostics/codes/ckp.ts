@@ -201,8 +201,9 @@ export const CKP = {
       "Each consolidated.NN.pth holds one tensor-parallel part of every tensor; joined, they must give the shapes that params.json implies. A file is missing or of another model.",
   },
   CKP057: {
-    title: "there is no such preset",
-    about: "synth takes the sizes of a known model by name, or any config.json with --model_config.",
+    title: "no model goes by that name",
+    about:
+      "plan --model and synth --preset take published models by name: one file each in configs/models, which mmtrt plan --list shows. Any other model is known by its config.json: mmtrt plan DIR, mmtrt synth --model_config FILE.",
     exit: 2,
   },
   CKP058: {
@@ -229,6 +230,42 @@ export const CKP = {
     title: "a stored tensor changes the output and has no place in the checkpoint",
     about:
       "BART's final_logits_bias is added to the logits. Published checkpoints hold zeros there, which are left out, as TensorRT-LLM's converter does; other values would be lost, so they are refused.",
+  },
+  CKP063: {
+    title: "there is nothing to plan, or more than one thing",
+    about:
+      "plan takes a directory or GGUF file, or the name of a published model with --model. Engine directories are past planning: inspect shows what they hold.",
+    exit: 2,
+  },
+  CKP064: {
+    title: "the model has no such size",
+    about:
+      "synth's flags for sizes are named as in LLaMA's config.json and mean the same size of another model under its own name. Only LLaMA, Mistral and Qwen2 have fewer key/value heads than query heads.",
+    exit: 2,
+  },
+  CKP080: {
+    title: "encoder-decoders are not quantized",
+    about:
+      "TensorRT-LLM's converter takes the quantization flags for T5, BART, mBART and Nougat and leaves the weights as they are. mmtrt says so instead. Decoder-only models, and the language models of LLaVA, VILA and BLIP-2-OPT, can be quantized.",
+  },
+  CKP081: {
+    title: "options of quantization that do not go together",
+    about:
+      "Each option belongs to one format: per_token and per_channel to SmoothQuant, group_size to INT4, weight_layout to weight-only. TensorRT-LLM's converters ignore what does not fit, and the checkpoint is then another one than was asked for.",
+  },
+  CKP082: {
+    title: "a layer's sizes do not fit the quantized form",
+    about:
+      "Two INT4 codes share a byte, so a rank's outputs must be even. TensorRT-LLM's weight layouts are made of tiles of 64 × 64. Split over fewer ranks, or keep the plain layout.",
+  },
+  CKP083: {
+    title: "the group size does not fit a layer",
+    about:
+      "A group of INT4 weights shares a scale and lies on one rank: group_size must divide each rank's inputs of every layer. Kernels exist for groups of 32, 64 and 128.",
+  },
+  CKP084: {
+    title: "this version cannot make that quantized form",
+    about: "The message names the forms that can be made. Nothing is written.",
   },
   CKP070: {
     title: "the language model of --llm_dir does not fit the visual part",

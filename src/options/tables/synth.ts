@@ -14,9 +14,15 @@ export const synthOptions = defineOptions({
     type: "string",
     default: "LlamaForCausalLM",
     group: "Model",
-    about: "Hugging Face class name of the model.",
+    about: "Without --preset: the sizes of the smallest published model of this Hugging Face class.",
   },
-  preset: { type: "string", group: "Model", about: "Sizes of a known model; other size flags override single ones." },
+  preset: {
+    type: "string",
+    group: "Model",
+    placeholder: "NAME",
+    about:
+      "Sizes and directories of a published model, as mmtrt plan --list names them; other flags change single sizes.",
+  },
   model_config: {
     type: "path",
     group: "Model",
@@ -47,6 +53,25 @@ export const synthOptions = defineOptions({
     about: "Most bytes in one .safetensors file.",
   },
 
+  layers: {
+    type: "integer",
+    minimum: 1,
+    maximum: 4096,
+    group: "Smaller",
+    about:
+      "Most layers of every part: language model, Q-Former, and at least 2 of a vision tower or each stage of a Swin.",
+  },
+  shrink: {
+    type: "integer",
+    minimum: 1,
+    maximum: 1 << 16,
+    default: 1,
+    group: "Smaller",
+    placeholder: "N",
+    about:
+      "Divide the heads of every part by N and its widths with them; at least one head is left, and the vocabulary stays.",
+  },
+
   hidden_size: {
     type: "integer",
     minimum: 1,
@@ -54,7 +79,13 @@ export const synthOptions = defineOptions({
     group: "Language model",
     about: "Width of the hidden states.",
   },
-  num_hidden_layers: { type: "integer", minimum: 1, maximum: 4096, group: "Language model", about: "Decoder layers." },
+  num_hidden_layers: {
+    type: "integer",
+    minimum: 1,
+    maximum: 4096,
+    group: "Language model",
+    about: "Layers of the language model.",
+  },
   num_attention_heads: {
     type: "integer",
     minimum: 1,

@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type ConvertRequest, type ConvertResult, convert } from "../../../src/checkpoint/convert.ts";
 import type { CheckpointManifest } from "../../../src/checkpoint/manifest.ts";
+import { findPublished } from "../../../src/checkpoint/published.ts";
 import { openCheckpoint } from "../../../src/checkpoint/read.ts";
 import { synth } from "../../../src/checkpoint/synth.ts";
-import { PRESETS } from "../../../src/checkpoint/synth-presets.ts";
 import { MmtrtError, type Problem } from "../../../src/diagnostics/index.ts";
 
 let root: string;
@@ -19,7 +19,7 @@ beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), "mmtrt-convert-"));
   model = join(root, "llava");
   await synth({
-    config: PRESETS["llava-tiny"] as Record<string, unknown>,
+    config: (await findPublished("llava-tiny", "--preset")).config,
     dtype: "float32",
     seed: 1,
     maxShardSize: 200_000,

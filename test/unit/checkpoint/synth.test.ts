@@ -3,11 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openHf } from "../../../src/checkpoint/open.ts";
+import { findPublished } from "../../../src/checkpoint/published.ts";
 import { drawOf, randomTensor } from "../../../src/checkpoint/random-tensor.ts";
 import { type SynthRequest, synth } from "../../../src/checkpoint/synth.ts";
-import { PRESETS, synthConfig } from "../../../src/checkpoint/synth-presets.ts";
+import { synthConfig } from "../../../src/checkpoint/synth-presets.ts";
 import { readModel } from "../../../src/models/registry.ts";
 import { recipeBytes } from "../../../src/tensor/index.ts";
+
+const LLAMA_TINY = (await findPublished("llama-tiny", "--preset")).config;
 
 let root: string;
 beforeAll(async () => {
@@ -17,7 +20,7 @@ afterAll(() => rm(root, { recursive: true, force: true }));
 
 function request(name: string, more: Partial<SynthRequest> = {}): SynthRequest {
   return {
-    config: PRESETS["llama-tiny"] as SynthRequest["config"],
+    config: LLAMA_TINY,
     dtype: "float16",
     seed: 7,
     maxShardSize: 1e9,
@@ -93,34 +96,59 @@ describe("random tensors", () => {
 });
 
 describe("presets", () => {
-  it.each(Object.keys(PRESETS))("%s is a config that convert reads", name => {
-    expect(readModel(PRESETS[name] as SynthRequest["config"]).spec.language.layers).toBeGreaterThan(0);
-  });
-
   const choice = {
     base: undefined,
     preset: undefined,
     architecture: "LlavaForConditionalGeneration",
+    reduction: { layers: undefined, shrink: 1 },
     sizes: {},
     origin: (key: string) => `--${key}`,
   };
 
-  it("are chosen by name or architecture, and single sizes replaced in the language model", () => {
-    expect(synthConfig(choice)).toEqual(PRESETS["llava-1.5-7b"]);
-    expect(synthConfig({ ...choice, sizes: { num_hidden_layers: 2 } }).text_config).toMatchObject({
+  it("are chosen by name or architecture, and single sizes replaced in the language model", async () => {
+    expect(await synthConfig(choice)).toEqual((await findPublished("llava-1.5-7b", "")).config);
+    expect((await synthConfig({ ...choice, sizes: { num_hidden_layers: 2 } })).text_config).toMatchObject({
       num_hidden_layers: 2,
       hidden_size: 4096,
     });
-    expect(synthConfig({ ...choice, preset: "llama-tiny", sizes: { vocab_size: 7 } })).toMatchObject({
+    expect(await synthConfig({ ...choice, preset: "llama-tiny", sizes: { vocab_size: 7 } })).toMatchObject({
       vocab_size: 7,
       hidden_size: 48,
     });
   });
 
-  it("that do not exist are named with those that do", () => {
-    expect(() => synthConfig({ ...choice, preset: "gpt5" })).toThrow(/CKP057.*gpt5.*--preset.*llama-1.1b/);
-    expect(() => synthConfig({ ...choice, architecture: "FuyuForCausalLM" })).toThrow(
-      /CKP057.*FuyuForCausalLM.*--architecture/,
+  it("take a size under the name it has in the model's own config.json", async () => {
+    const sizes = { hidden_size: 38, num_hidden_layers: 3, num_attention_heads: 19, intermediate_size: 97 };
+    const made = async (preset: string): Promise<object> => synthConfig({ ...choice, preset, sizes });
+    expect(await made("gpt2")).toMatchObject({ n_embd: 38, n_layer: 3, n_head: 19, n_inner: 97 });
+    expect(await made("t5-small")).toMatchObject({ d_model: 38, num_layers: 3, num_decoder_layers: 3, num_heads: 19 });
+    expect(await made("opt-125m")).toMatchObject({ hidden_size: 38, word_embed_proj_dim: 38, ffn_dim: 97 });
+    expect(await made("opt-350m")).toMatchObject({ hidden_size: 38, word_embed_proj_dim: 512 });
+    expect(await made("nougat-small")).toMatchObject({ decoder: { d_model: 38, decoder_layers: 3 } });
+    expect(await made("vila-7b")).toMatchObject({ llm_cfg: { hidden_size: 38, intermediate_size: 97 } });
+  });
+
+  it("refuse a size that the model has not", async () => {
+    await expect(synthConfig({ ...choice, preset: "t5-small", sizes: { num_key_value_heads: 2 } })).rejects.toThrow(
+      /CKP064.*t5 has no num_key_value_heads/,
     );
+    await expect(synthConfig({ ...choice, preset: "gpt5" })).rejects.toThrow(/CKP057.*gpt5.*--preset/);
+  });
+
+  it("become smaller in every part, with heads as wide and widths that fit together", async () => {
+    const smaller = async (preset: string, layers: number, shrink: number) =>
+      readModel(await synthConfig({ ...choice, preset, reduction: { layers, shrink } })).spec;
+    const llama = await smaller("llama-3-70b", 3, 9);
+    expect(llama.language).toMatchObject({ layers: 3, heads: 7, kvHeads: 1, headDim: 128, hiddenSize: 896 });
+    const blip2 = await smaller("blip2-flan-t5-xl", 1, 1000);
+    expect(blip2.language).toMatchObject({ layers: 1, heads: 1, headDim: 64, hiddenSize: 64, intermediateSize: 160 });
+    expect(blip2.vision).toMatchObject({ runLayers: 2, heads: 1, hiddenSize: 88, intermediateSize: 384 });
+    expect(blip2.qformer).toMatchObject({ layers: 1, heads: 1, hiddenSize: 64, encoderSize: 88 });
+    const vila = await smaller("vila1.5-3b", 2, 19);
+    expect(vila.vision).toMatchObject({ layers: 2, runLayers: 1, hiddenSize: 72 });
+    expect(vila.projector).toMatchObject({ outputSize: 128 });
+    const nougat = await smaller("nougat-base", 1, 3);
+    expect(nougat.swin).toMatchObject({ depths: [2, 2, 2, 2], heads: [1, 2, 4, 8], embedSize: 32, hiddenSize: 256 });
+    expect(nougat.language).toMatchObject({ heads: 4, hiddenSize: 256, layers: 1 });
   });
 });

@@ -1,0 +1,117 @@
+import type { BuildPlan } from "../../build/plan.ts";
+import { planShapes } from "../../build/plan-build.ts";
+import type { Adjustment } from "../../build/settings.ts";
+import type { ConvertedCheckpoint } from "../../checkpoint/read.ts";
+import { parameterCount } from "../../checkpoint/stored-tensors.ts";
+import { weightlessCheckpoint } from "../../checkpoint/weightless.ts";
+import { type Problem, throwIfAny } from "../../diagnostics/index.ts";
+import type { OptionValue } from "../../options/define.ts";
+import type { BuildOptions } from "../../options/tables/build.ts";
+import { type PlanOptions, planOptions } from "../../options/tables/plan.ts";
+import { defineCommand } from "../command.ts";
+import { type Chosen, withRecommended } from "../plan/recommended.ts";
+import { type Target, targetOf } from "../plan/target.ts";
+import { listText, modelPlanText, nextCommands, type PlannedModel } from "../plan/view.ts";
+import type { Ui } from "../ui.ts";
+import { VERSION } from "../version.ts";
+
+export const plan = defineCommand({
+  name: "plan",
+  options: planOptions,
+  async run({ options, origin, given, ui }) {
+    if (options.list) return listModels(ui);
+    const target = await targetOf(options, origin);
+    const chosen: Chosen & { readonly adjustments?: readonly Adjustment[] } =
+      target.kind === "published"
+        ? withRecommended({ options, origin, given }, target.model)
+        : { options, origin, given };
+    const { checkpoint, warnings } = checkpointOf(target, chosen);
+    try {
+      const shapes = await planShapes(checkpoint, asBuild(chosen.options), {
+        version: VERSION,
+        origin: chosen.origin,
+        given: chosen.given,
+      });
+      const adjusted = { ...shapes, adjustments: [...(chosen.adjustments ?? []), ...shapes.adjustments] };
+      for (const warning of [...warnings, ...shapes.warnings]) ui.warn(warning);
+      show(ui, adjusted, modelOf(target, checkpoint, chosen));
+      throwIfAny(shapes.problems);
+    } finally {
+      await checkpoint.close();
+    }
+  },
+});
+
+async function listModels(ui: Ui): Promise<void> {
+  const { publishedModels } = await import("../../checkpoint/published.ts");
+  const models = await publishedModels();
+  const shown = models.map(({ config: _, build, why, ...facts }) => ({ ...facts, build, why }));
+  ui.result(listText(models), { models: shown });
+}
+
+function checkpointOf(
+  target: Target,
+  { options, origin }: Chosen,
+): { readonly checkpoint: ConvertedCheckpoint; readonly warnings: readonly Problem[] } {
+  if (target.kind === "checkpoint") return { checkpoint: target.checkpoint, warnings: [] };
+  const [name, config, stored] =
+    target.kind === "published"
+      ? [target.model.name, target.model.config, "auto" as const]
+      : [target.dir, target.config, target.dtype];
+  return weightlessCheckpoint({
+    config,
+    name,
+    dtype: options.dtype === "auto" ? stored : options.dtype,
+    parallel: {
+      tpSize: options.tp_size ?? 1,
+      ppSize: options.pp_size ?? 1,
+      parallelEmbedding: options.use_parallel_embedding,
+      embeddingShardingDim: options.embedding_sharding_dim === 1 ? 1 : 0,
+      shareEmbedding: options.use_embedding_sharing,
+    },
+    version: VERSION,
+    origin,
+  });
+}
+
+function asBuild(options: PlanOptions): BuildOptions {
+  return {
+    ...options,
+    checkpoint_dir: "",
+    output_dir: "",
+    copy_weights: false,
+    compute_dtype: "auto",
+    plan: true,
+    report: undefined,
+    force: false,
+  };
+}
+
+function modelOf(target: Target, checkpoint: ConvertedCheckpoint, { options, given }: Chosen): PlannedModel {
+  const published = target.kind === "published" ? target.model : undefined;
+  const { dir, model, list, ...rest } = options;
+  const values = rest as Readonly<Record<string, OptionValue | undefined>>;
+  const shown = Object.entries(values).filter(([key, value]) => given(key) && value !== undefined && key !== "gpu");
+  return {
+    parameters: parameterCount(checkpoint),
+    published,
+    source: published ? (published.hub?.split("/")[1] ?? published.name) : checkpoint.dir,
+    converted: target.kind === "checkpoint",
+    options: new Map(shown as [string, OptionValue][]),
+  };
+}
+
+function show(ui: Ui, shapes: BuildPlan, model: PlannedModel): void {
+  const { published } = model;
+  ui.result(modelPlanText(shapes, model), {
+    ...shapes,
+    parameters: model.parameters,
+    published: published && {
+      name: published.name,
+      hub: published.hub,
+      unconfirmed: published.unconfirmed ?? [],
+      why: published.why,
+    },
+    next: nextCommands(model),
+  });
+}

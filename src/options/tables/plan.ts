@@ -1,0 +1,49 @@
+import { defineOptions, type Values } from "../define.ts";
+import { buildOptions } from "./build.ts";
+import { convertOptions } from "./convert.ts";
+
+// Nothing is read from a checkpoint or written, so build's options for files have no say here.
+const { checkpoint_dir, output_dir, copy_weights, compute_dtype, plan, report, force, tp_size, pp_size, ...limits } =
+  buildOptions;
+const { dtype, use_parallel_embedding, embedding_sharding_dim, use_embedding_sharing, vision_tower_dir } =
+  convertOptions;
+
+/** Options of `convert` and `build` that shape engines, for a model whose weights need not be there. */
+export const planOptions = defineOptions({
+  dir: {
+    type: "path",
+    positional: true,
+    group: "Model",
+    placeholder: "DIR",
+    about: "A Hugging Face directory, of which config.json will do, a GGUF file, or what mmtrt convert wrote.",
+  },
+  model: {
+    type: "string",
+    group: "Model",
+    placeholder: "NAME",
+    about:
+      "A published model instead of DIR, with the build recommended for it: llava-1.5-7b-hf, nougat-base, …; no weights are needed.",
+  },
+  list: { type: "boolean", default: false, group: "Model", about: "List the models that --model knows." },
+  vision_tower_dir,
+  dtype: {
+    ...dtype,
+    about: "Element type of the converted weights. auto is the recommended one, or the checkpoint's own.",
+  },
+  tp_size: {
+    ...tp_size,
+    group: "Parallelism",
+    about: "Tensor-parallel ranks: every matrix is split among this many GPUs. A converted checkpoint has a number.",
+  },
+  pp_size: {
+    ...pp_size,
+    group: "Parallelism",
+    about: "Pipeline-parallel stages: layers are dealt out to groups of GPUs. A converted checkpoint has a number.",
+  },
+  use_parallel_embedding,
+  embedding_sharding_dim,
+  use_embedding_sharing,
+  ...limits,
+});
+
+export type PlanOptions = Values<typeof planOptions>;
