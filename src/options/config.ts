@@ -1,12 +1,11 @@
-import { readFile, stat } from "node:fs/promises";
-import { Ajv2020, type ErrorObject } from "ajv/dist/2020.js";
-import { type Document, isNode, LineCounter, parseDocument } from "yaml";
-import { fail, type Problem } from "../diagnostics/index.ts";
+import type { ErrorObject } from "ajv/dist/2020.js";
+import type { Problem } from "../diagnostics/index.ts";
 import { badValue } from "./bad-value.ts";
 import type { OptionScalar, OptionSpec, OptionTable, OptionValue } from "./define.ts";
 import { nearest } from "./nearest.ts";
 import { allTables, documentSchema, type Tables } from "./schema.ts";
 import { checkData } from "./value.ts";
+import { asRecord, byPlace, type YamlPath as Path, pathOf, readYamlText, YamlSource } from "./yaml-source.ts";
 
 export interface ConfigValues {
   readonly values: ReadonlyMap<string, { readonly value: OptionValue; readonly origin: string }>;
@@ -15,53 +14,28 @@ export interface ConfigValues {
   readonly bad: readonly string[];
 }
 
-/** A hand-written file has a few kilobytes; this bounds what a wrong path can make us parse. */
-const MAX_BYTES = 1 << 20;
-
-type Path = readonly (string | number)[];
-
 /** Reads and checks the whole file, the sections of other commands too; gives the values that concern `command`. */
 export async function readConfig(file: string, origin: string, command: string): Promise<ConfigValues> {
-  const config = new ConfigFile(file, await readText(file, origin), await allTables());
+  const config = new ConfigFile(
+    new YamlSource(file, await readYamlText(file, origin, "correct the path, or leave out --config")),
+    await allTables(),
+  );
   return config.valuesFor(command);
 }
 
-async function readText(file: string, origin: string): Promise<string> {
-  const cannot = (what: string, fix: string): never =>
-    fail({ code: "CFG006", at: origin, what, why: "the options in it would be left out in silence", fix });
-  const size = await stat(file).then(
-    info => (info.isFile() ? info.size : undefined),
-    (error: NodeJS.ErrnoException) =>
-      cannot(`cannot read ${file}: ${error.code ?? error.message}`, "correct the path, or leave out --config"),
-  );
-  if (size === undefined) return cannot(`${file} is not a file`, "give the path of a YAML file");
-  if (size > MAX_BYTES)
-    return cannot(
-      `${file} has ${size} bytes; at most ${MAX_BYTES} are read`,
-      "give the path of a YAML file of options",
-    );
-  return readFile(file, "utf8").catch((error: NodeJS.ErrnoException) =>
-    cannot(`cannot read ${file}: ${error.code ?? error.message}`, "make the file readable"),
-  );
-}
-
 class ConfigFile {
-  readonly #file: string;
-  readonly #lines = new LineCounter();
-  readonly #document: Document.Parsed;
+  readonly #source: YamlSource;
   readonly #tables: Tables;
-  readonly #data: unknown;
-  readonly #problems: Problem[] = [];
+  readonly #problems: Problem[];
   /** Paths with a problem, as `build.max_batch_size`. */
   readonly #bad = new Set<string>();
 
-  constructor(file: string, text: string, tables: Tables) {
-    this.#file = file;
+  constructor(source: YamlSource, tables: Tables) {
+    this.#source = source;
     this.#tables = tables;
-    this.#document = parseDocument(text, { lineCounter: this.#lines, prettyErrors: false });
-    for (const { message, pos } of this.#document.errors) this.#problems.push(this.#syntax(message, pos[0]));
-    this.#data = this.#problems.length > 0 ? undefined : this.#toData();
-    if (this.#problems.length === 0 && this.#data !== undefined) this.#validate();
+    this.#problems = [...source.problems];
+    if (this.#problems.length > 0) return;
+    for (const error of source.check(documentSchema(tables))) this.#report(error);
   }
 
   valuesFor(command: string): ConfigValues {
@@ -70,53 +44,22 @@ class ConfigFile {
     const bad = new Set<string>();
     for (const path of [[], [command]]) {
       for (const [key, data] of Object.entries(
-        asRecord(path.length === 0 ? this.#data : asRecord(this.#data)[command]),
+        asRecord(path.length === 0 ? this.#source.data : asRecord(this.#source.data)[command]),
       )) {
         const spec = table[key];
         if (spec === undefined || spec.ignored !== undefined) continue;
         const full = [...path, key];
         const value = this.#bad.has(full.join(".")) ? undefined : this.#value(key, spec, data, full);
         if (value === undefined) bad.add(key);
-        else values.set(key, { value, origin: this.#at(full, "value") });
+        else values.set(key, { value, origin: this.#source.at(full, "value") });
       }
     }
     return { values, problems: this.#problems.toSorted((a, b) => byPlace(a.at, b.at)), bad: [...bad] };
   }
 
-  /** An empty file is an empty mapping; alias bombs throw inside `toJS`. */
-  #toData(): unknown {
-    try {
-      return this.#document.toJS({ maxAliasCount: 100 }) ?? {};
-    } catch (error) {
-      this.#problems.push(this.#syntax((error as Error).message, 0));
-      return undefined;
-    }
-  }
-
-  #syntax(message: string, offset: number): Problem {
-    return {
-      code: "CFG006",
-      at: this.#position(offset),
-      what: `not valid YAML: ${message}`,
-      why: "the options in the file cannot be told apart",
-      fix: "correct the file at this place",
-    };
-  }
-
-  #validate(): void {
-    const check = new Ajv2020({ allErrors: true, strict: true, allowUnionTypes: true, verbose: false }).compile(
-      documentSchema(this.#tables),
-    );
-    if (check(this.#data)) return;
-    for (const error of check.errors ?? []) this.#report(error);
-  }
-
   /** ajv says which place and which rule; the words are ours, from the option table. */
   #report(error: ErrorObject): void {
-    const path = error.instancePath
-      .split("/")
-      .slice(1)
-      .map(part => part.replaceAll("~1", "/").replaceAll("~0", "~"));
+    const path = pathOf(error);
     if (error.keyword === "additionalProperties") {
       this.#unknownKey([...path, String(error.params.additionalProperty)]);
       return;
@@ -128,7 +71,7 @@ class ConfigFile {
     this.#problems.push(
       owner === undefined
         ? this.#notMapping(path)
-        : badValue(owner.key, owner.spec, this.#valueAt(path), this.#at(path, "value"), `${owner.key}: `),
+        : badValue(owner.key, owner.spec, this.#source.valueAt(path), this.#source.at(path, "value"), `${owner.key}: `),
     );
   }
 
@@ -149,8 +92,8 @@ class ConfigFile {
     const name = path.length === 0 ? "the file" : `the section ${path.join(".")}`;
     return {
       code: "CFG006",
-      at: this.#at(path),
-      what: `${name} must map keys to values; got ${JSON.stringify(this.#valueAt(path))}`,
+      at: this.#source.at(path),
+      what: `${name} must map keys to values; got ${JSON.stringify(this.#source.valueAt(path))}`,
       why: "options are written as key: value, one a line",
       fix: "see docs/reference for the keys",
     };
@@ -166,7 +109,7 @@ class ConfigFile {
         : Object.keys(table);
     this.#problems.push({
       code: "CFG005",
-      at: this.#at(path),
+      at: this.#source.at(path),
       what: section === undefined ? `unknown key ${key}` : `mmtrt ${section} has no option ${key}`,
       why: "a key that is not known would be left out in silence",
       fix: this.#keyHint(key, table, names),
@@ -190,57 +133,7 @@ class ConfigFile {
       const scalars = checked.map(c => (c as { value: OptionScalar }).value);
       return spec.list ? scalars : (scalars[0] as OptionScalar);
     }
-    this.#problems.push(badValue(key, spec, data, this.#at(path, "value"), `${key}: `));
+    this.#problems.push(badValue(key, spec, data, this.#source.at(path, "value"), `${key}: `));
     return undefined;
   }
-
-  #valueAt(path: Path): unknown {
-    return path.reduce<unknown>(
-      (data, part) => (Array.isArray(data) ? data[Number(part)] : asRecord(data)[part]),
-      this.#data,
-    );
-  }
-
-  /** `file:line:col` of a key, or of its value. */
-  #at(path: Path, end: "key" | "value" = "key"): string {
-    return this.#position(this.#offset(path, end) ?? 0);
-  }
-
-  #offset(path: Path, end: "key" | "value"): number | undefined {
-    let node: unknown = this.#document.contents;
-    let offset = startOf(node);
-    for (const part of path) {
-      const items = (node as { items?: readonly unknown[] } | null)?.items ?? [];
-      const pair = items.find(item => keyOf(item) === String(part)) as { key: unknown; value: unknown } | undefined;
-      node = pair === undefined ? items[Number(part)] : pair.value;
-      offset =
-        (end === "value" ? (startOf(node) ?? startOf(pair?.key)) : (startOf(pair?.key) ?? startOf(node))) ?? offset;
-    }
-    return offset;
-  }
-
-  #position(offset: number): string {
-    const { line, col } = this.#lines.linePos(offset);
-    return `${this.#file}:${Math.max(1, line)}:${Math.max(1, col)}`;
-  }
-}
-
-/** Orders `file:line:col` as the file is read. */
-function byPlace(a: string, b: string): number {
-  const [line = 0, column = 0] = a.split(":").slice(-2).map(Number);
-  const [otherLine = 0, otherColumn = 0] = b.split(":").slice(-2).map(Number);
-  return line - otherLine || column - otherColumn;
-}
-
-function startOf(node: unknown): number | undefined {
-  return isNode(node) ? node.range?.[0] : undefined;
-}
-
-function keyOf(item: unknown): string | undefined {
-  const key = (item as { key?: { value?: unknown } } | undefined)?.key;
-  return key === undefined || key === null ? undefined : String(key.value);
-}
-
-function asRecord(data: unknown): Readonly<Record<string, unknown>> {
-  return typeof data === "object" && data !== null && !Array.isArray(data) ? (data as Record<string, unknown>) : {};
 }
