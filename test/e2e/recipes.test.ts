@@ -21,6 +21,16 @@ const RECIPES: readonly Recipe[] = [
     ask: 1,
   },
   {
+    name: "BLIP2-T5",
+    model: "blip2-t5-shapes",
+    convert: "--model_type blip2 --dtype float32",
+    build:
+      "--gemm_plugin disable --max_beam_width 1 --max_batch_size 8 --max_multimodal_len 72 --max_encoder_input_len 60 --max_input_len 1 --max_output_len 39",
+    older:
+      "--gemm_plugin disable --max_beam_width 1 --max_batch_size 8 --max_prompt_embedding_table_size 72 --max_encoder_input_len 60 --max_input_len 1 --max_output_len 39",
+    ask: 1,
+  },
+  {
     name: "LLaVA",
     model: "llava-shapes",
     convert: "--dtype float16",
