@@ -48,6 +48,8 @@ class ConfigFile {
       )) {
         const spec = table[key];
         if (spec === undefined || spec.ignored !== undefined) continue;
+        // At the top the name of a command is its section: plan, which is a flag of build as well.
+        if (path.length === 0 && Object.hasOwn(this.#tables, key)) continue;
         const full = [...path, key];
         const value = this.#bad.has(full.join(".")) ? undefined : this.#value(key, spec, data, full);
         if (value === undefined) bad.add(key);

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { findGpu, readGpus } from "../../../src/build/gpus.ts";
 import { averagePerGpu, fitsGpu, kvCacheBytes, type MemoryInput, memoryAccount } from "../../../src/build/memory.ts";
+import type { SwinSpec } from "../../../src/models/spec.ts";
 import { clip, decoder } from "../../support/specs.ts";
 
 const GIB = 1024 ** 3;
@@ -39,6 +40,31 @@ describe("the memory account", () => {
   it("agrees with TensorRT-LLM: batch × beams × 2 × kv_heads × max_seq_len × head_size × layers × itemsize", () => {
     const input = { ...LLAVA_7B, maxBatchSize: 3, maxBeamWidth: 5, maxSeqLen: 989, promptRows: 3 * 576 };
     expect(bytesOf(input, "kv_cache")).toBe(3 * 5 * 2 * 32 * 989 * 128 * 32 * 2);
+  });
+
+  it("counts the image encoder of Nougat: the patches of its first stage, and windows of scores where they are kept", () => {
+    const swin: SwinSpec = {
+      imageSize: [897, 672],
+      patchSize: [4, 4],
+      channels: 3,
+      embedSize: 128,
+      depths: [2, 2, 14, 2],
+      heads: [4, 8, 16, 32],
+      windowSize: 7,
+      mlpRatio: 4,
+      qkvBias: true,
+      activation: "gelu",
+      normEps: 1e-5,
+      hiddenSize: 1024,
+      numVisualFeatures: 609,
+    };
+    const input = { ...LLAVA_7B, vision: undefined, swin, maxBatchSize: 3 };
+    expect(bytesOf(input, "visual_weights")).toBe(600_000_000);
+    // Residual, normed and the MLP's two buffers of 4 × 128.
+    const patches = 225 * 168;
+    expect(bytesOf(input, "visual_activations")).toBe(3 * (patches * (2 + 8) * 128 + 3 * 897 * 672) * 2);
+    const kept = bytesOf({ ...input, scoresInMemory: true }, "visual_activations")!;
+    expect(kept - bytesOf(input, "visual_activations")!).toBe(3 * 4 * patches * 49 * 4);
   });
 
   it("spreads (model + KV + activation) evenly: 70B in FP8 on 8 GPUs", () => {

@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { MmtrtError, type Problem } from "../../../src/diagnostics/index.ts";
 import { type Resolved, resolve } from "../../../src/options/resolve.ts";
+import { buildOptions } from "../../../src/options/tables/build.ts";
+import { planOptions } from "../../../src/options/tables/plan.ts";
 import { runOptions } from "../../../src/options/tables/run.ts";
 
 let dir = "";
@@ -36,6 +38,16 @@ describe("mmtrt.yaml", () => {
     expect(options).toMatchObject({ max_new_tokens: 989, seed: 3, input_text: ["a", "b, c"], num_beams: 1 });
     expect(origin("run.max_new_tokens")).toBe(`${dir}/mmtrt.yaml:4:19`);
     expect(origin("seed")).toBe(`${dir}/mmtrt.yaml:2:7`);
+  });
+
+  it("has a section of mmtrt plan, which build's flag of that name is not taken from", async () => {
+    const file = join(dir, "plan.yaml");
+    await writeFile(file, "plan:\n  max_batch_size: 3\nbuild:\n  max_batch_size: 5\n");
+    const argv = ["--checkpoint_dir", "c", "--output_dir", "e", "--config", file];
+    const build = await resolve("build", buildOptions, { argv, env: {} });
+    expect(build.options).toMatchObject({ plan: false, max_batch_size: 5 });
+    const plan = await resolve("plan", planOptions, { argv: ["--model", "gpt2", "--config", file], env: {} });
+    expect(plan.options).toMatchObject({ model: "gpt2", max_batch_size: 3 });
   });
 
   it("is beaten by a flag", async () => {
