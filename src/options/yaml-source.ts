@@ -54,7 +54,7 @@ export class YamlSource {
 
   /** What of `data` is not as the schema says; the words are the caller's. */
   check(schema: JsonSchema): readonly ErrorObject[] {
-    const check = new Ajv2020({ allErrors: true, strict: true, allowUnionTypes: true, verbose: false }).compile(schema);
+    const check = new Ajv2020({ allErrors: true, strict: true, allowUnionTypes: true, verbose: true }).compile(schema);
     return check(this.data) ? [] : (check.errors ?? []);
   }
 

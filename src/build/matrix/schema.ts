@@ -1,0 +1,106 @@
+import type { OptionSpec } from "../../options/define.ts";
+import { type JsonSchema, optionSchema, sharedOptions, tableSchema } from "../../options/schema.ts";
+import { AXIS_WORDS, CELL_OPTIONS } from "./options.ts";
+
+/** Names become directories and parts of directories' names. */
+const NAME = { type: "string", pattern: "^[A-Za-z0-9][A-Za-z0-9._+-]*$" } as const;
+const NAMES = { propertyNames: NAME } as const;
+const PATH = { type: "string", minLength: 1 } as const;
+const ITEM = { type: ["string", "number", "boolean"] } as const;
+
+/** The schema of a matrix file: options as mmtrt convert and mmtrt build have them, under names, multiplied by axes. */
+export function matrixSchema(): JsonSchema {
+  const layer = layerSchema();
+  return {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "matrix.yaml",
+    type: "object",
+    additionalProperties: false,
+    required: ["models"],
+    properties: {
+      output_dir: { description: "Where the engine directories go, one for each cell (engines).", ...PATH },
+      cache_dir: { description: "Results of steps, shared by cells, runs and machines (.mmtrt/cache).", ...PATH },
+      lock_file: { description: "What was built from what (mmtrt.lock).", ...PATH },
+      defaults: { description: "Options of every cell.", ...layer },
+      models: {
+        description: "Models by name: a model directory, or options with model_dir among them.",
+        type: "object",
+        minProperties: 1,
+        ...NAMES,
+        additionalProperties: { anyOf: [PATH, layer] },
+      },
+      precisions: namedLayers("Precisions by name, beside float16, bfloat16, float32 and the words of qformat.", layer),
+      targets: namedLayers("What engines are built for, by name: backend, compute_capabilities, builder.", layer),
+      matrix: axesSchema(),
+      exclude: { description: "Combinations to leave out.", type: "array", items: conditionSchema() },
+      include: { description: "Cells beside the product of the axes.", type: "array", items: inclusionSchema(layer) },
+      overrides: {
+        description: "Options of the cells that `when` holds for; later ones win.",
+        type: "array",
+        items: overrideSchema(layer),
+      },
+    },
+  };
+}
+
+function namedLayers(description: string, layer: JsonSchema): JsonSchema {
+  return { description, type: "object", ...NAMES, additionalProperties: layer };
+}
+
+/** Options at the top of a layer are for each command that has them; a section is for one command. */
+function layerSchema(): JsonSchema & { readonly properties: Readonly<Record<string, unknown>> } {
+  return { type: "object", additionalProperties: false, properties: layerProperties() };
+}
+
+function layerProperties(): Record<string, unknown> {
+  return {
+    ...anyOption(),
+    convert: { description: "Options of mmtrt convert.", ...tableSchema(CELL_OPTIONS.convert) },
+    build: { description: "Options of mmtrt build.", ...tableSchema(CELL_OPTIONS.build) },
+    trtexec_flags: { description: "Words for trtexec.", type: "array", items: { type: "string" } },
+  };
+}
+
+function anyOption(): Record<string, unknown> {
+  return Object.fromEntries(
+    [...sharedOptions(CELL_OPTIONS)].map(([key, specs]) => {
+      const all = specs.map(valueSchema);
+      const distinct = [...new Map(all.map(one => [JSON.stringify(one), one])).values()];
+      return [key, distinct.length === 1 ? distinct[0] : { anyOf: distinct }];
+    }),
+  );
+}
+
+/** A list takes a single value without brackets too. */
+function valueSchema(spec: OptionSpec): JsonSchema {
+  const whole = optionSchema(spec);
+  return spec.list ? { anyOf: [whole, optionSchema({ ...spec, list: false })] } : whole;
+}
+
+/** Values are checked against the option's own limits when they are read, one by one, for a place of each. */
+function axesSchema(): JsonSchema {
+  const values = {
+    anyOf: [ITEM, { type: "array", minItems: 1, items: { anyOf: [ITEM, { type: "array", items: ITEM }] } }],
+  };
+  const keys = [...AXIS_WORDS, ...Object.keys(anyOption())];
+  return {
+    description: "Axes, each with one or several values: the cells are their product.",
+    type: "object",
+    additionalProperties: false,
+    properties: Object.fromEntries(keys.map(key => [key, values])),
+  };
+}
+
+function conditionSchema(): JsonSchema {
+  const values = { anyOf: [ITEM, { type: "array", minItems: 1, items: ITEM }] };
+  return { type: "object", minProperties: 1, additionalProperties: values };
+}
+
+function inclusionSchema(layer: ReturnType<typeof layerSchema>): JsonSchema {
+  const words = Object.fromEntries(AXIS_WORDS.map(key => [key, { type: "string" }]));
+  return { ...layer, properties: { name: NAME, ...words, ...layer.properties } };
+}
+
+function overrideSchema(layer: ReturnType<typeof layerSchema>): JsonSchema {
+  return { ...layer, required: ["when"], properties: { when: conditionSchema(), ...layer.properties } };
+}
