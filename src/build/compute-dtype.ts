@@ -1,8 +1,12 @@
 import type { Backend } from "../formats/engine-config.ts";
 import { byteLength, type FloatDtype, isFloatDtype, type StoredTensor } from "../tensor/index.ts";
 
-/** dtype the graphs compute in: ONNX Runtime's CPU kernels lack bfloat16, so it is widened there. */
-export function computeDtypeOf(backend: Backend, dtype: FloatDtype): FloatDtype {
+/** dtype the graphs compute in, of a checkpoint in `stored`: ONNX Runtime's CPU kernels lack bfloat16, so it is widened there. */
+export function computeDtypeOf(
+  { backend, compute_dtype }: { readonly backend: Backend; readonly compute_dtype: FloatDtype | "auto" },
+  stored: FloatDtype,
+): FloatDtype {
+  const dtype = compute_dtype === "auto" ? stored : compute_dtype;
   return backend === "onnxruntime" && dtype === "bfloat16" ? "float32" : dtype;
 }
 

@@ -126,13 +126,14 @@ function graphOptions(checkpoint: ConvertedCheckpoint, { build, dialect }: Engin
   const isStatic = build.kv_cache_type === "static";
   return {
     weightDtype: dtype,
-    computeDtype: computeDtypeOf(build.backend, dtype),
+    computeDtype: computeDtypeOf(build, dtype),
     tpSize: checkpoint.parallel.tpSize,
     ppSize: checkpoint.parallel.ppSize,
     rank,
     kvCache: isStatic ? { type: "static", capacity: build.max_seq_len } : { type: "continuous" },
     dialect,
     promptTable: build.max_multimodal_len > 0,
+    logitsDtype: build.logits_dtype,
     ...(checkpoint.parallel.shareEmbedding && { shareEmbedding: true }),
     ...(checkpoint.quantization && { quantization: checkpoint.quantization }),
   };

@@ -89,7 +89,7 @@ async function planFrom(
   const target = targetFacts(
     options,
     builder,
-    computeDtypeOf(options.backend, checkpoint.manifest.options.dtype),
+    computeDtypeOf(options, checkpoint.manifest.options.dtype),
     trtexecFlags,
   );
   const found = checkRules({ spec, checkpoint: factsOf(checkpoint), build, target, origin, given });
@@ -204,7 +204,7 @@ function factsOf({ dir, config, parallel, ranks, manifest, quantization }: Conve
 
 function memoryInputOf(checkpoint: ConvertedCheckpoint, build: BuildSettings): MemoryInput {
   const { spec, parallel, ranks, visual } = checkpoint;
-  const dtype = computeDtypeOf(build.backend, checkpoint.manifest.options.dtype);
+  const dtype = computeDtypeOf(build, checkpoint.manifest.options.dtype);
   return {
     language: spec.language,
     vision: spec.vision,

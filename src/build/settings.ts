@@ -42,6 +42,7 @@ export function resolveSettings(input: SettingsInput): Settings {
   const max_input_len = inputLength(input, max_seq_len, adjustments);
   const build: BuildSettings = {
     backend: options.backend,
+    compute_dtype: options.compute_dtype,
     max_batch_size: options.max_batch_size,
     max_input_len,
     max_encoder_input_len: encoderLength(input, max_input_len, adjustments),
@@ -133,7 +134,10 @@ function encoderLength({ options, spec }: SettingsInput, maxInputLen: number, ad
   if (encoderDecoder === undefined) return 0;
   const from = options.max_encoder_input_len ?? null;
   const to = swin?.numVisualFeatures ?? from ?? maxInputLen;
-  const why = swin === undefined ? "max_input_len: the prompt is the encoder's input" : "visual features of an image";
+  const why =
+    swin === undefined
+      ? "max_input_len: the prompt is the encoder's input"
+      : `an image always gives ${to} visual features, and the decoder attends to all of them`;
   if (to !== from) adjustments.push({ option: "max_encoder_input_len", from, to, why });
   return to;
 }

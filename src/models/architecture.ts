@@ -122,6 +122,8 @@ export interface GraphOptions {
   readonly kvCache: { readonly type: "continuous" } | { readonly type: "static"; readonly capacity: number };
   /** Operators the builder's TensorRT knows. */
   readonly dialect: Dialect;
+  /** Of the `logits` output; float32 where it is not given. */
+  readonly logitsDtype?: "float32" | "float16";
   /** Prompt-table inputs are there when the model takes visual features. */
   readonly promptTable: boolean;
   /** lm_head is not stored: the word table serves (--use_embedding_sharing). */

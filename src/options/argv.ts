@@ -123,6 +123,7 @@ class ArgvParser {
       return ["true"];
     }
     const texts = inline !== undefined ? [inline] : this.#valueWords(spec.list === true);
+    if (texts.length === 0 && target.alias?.bare !== undefined) return [target.alias.bare];
     if (texts.length === 0) {
       this.#problems.push(() => ({
         code: "CFG003",

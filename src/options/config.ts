@@ -123,7 +123,7 @@ class ConfigFile {
     const modern = tables
       .flatMap(Object.entries)
       .find(([, spec]) => (spec as OptionSpec).aliases?.some(alias => alias.name === key));
-    if (modern !== undefined) return `${key} is an old spelling: write ${modern[0]}`;
+    if (modern !== undefined) return `${key} is an old spelling: write ${modern[0]}${sumOf(key, modern[1])}`;
     const guess = nearest(key.replaceAll("-", "_"), names);
     return guess === undefined ? "take the key out" : `did you mean ${guess}?`;
   }
@@ -138,4 +138,12 @@ class ConfigFile {
     this.#problems.push(badValue(key, spec, data, this.#source.at(path, "value"), `${key}: `));
     return undefined;
   }
+}
+
+/** What the new number is made of, where the old key counts another thing. */
+function sumOf(key: string, { aliases = [] }: OptionSpec): string {
+  const plus = aliases.find(alias => alias.name === key)?.plus;
+  return plus === undefined
+    ? ""
+    : `, which is ${plus} + ${key} (of an encoder-decoder ${key} + 1: it counts the answer alone)`;
 }

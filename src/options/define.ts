@@ -12,6 +12,8 @@ export interface Alias {
   readonly plus?: string;
   /** Old words of the value and what they are called today; an alias with `values` takes no others. */
   readonly values?: Readonly<Record<string, string>>;
+  /** What the flag means without a value, where the other tool allows that (`--use_gemm_plugin`). */
+  readonly bare?: string;
 }
 
 /** One option, written once: type, default, limits and text are taken from here by flags, YAML, env, schema and docs. */

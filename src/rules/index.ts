@@ -4,7 +4,7 @@ import * as lengths from "./lengths.ts";
 import { promptTableHoldsBatch, promptTableIsUsed } from "./multimodal.ts";
 import * as parallel from "./parallel.ts";
 import * as plugins from "./plugins.ts";
-import { bfloat16IsWidened, logitsAreFloat32, t5HasRange } from "./precision.ts";
+import { bfloat16IsWidened, computeDtypeCasts, logitsKeepBits, t5HasRange } from "./precision.ts";
 import * as quantization from "./quantization.ts";
 import type { Rule, RuleContext } from "./rule.ts";
 import * as tensorrt from "./tensorrt.ts";
@@ -44,7 +44,7 @@ export const RULES: readonly Rule[] = [
   quantization.layoutIsPlain,
   quantization.targetsHaveCodes,
   quantization.quantizedCacheIsBuilt,
-  logitsAreFloat32,
+  computeDtypeCasts,
   beamFitsVocabulary,
   tensorrt.versionIsARelease,
   tensorrt.staticCacheHasOperator,
@@ -62,6 +62,7 @@ export const ADVICE: readonly Rule[] = [
   promptTableIsUsed,
   parallel.oneRankRunsAlone,
   bfloat16IsWidened,
+  logitsKeepBits,
   t5HasRange,
   tensorrt.optionsHaveTaker,
 ];

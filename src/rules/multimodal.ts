@@ -21,7 +21,10 @@ export const promptTableHoldsBatch: Rule = ({ spec, build: { max_multimodal_len,
   };
 };
 
-/** Advice. Whole images beyond one a prompt may be wanted (several images in a prompt), so this is no error. */
+/**
+ * Advice. Whole images beyond one a prompt may be wanted (several images in a prompt), so this is no error; of VILA, which
+ * is trained with several, nothing is said.
+ */
 export const promptTableIsUsed: Rule = ({
   spec,
   checkpoint,
@@ -30,7 +33,8 @@ export const promptTableIsUsed: Rule = ({
 }) => {
   const rows = promptRowsOfBatch(spec, max_batch_size);
   const wasted = max_multimodal_len - rows;
-  if (rows === 0 || wasted <= 0) return undefined;
+  const several = spec.modelType === "vila" && max_multimodal_len % rows === 0;
+  if (rows === 0 || wasted <= 0 || several) return undefined;
   const bytes = wasted * spec.language.hiddenSize * (DTYPES[checkpoint.dtype].bits / 8);
   return {
     code: "BLD015",

@@ -6,13 +6,14 @@ const BLOCK_SIZES: readonly number[] = [8, 16, 32, 64, 128];
 function pluginDtype(key: "gpt_attention_plugin" | "gemm_plugin"): Rule {
   return ({ build, checkpoint, origin }): Problem | undefined => {
     const choice = build[key];
-    if (choice === "auto" || choice === "disable" || choice === checkpoint.dtype) return undefined;
+    const dtype = build.compute_dtype === "auto" ? checkpoint.dtype : build.compute_dtype;
+    if (choice === "auto" || choice === "disable" || choice === dtype) return undefined;
     return {
       code: "BLD030",
-      what: `${key} ${choice} is not the model's dtype ${checkpoint.dtype}`,
+      what: `${key} ${choice} is not the model's dtype ${dtype}`,
       at: origin(key),
-      why: "the plugin reads the model's own weights and activations, which are in the checkpoint's dtype",
-      fix: `--${key} auto (or ${checkpoint.dtype})`,
+      why: "the plugin reads the model's own weights and activations, which are in the checkpoint's dtype or compute_dtype",
+      fix: `--${key} auto (or ${dtype})`,
     };
   };
 }

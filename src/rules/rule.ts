@@ -26,6 +26,7 @@ export type PluginChoice = "auto" | "disable" | FloatDtype;
 /** The build options with every `auto` resolved. Lengths in tokens, the prompt table in rows. */
 export interface BuildSettings {
   readonly backend: "onnxruntime" | "tensorrt" | "tensorrt_rtx";
+  readonly compute_dtype: FloatDtype | "auto";
   readonly max_batch_size: number;
   readonly max_input_len: number;
   readonly max_seq_len: number;

@@ -167,8 +167,9 @@ class Texts {
   }
 
   #new(): AnswerText | undefined {
-    const { tokenizer, options } = this.#request;
-    return tokenizer && new AnswerText(tokenizer, options.stop);
+    const { tokenizer, options, session } = this.#request;
+    const sees = session.engine.manifest.model.num_visual_features > 0;
+    return tokenizer && new AnswerText(tokenizer, options.stop, sees);
   }
 
   #show(item: number, text: string): void {

@@ -13,14 +13,17 @@ export interface RequestInput {
   readonly imageCount: number;
   /** Images that a prompt asks for itself, by placeholders in its text. */
   placeholders(prompt: string | readonly number[]): number;
+  /** All pictures belong to a single prompt that places none of them, instead of one to each copy of it. */
+  readonly together?: boolean;
 }
 
 /**
  * Gives each prompt its images. Prompts with placeholders take as many as they have, in order, and the others none.
- * Without any placeholder each prompt takes one; a single image serves every prompt and a single prompt every image.
+ * Without any placeholder each prompt takes one; a single image serves every prompt and a single prompt every image,
+ * or all of them at once (`together`).
  * @throws MmtrtError RUN012 when the numbers do not fit; RUN016 without a prompt.
  */
-export function pairUp({ prompts, imageCount, placeholders }: RequestInput): readonly RequestItem[] {
+export function pairUp({ prompts, imageCount, placeholders, together = false }: RequestInput): readonly RequestItem[] {
   if (prompts.length === 0) nothingAsked();
   const asked = prompts.map(placeholders);
   const total = asked.reduce((sum, count) => sum + count, 0);
@@ -36,6 +39,9 @@ export function pairUp({ prompts, imageCount, placeholders }: RequestInput): rea
     }));
   }
   if (imageCount === 0) return prompts.map(prompt => ({ prompt, images: [] }));
+  const [only] = prompts;
+  if (together && prompts.length === 1 && only !== undefined)
+    return [{ prompt: only, images: Array.from({ length: imageCount }, (_, i) => i) }];
   const count = Math.max(prompts.length, imageCount);
   const fits = (length: number): boolean => length === 1 || length === count;
   if (!fits(prompts.length) || !fits(imageCount)) mismatch(`${prompts.length} prompts`, imageCount);

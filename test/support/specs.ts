@@ -124,6 +124,7 @@ export const SETTINGS: BuildSettings = {
   use_fused_mlp: false,
   use_paged_context_fmha: false,
   logits_dtype: "float32",
+  compute_dtype: "auto",
 };
 
 export const CHECKPOINT: CheckpointFacts = {

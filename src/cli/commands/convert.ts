@@ -13,7 +13,7 @@ export const convert = defineCommand({
       visionTowerDir: options.vision_tower_dir,
       llmDir: options.llm_dir,
       outputDir: options.output_dir,
-      dtype: options.dtype,
+      dtype: options.dtype === "auto" ? (options.weight_data_type ?? "auto") : options.dtype,
       parallel: {
         tpSize: options.tp_size,
         ppSize: options.pp_size,

@@ -4,6 +4,7 @@ import { Assistant } from "../../runtime/assistant.ts";
 import { defineCommand } from "../command.ts";
 import { runAccuracy } from "../run/accuracy.ts";
 import { noteGeneration } from "../run/generation-note.ts";
+import { engineDirOf } from "../run/old-flags.ts";
 import { runProfiling } from "../run/profiling.ts";
 import { runRequest } from "../run/request.ts";
 import type { Ui } from "../ui.ts";
@@ -19,7 +20,8 @@ export const run = defineCommand({
   options: runOptions,
   async run(context) {
     const { options } = context;
-    const assistant = await Assistant.open(options.engine_dir, { threads: options.threads });
+    const dir = engineDirOf(options, context.origin);
+    const assistant = await Assistant.open(dir, { threads: options.threads });
     try {
       noteBackend(assistant.session.engine.manifest.backend, context.ui);
       await noteGeneration(assistant.session, context);

@@ -8,6 +8,7 @@ import type { PixelValues } from "../../runtime/image/preprocess.ts";
 import { pairUp, type RequestItem, readInputIds } from "../../runtime/request.ts";
 import type { CommandContext } from "../command.ts";
 import type { Ui } from "../ui.ts";
+import { pictureFiles } from "./old-flags.ts";
 
 export type RunContext = CommandContext<typeof runOptions>;
 
@@ -44,13 +45,15 @@ export async function questionsOf(
   const given = options.input_ids === undefined ? (options.input_text ?? []) : await readInputIds(options.input_ids);
   // An empty prompt for each picture: the decoder starts by itself.
   const prompts: readonly (string | readonly number[])[] = seesOnly ? [[]] : given;
-  const files = options.image ?? [];
+  const { files, together } = pictureFiles(options, origin);
   const pixels = options.pixel_values === undefined ? undefined : await readPixelValues(options.pixel_values);
   const writer = prompts.some(prompt => typeof prompt === "string") ? await assistant.writer() : undefined;
   const { image_token_id: imageToken, num_visual_features: features } = model;
   const items = pairUp({
     prompts,
     imageCount: pixels?.length ?? files.length,
+    // VILA is trained with several pictures in a prompt, and its own runner puts all of them before the question.
+    together: together || model.model_type === "vila",
     placeholders: prompt => {
       if (typeof prompt === "string") return writer?.placeholders(prompt) ?? 0;
       const found = prompt.filter(id => id === imageToken).length;

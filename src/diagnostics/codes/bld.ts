@@ -166,8 +166,9 @@ export const BLD = {
     about: "The checkpoint's quant_algo has no graph in this version. Convert without quantization to build it.",
   },
   BLD041: {
-    title: "this logits_dtype is not available",
-    about: "The graph casts logits to float32, which every sampler reads.",
+    title: "logits are rounded to float16",
+    about:
+      "logits_dtype float16 halves the output and rounds what a bfloat16 or float32 model computes. Samplers here and in TensorRT-LLM read float32, the default.",
   },
   BLD043: {
     title: "bfloat16 is computed as float32 in ONNX Runtime",
@@ -230,5 +231,10 @@ export const BLD = {
     title: "a target GPU has no kernels for the quantized weights",
     about:
       "FP8 arithmetic exists from SM 89 on. TensorRT-RTX multiplies by INT8 and INT4 weights from SM 80 on. Leave the older GPUs out, or build them an engine of an unquantized checkpoint.",
+  },
+  BLD070: {
+    title: "the engine's dtype cannot be made of this checkpoint",
+    about:
+      "build --compute_dtype (TensorRT-LLM's --dtype) casts the checkpoint's weights while the engine is built, to bfloat16 for TensorRT and to float32 everywhere. float16, and dtypes of a quantized checkpoint, are convert's: mmtrt convert --dtype.",
   },
 } as const satisfies Record<string, CodeInfo>;

@@ -111,4 +111,10 @@ export const RUN = {
       "Nougat writes down what it sees on a page: its decoder starts with one fixed token, and there is no encoder for text.",
     exit: 2,
   },
+  RUN030: {
+    title: "the visual engine is of another engine directory",
+    about:
+      "TensorRT-LLM's run.py takes --visual_engine_dir and --llm_engine_dir; mmtrt keeps both parts in one engine directory E (E/visual and E/llm), and takes these two paths as well as E itself. Parts that were built apart may disagree in width, tokens and limits.",
+    exit: 2,
+  },
 } as const satisfies Record<string, CodeInfo>;

@@ -31,6 +31,7 @@ interface Context {
   readonly tpSize: number;
   /** Checkpoint name of the product that gives logits. */
   readonly head: string;
+  readonly logitsDtype: "float32" | "float16";
   /** undefined for learned positions, which are added to the embeddings. */
   readonly rope: RopeTables | undefined;
   readonly cache: KvCache;
@@ -60,6 +61,7 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
     rank,
     tpSize: options.tpSize,
     head: options.shareEmbedding ? "transformer.vocab_embedding" : "lm_head",
+    logitsDtype: options.logitsDtype ?? "float32",
     rope: language.positions === "rope" ? rotary(g, language, options, positionIds) : undefined,
     cache:
       options.kvCache.type === "static"
@@ -174,10 +176,10 @@ function selfAttention(c: Context, x: Value, layer: number, name: string): Value
   return rowParallelLinear(g, w, mergeHeads(g, attended), `${name}.dense`, sizes, c.tpSize);
 }
 
-/** float32 logits of each item's last token: the row is picked before the norm, so one row and not seq goes through the head. */
+/** Logits of each item's last token: the row is picked before the norm, so one row and not seq goes through the head. */
 function logits(c: Context, x: Value, lastTokenIds: Value): Value {
   const { g, w, spec, rank } = c;
   const last = g.gatherRow(x, g.cast(lastTokenIds, "int64"));
   const normed = spec.postNorm ? last : norm(c, last, "transformer.ln_f");
-  return g.cast(linear(g, w, normed, c.head, { in: spec.hiddenSize, out: rank.vocab }), "float32");
+  return g.cast(linear(g, w, normed, c.head, { in: spec.hiddenSize, out: rank.vocab }), c.logitsDtype);
 }

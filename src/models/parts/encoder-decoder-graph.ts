@@ -257,12 +257,12 @@ function feedForward({ g, w, spec, intermediate, options }: Context, x: Value, n
   return (spec.mlp === "gated" ? gatedMlp : plainMlp)(g, w, x, name, sizes, options.tpSize);
 }
 
-/** float32 logits of each item's last token. */
+/** Logits of each item's last token. */
 function logits(c: Context, x: Value, lastTokenIds: Value): Value {
   const { g, w, spec, pair, options } = c;
   const last = g.gatherRow(x, g.cast(lastTokenIds, "int64"));
   const normed = pair.finalNorm ? norm(c, last, "final_layernorm") : last;
   const scaled = pair.scaledLogits ? g.multiply(normed, g.scalar(spec.hiddenSize ** -0.5, normed.dtype)) : normed;
   const sizes = { in: spec.hiddenSize, out: spec.vocabSize / options.tpSize };
-  return g.cast(linear(g, w, scaled, "lm_head", sizes), "float32");
+  return g.cast(linear(g, w, scaled, "lm_head", sizes), options.logitsDtype ?? "float32");
 }

@@ -1,4 +1,5 @@
 import { defineOptions, type Values } from "../define.ts";
+import { oldBuildOptions } from "./build-old.ts";
 import { tensorrtOptions } from "./build-tensorrt.ts";
 
 const PLUGIN_WORDS = ["auto", "float16", "bfloat16", "float32", "disable"] as const;
@@ -10,7 +11,7 @@ export const buildOptions = defineOptions({
     required: true,
     group: "Files",
     placeholder: "DIR",
-    aliases: [{ name: "i" }],
+    aliases: [{ name: "i" }, { name: "weight_dir" }],
     about: "What mmtrt convert wrote.",
   },
   output_dir: {
@@ -69,6 +70,15 @@ export const buildOptions = defineOptions({
     group: "Engine",
     about: "What runs the graphs: the embedded ONNX Runtime, TensorRT, or TensorRT for RTX.",
   },
+  compute_dtype: {
+    type: "string",
+    enum: ["auto", "float16", "bfloat16", "float32"],
+    default: "auto",
+    group: "Engine",
+    aliases: [{ name: "dtype" }],
+    about:
+      "Element type the engine computes in. auto is the checkpoint's; bfloat16 and float32 cast its weights when the engine is built, float16 is for convert, which looks for values beyond its range.",
+  },
   logits_dtype: {
     type: "string",
     enum: ["float32", "float16"],
@@ -81,7 +91,7 @@ export const buildOptions = defineOptions({
     enum: ["continuous", "static", "paged"],
     default: "continuous",
     group: "Engine",
-    aliases: [{ name: "paged_kv_cache", values: { enable: "paged", disable: "continuous" } }],
+    aliases: [{ name: "paged_kv_cache", values: { enable: "paged", disable: "continuous" }, bare: "enable" }],
     about:
       "How keys and values are kept: grown by concatenation, written in place, or in blocks (needs gpt_attention_plugin).",
   },
@@ -90,6 +100,7 @@ export const buildOptions = defineOptions({
     enum: PLUGIN_WORDS,
     default: "auto",
     group: "Engine",
+    aliases: [{ name: "use_gpt_attention_plugin", bare: "auto" }],
     about:
       "mmtrt's attention plugin and its element type. auto follows the model where the plugin's library is loaded; disable uses standard operators.",
   },
@@ -98,6 +109,7 @@ export const buildOptions = defineOptions({
     enum: PLUGIN_WORDS,
     default: "disable",
     group: "Engine",
+    aliases: [{ name: "use_gemm_plugin", bare: "auto" }],
     about: "mmtrt's matrix-product plugin and its element type.",
   },
   tokens_per_block: {
@@ -247,48 +259,7 @@ export const buildOptions = defineOptions({
 
   ...tensorrtOptions,
 
-  strongly_typed: {
-    type: "boolean",
-    default: false,
-    hidden: true,
-    about: "Old flag of trtllm-build.",
-    ignored: "engines are always strongly typed",
-  },
-  remove_input_padding: {
-    type: "boolean",
-    default: false,
-    hidden: true,
-    about: "Old flag of trtllm-build.",
-    ignored: "inputs are [batch, seq] with an attention mask; padding changes no result",
-  },
-  context_fmha: {
-    type: "boolean",
-    default: true,
-    hidden: true,
-    about: "Old flag of trtllm-build.",
-    ignored: "attention is one node, and the backend chooses its kernel",
-  },
-  multi_block_mode: {
-    type: "boolean",
-    default: false,
-    hidden: true,
-    about: "Old flag of trtllm-build.",
-    ignored: "attention is one node, and the backend chooses its kernel",
-  },
-  enable_xqa: {
-    type: "boolean",
-    default: true,
-    hidden: true,
-    about: "Old flag of trtllm-build.",
-    ignored: "attention is one node, and the backend chooses its kernel",
-  },
-  use_custom_all_reduce: {
-    type: "boolean",
-    default: false,
-    hidden: true,
-    about: "Old flag of trtllm-build.",
-    ignored: "the all-reduce is chosen when the engine runs",
-  },
+  ...oldBuildOptions,
 });
 
 export type BuildOptions = Values<typeof buildOptions>;

@@ -44,8 +44,17 @@ export const convertOptions = defineOptions({
     synonyms: { fp16: "float16", half: "float16", bf16: "bfloat16", fp32: "float32", float: "float32" },
     default: "auto",
     group: "Model",
-    aliases: [{ name: "weight_data_type" }, { name: "data_type" }],
+    aliases: [{ name: "data_type" }],
     about: "Element type of the written weights. auto keeps the checkpoint's own.",
+  },
+  weight_data_type: {
+    type: "string",
+    enum: ["float16", "bfloat16", "float32"],
+    synonyms: { fp16: "float16", bf16: "bfloat16", fp32: "float32" },
+    hidden: true,
+    group: "Model",
+    about: "Old flag of the encoder-decoder converter: dtype, where that is not given.",
+    deprecated: "write --dtype; beside --dtype it says nothing, because weights are read as stored and cast once",
   },
   strict: {
     type: "boolean",
@@ -85,6 +94,7 @@ export const convertOptions = defineOptions({
     maximum: 256,
     default: 1,
     group: "Parallelism",
+    aliases: [{ name: "processes" }],
     about:
       "Pipeline stages (and the vision tower) written at the same time; the tensor-parallel ranks of a stage always are, from one read. Memory stays at a few chunks each.",
   },
@@ -123,6 +133,20 @@ export const convertOptions = defineOptions({
     hidden: true,
     about: "Old flag of convert_checkpoint.py.",
     ignored: "weights are always streamed",
+  },
+  max_multimodal_len: {
+    type: "integer",
+    minimum: 0,
+    hidden: true,
+    aliases: [{ name: "max_prompt_embedding_table_size" }],
+    about: "Old flag of the encoder-decoder converter.",
+    ignored: "the prompt table gets its rows from build --max_multimodal_len",
+  },
+  log_level: {
+    type: "string",
+    hidden: true,
+    about: "Old flag of convert_checkpoint.py.",
+    ignored: "--quiet, --json and --debug say what is printed",
   },
   model_type: {
     type: "string",

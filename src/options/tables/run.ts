@@ -10,6 +10,14 @@ export const runOptions = defineOptions({
     aliases: [{ name: "llm_engine_dir" }],
     about: "What mmtrt build wrote.",
   },
+  visual_engine_dir: {
+    type: "path",
+    hidden: true,
+    group: "Request",
+    placeholder: "DIR",
+    about: "Old flag of TensorRT-LLM's run.py: the visual part of engine_dir, and no other.",
+    deprecated: "one engine directory holds both parts: write --engine_dir alone",
+  },
   image: {
     type: "path",
     list: true,
@@ -18,7 +26,15 @@ export const runOptions = defineOptions({
     placeholder: "FILE",
     aliases: [{ name: "image_path" }],
     about:
-      "Images, one per prompt; a single one serves every prompt. Prompts that hold image placeholders take as many as they have, in order.",
+      "Images, one per prompt; a single one serves every prompt. Prompts that hold image placeholders take as many as they have, in order. VILA sees all images of a single prompt together.",
+  },
+  path_sep: {
+    type: "string",
+    hidden: true,
+    group: "Request",
+    about:
+      "Old flag of TensorRT-LLM's run.py: what stands between the files of one --image, which are then pictures of one prompt. Without it: a comma in --image_path, unless there is a file of the whole name.",
+    deprecated: "write --image once for each picture, and the image placeholder as often in --input_text",
   },
   input_text: {
     type: "string",
@@ -199,6 +215,26 @@ export const runOptions = defineOptions({
     default: 0,
     group: "Checks",
     about: "Threads of ONNX Runtime per session; 0 lets it choose.",
+  },
+
+  hf_model_dir: {
+    type: "path",
+    hidden: true,
+    about: "Old flag of TensorRT-LLM's run.py.",
+    ignored: "tokenizer and image processor are in the engine directory",
+  },
+  decoder_llm: {
+    type: "boolean",
+    default: false,
+    hidden: true,
+    about: "Old flag of TensorRT-LLM's run.py.",
+    ignored: "the engine directory says whether its language model has an encoder",
+  },
+  log_level: {
+    type: "string",
+    hidden: true,
+    about: "Old flag of TensorRT-LLM's run.py.",
+    ignored: "--quiet, --json and --debug say what is printed",
   },
 });
 

@@ -38,7 +38,7 @@ const table = defineOptions({
     enum: ["continuous", "paged"],
     default: "continuous",
     about: "Cache.",
-    aliases: [{ name: "paged_kv_cache", values: { enable: "paged", disable: "continuous" } }],
+    aliases: [{ name: "paged_kv_cache", values: { enable: "paged", disable: "continuous" }, bare: "enable" }],
   },
   temperature: { type: "number", exclusiveMinimum: 0, default: 1, about: "Divides the logits." },
   context_fmha: { type: "boolean", default: true, about: "Fused attention." },
@@ -178,6 +178,13 @@ describe("old spellings", () => {
       "--paged_kv_cache is an old spelling: write --kv_cache_type paged",
     ]);
     expect(origin("max_batch_size")).toBe("--batch (command line)");
+  });
+
+  it("may stand without a value where the other tool allows that", async () => {
+    const { options, notes } = await read(["m", "--paged_kv_cache", "--batch", "3"]);
+    expect([options.kv_cache_type, options.max_batch_size]).toEqual(["paged", 3]);
+    expect(notes).toContain("--paged_kv_cache is an old spelling: write --kv_cache_type paged");
+    expect(await problems(["m", "--batch"])).toMatchObject([{ code: "CFG003" }]);
   });
 
   it("add up: max_output_len is counted after max_input_len, wherever that comes from", async () => {

@@ -6,7 +6,7 @@ import * as lengths from "../../../src/rules/lengths.ts";
 import { promptTableHoldsBatch, promptTableIsUsed } from "../../../src/rules/multimodal.ts";
 import * as parallel from "../../../src/rules/parallel.ts";
 import * as plugins from "../../../src/rules/plugins.ts";
-import { bfloat16IsWidened, logitsAreFloat32, t5HasRange } from "../../../src/rules/precision.ts";
+import { bfloat16IsWidened, computeDtypeCasts, logitsKeepBits, t5HasRange } from "../../../src/rules/precision.ts";
 import * as quantization from "../../../src/rules/quantization.ts";
 import { divisors, showBytes } from "../../../src/rules/rule.ts";
 import * as tensorrt from "../../../src/rules/tensorrt.ts";
@@ -145,6 +145,13 @@ const CASES: readonly Case[] = [
     fails: { build: { max_multimodal_len: 577 } },
     says: ["BLD015", "fills 576 rows; the other 1 reserve 8.00 KiB", "--max_multimodal_len 576"],
     passes: { build: { max_multimodal_len: 576 } },
+  },
+  {
+    rule: promptTableIsUsed,
+    name: "rows of half an image more than VILA's two pictures a prompt",
+    fails: { spec: { ...llava(), modelType: "vila" }, build: { max_multimodal_len: 1440 } },
+    says: ["BLD015", "serve only prompts with several images"],
+    passes: { spec: { ...llava(), modelType: "vila" }, build: { max_multimodal_len: 1152 } },
   },
   {
     rule: parallel.headsSplitEvenly,
@@ -311,11 +318,35 @@ const CASES: readonly Case[] = [
     passes: { checkpoint: { quantAlgo: "FP8" }, target: { backend: "tensorrt", sms: [89, 120] } },
   },
   {
-    rule: logitsAreFloat32,
-    name: "float16 logits",
-    fails: { build: { logits_dtype: "float16" } },
-    says: ["BLD041", "--logits_dtype float32"],
-    passes: {},
+    rule: logitsKeepBits,
+    name: "float16 logits of a float32 model",
+    fails: { build: { logits_dtype: "float16" }, target: { computeDtype: "float32" } },
+    says: ["BLD041", "computed in float32", "--logits_dtype float32"],
+    passes: { build: { logits_dtype: "float16" }, target: { computeDtype: "float16" } },
+  },
+  {
+    rule: computeDtypeCasts,
+    name: "float16 of a float32 checkpoint",
+    fails: { build: { compute_dtype: "float16" }, checkpoint: { dtype: "float32" } },
+    says: ["BLD070", "65504", "convert with --dtype float16"],
+    passes: { build: { compute_dtype: "float32" }, checkpoint: { dtype: "float16" } },
+  },
+  {
+    rule: computeDtypeCasts,
+    name: "bfloat16 where weights cannot be rounded",
+    fails: { build: { compute_dtype: "bfloat16", backend: "onnxruntime" }, checkpoint: { dtype: "float32" } },
+    says: ["BLD070", "no bfloat16 kernels", "convert with --dtype bfloat16"],
+    passes: { build: { compute_dtype: "bfloat16", backend: "tensorrt" }, checkpoint: { dtype: "float32" } },
+  },
+  {
+    rule: computeDtypeCasts,
+    name: "another dtype for quantized weights",
+    fails: {
+      build: { compute_dtype: "float32" },
+      checkpoint: { dtype: "float16", quantAlgo: "W8A16" },
+    },
+    says: ["BLD070", "W8A16", "scales"],
+    passes: { build: { compute_dtype: "float16" }, checkpoint: { dtype: "float16", quantAlgo: "W8A16" } },
   },
   {
     rule: bfloat16IsWidened,

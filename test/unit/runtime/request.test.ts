@@ -31,6 +31,17 @@ describe("prompts and images of a request", () => {
     ]);
   });
 
+  it("belong to one prompt where pictures are seen together, and are dealt out where there are several prompts", () => {
+    const together = (prompts: readonly string[], imageCount: number): unknown =>
+      pairUp({ prompts, imageCount, placeholders, together: true });
+    expect(together(["a"], 3)).toEqual([{ prompt: "a", images: [0, 1, 2] }]);
+    expect(together(["<image> a <image>"], 2)).toEqual([{ prompt: "<image> a <image>", images: [0, 1] }]);
+    expect(together(["a", "b"], 2)).toEqual([
+      { prompt: "a", images: [0] },
+      { prompt: "b", images: [1] },
+    ]);
+  });
+
   it("follow the placeholders when there are any: several images in a prompt, none in another", () => {
     expect(pair(["<image> and <image>", "no picture", "<image>?"], 3)).toEqual([
       ["<image> and <image>", [0, 1]],

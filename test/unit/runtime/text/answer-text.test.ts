@@ -14,8 +14,12 @@ const characters: TextTokenizer = {
   tokenOf: id => String.fromCodePoint(id),
 };
 
-function pieces(text: string, stops: readonly string[]): { readonly shown: string[]; readonly answer: AnswerText } {
-  const answer = new AnswerText(characters, stops);
+function pieces(
+  text: string,
+  stops: readonly string[],
+  strip = false,
+): { readonly shown: string[]; readonly answer: AnswerText } {
+  const answer = new AnswerText(characters, stops, strip);
   const shown = characters.encode(text).map(id => answer.push(id));
   shown.push(answer.end());
   return { shown, answer };
@@ -35,6 +39,20 @@ describe("the text of an answer", () => {
     expect(shown.join("")).toBe("red");
     expect(answer.text).toBe("red");
     expect(answer.stopped).toBe(true);
+  });
+
+  it("is shown without the white space around it where that is asked for", () => {
+    expect(pieces(" a  dog \n", [], true).shown).toEqual(["", "a", "", "", "  d", "o", "g", "", "", ""]);
+    expect(pieces("\n red### blue", ["###"], true).shown.join("|")).toBe("||r|e|d|||||||||");
+    const text = fc.string({ unit: fc.constantFrom(" ", "\n", "a", "b") });
+    fc.assert(
+      fc.property(text, given => {
+        const { shown, answer } = pieces(given, [], true);
+        expect(answer.text).toBe(given.trim());
+        expect(shown.join("")).toBe(given.trim());
+      }),
+      { seed: 5 },
+    );
   });
 
   it("is the text before the first stop text, whatever the pieces", () => {
