@@ -26,6 +26,8 @@ CASES = [
     dict(num_beams=1, max_new_tokens=40, eos=12),
     dict(num_beams=1, max_new_tokens=40, eos=12, min_new_tokens=17),
     dict(num_beams=4, max_new_tokens=1),
+    dict(num_beams=1, max_new_tokens=40, no_repeat_ngram_size=2),
+    dict(num_beams=3, max_new_tokens=24, no_repeat_ngram_size=3),
 ]
 
 
@@ -44,7 +46,7 @@ def answer(model, reference, batch, case, likely):
     eos = likely[: case["eos"]] if "eos" in case else None
     ids, mask = reference[f"{batch}.input_ids"].long(), reference[f"{batch}.attention_mask"].long()
     # Hugging Face counts padding as seen and penalises it too, so these prompts go one by one.
-    alone = "repetition_penalty" in case
+    alone = "repetition_penalty" in case or "no_repeat_ngram_size" in case
     rows = [slice(i, i + 1) for i in range(len(ids))] if alone else [slice(0, len(ids))]
     answers = []
     for part in rows:
