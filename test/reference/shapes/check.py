@@ -1,14 +1,15 @@
-"""Writes the held-out files of a small model and records what PyTorch answers.
+"""Writes the held-out files of a trained small model and records what PyTorch answers.
 
     PYTHONPATH=test/reference python -m shapes.check MODEL_DIR
 
-for the families of `shapes.train` and Nougat, once trained. `heldout/questions.jsonl` asks
-about llava-shapes' pictures, which lie beside; `questions_two.jsonl` (VILA) about two of
-them at once; `pages.jsonl` (Nougat) about pages, written here too. `expected_hf.json` has
-the stored weights' greedy answers in float32, each with its margin: the smallest lead any
-of its tokens had over the runner-up, in logits. `reference.safetensors` has the first
-question's pixel values (Nougat: bytes before rescaling), features after the projector (or the encoder's output), logits at
-the prompt's last position, and tokens.
+`heldout/questions.jsonl` asks about llava-shapes' pictures, which lie beside (those and
+their questions are `shapes.heldout`'s); `questions_two.jsonl` (VILA) about two of them at
+once; `pages.jsonl` (Nougat) about pages, written here too. `expected_hf.json` has the
+stored weights' greedy answers in float32, each with its margin: the smallest lead any of
+its tokens had over the runner-up, in logits. `reference.safetensors` (but for LLaVA, which
+has one of more stages) has the first question's pixel values (Nougat: bytes before
+rescaling), features after the projector (or the encoder's output), logits at the prompt's
+last position, and tokens.
 """
 
 import argparse
@@ -39,6 +40,7 @@ from .vocabulary import IMAGE_TOKEN
 NEW_TOKENS = 64
 PAIRS = 60
 PAGES = 40
+LLAVA = "llava-shapes"
 PICTURES = "../../llava-shapes/heldout"
 
 # What was generated: tokens, their logits [tokens, vocabulary], and tensors for the reference.
@@ -48,8 +50,10 @@ Ask = Callable[[list[Image.Image], str], Generated]
 
 def write_questions(folder: Path, name: str) -> list[dict]:
     """The held-out questions, and for VILA those about two pictures."""
-    pictures = folder / PICTURES
+    pictures = folder if name == LLAVA else folder / PICTURES
     asked = [json.loads(line) for line in (pictures / "questions.jsonl").read_text().splitlines()]
+    if name == LLAVA:
+        return asked
     single = [{**item, "image": f"{PICTURES}/{item['image']}"} for item in asked]
     _write_lines(folder / "questions.jsonl", single)
     if name != "vila-shapes":
@@ -87,7 +91,7 @@ def _write_lines(path: Path, items: list[dict]) -> None:
 
 
 def ask_transformers(folder: Path) -> Ask:
-    """BLIP-2 and GPT-2: the model and processor of the checkpoint."""
+    """LLaVA, BLIP-2 and GPT-2: the model and processor of the checkpoint."""
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).float().eval()
     processor = AutoProcessor.from_pretrained(folder)
 
@@ -169,7 +173,7 @@ def answer_all(ask: Ask, folder: Path, asked: list[dict]) -> None:
         text = ask.decode(tokens)  # type: ignore[attr-defined]
         for kind in (item["kind"], "all"):
             right[kind].append(text == item["expected"])
-        if not answers:
+        if not answers and folder.parent.name != LLAVA:
             reference = {**extra, "logits": logits[0], "tokens": torch.tensor(tokens).int()}
             about = {"image": f"heldout/{names[0]}", "question": item["question"], "transformers": transformers.__version__}
             save_file(

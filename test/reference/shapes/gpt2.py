@@ -6,7 +6,6 @@ are learned, and the linear layers of the decoder are stored transposed (Conv1D)
 
 from pathlib import Path
 
-import torch
 from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,

@@ -5,10 +5,8 @@ that assumes 576 features, layer -2, head size = hidden size / heads, or as many
 embedding rows as tokens, fails on this model.
 """
 
-import json
 from pathlib import Path
 
-import torch
 from transformers import (
     CLIPImageProcessorPil,
     CLIPVisionConfig,
@@ -20,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from .family import set_half, tidy_tokenizer_config
 from .vocabulary import IMAGE_TOKEN, build_tokenizer
 
 IMAGE_SIZE = 72
@@ -122,17 +121,9 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGenera
 
 def save(model: LlavaForConditionalGeneration, processor: LlavaProcessor, folder: Path) -> None:
     """Writes the checkpoint in float16, with every file a published LLaVA has."""
-    for part in (model.config.text_config, model.config.vision_config):
-        part.dtype = torch.float16  # half() tells the outer configuration alone
+    set_half(model.config.text_config, model.config.vision_config)
     model.half().save_pretrained(folder)
     processor.save_pretrained(folder)
     # Readers from before the processor file held everything look for this one.
     processor.image_processor.save_pretrained(folder)
-    # The same class under the name that every release and port knows.
-    path = folder / "tokenizer_config.json"
-    settings = json.loads(path.read_text())
-    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-    # What loading from a folder left behind.
-    for trace in ("is_local", "local_files_only", "model_specific_special_tokens"):
-        settings.pop(trace, None)
-    path.write_text(json.dumps(settings, indent=2) + "\n")
+    tidy_tokenizer_config(folder)

@@ -11,22 +11,20 @@ from pathlib import Path
 import torch
 from torch import nn
 
-# Part of the run over which inherited weights come up to their rate once they are let go.
-THAW = 0.05
-
 
 @dataclass
 class Training:
     """One model in training.
 
     `answers` gives the next batch's logits and targets, from the step and from how much
-    of the run is over (0 to 1). `accuracy` is measured in training mode or out of it.
+    of the run is over (0 to 1).
     """
 
     name: str
     model: nn.Module
     groups: list[dict]
     answers: Callable[[int, float], tuple[torch.Tensor, torch.Tensor]]
+    # "all" among its values says which checkpoint is the best.
     accuracy: Callable[[], dict[str, float]]
     # Writes a checkpoint of the model as it stands, which must stay as it is.
     save: Callable[[], None]
@@ -43,20 +41,20 @@ class Normalise:
         return ((images / 255 - self.mean) / self.std).permute(0, 3, 1, 2).contiguous()
 
 
-def parameter_groups(
-    model: nn.Module,
-    rate_share: Callable[[str], float] = lambda _: 1.0,
-    inherited: Callable[[str], bool] = lambda _: False,
-) -> list[dict]:
-    """Matrices decay, the rest does not; each kind by its share of the rate and where it comes from."""
-    groups: dict[tuple, list[nn.Parameter]] = {}
+# The part of the rate that some parameters take, from how much of the run is over; at 0 they are frozen.
+Share = Callable[[float], float]
+
+
+def whole(_progress: float) -> float:
+    return 1.0
+
+
+def parameter_groups(model: nn.Module, share: Callable[[str], Share] = lambda _: whole) -> list[dict]:
+    """Groups parameters, by name, for the optimiser: matrices decay, the rest does not."""
+    groups: dict[tuple[float, Share], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        key = (0.05 if parameter.ndim > 1 else 0.0, rate_share(name), inherited(name))
-        groups.setdefault(key, []).append(parameter)
-    return [
-        {"params": parameters, "weight_decay": decay, "share": share, "inherited": given}
-        for (decay, share, given), parameters in groups.items()
-    ]
+        groups.setdefault((0.05 if parameter.ndim > 1 else 0.0, share(name)), []).append(parameter)
+    return [{"params": list_, "weight_decay": decay, "share": one} for (decay, one), list_ in groups.items()]
 
 
 def train(training: Training, options: argparse.Namespace) -> None:
@@ -87,16 +85,13 @@ def train(training: Training, options: argparse.Namespace) -> None:
 
 
 def _set_rates(optimizer: torch.optim.Optimizer, options: argparse.Namespace, step: int, progress: float) -> None:
-    """Warm-up, then half a cosine; inherited weights stay until `frozen` of the run, if there are any."""
+    """Warm-up, then half a cosine."""
     rate = options.rate * min(1.0, (step + 1) / options.warm_up) * 0.5 * (1 + math.cos(math.pi * progress))
-    thawed = min(1.0, max(0.0, progress - options.frozen) / THAW)
     for group in optimizer.param_groups:
-        share = group["share"]
-        if options.inherit and group["inherited"]:
-            share *= thawed * options.inherited_rate
-            for parameter in group["params"]:
-                parameter.requires_grad_(thawed > 0)
+        share = group["share"](progress)
         group["lr"] = rate * share
+        for parameter in group["params"]:
+            parameter.requires_grad_(share > 0)
 
 
 def _keep_better(training: Training, options: argparse.Namespace, best: float, text: str) -> float:
@@ -122,27 +117,24 @@ def log(name: str, options: argparse.Namespace, text: str) -> None:
             file.write(line + "\n")
 
 
-def prepare(description: str, rate: float | None, **defaults) -> argparse.ArgumentParser:
-    """A parser with the options of every training script; sets what makes runs alike."""
+def parser(description: str, **defaults) -> argparse.ArgumentParser:
+    """The options of every training script; also sets what makes runs alike."""
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")
-    parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True, help="the best checkpoint goes to a folder in it")
-    parser.add_argument("--tar", type=Path, help="also write it to this archive")
-    parser.add_argument("--log", type=Path, help="also append what is printed to this file")
-    parser.add_argument("--start", type=Path, help="continue from this checkpoint")
-    parser.add_argument("--inherit", type=Path, help="take the parts that another family's checkpoint shares")
-    parser.add_argument("--frozen", type=float, default=0.3, help="part of the run in which inherited ones stay")
-    parser.add_argument("--inherited-rate", type=float, default=0.3, help="their share of the rate after that")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--steps", type=int, default=9000)
-    parser.add_argument("--seconds", type=float, default=math.inf, help="end the schedule by then, if steps do not")
-    parser.add_argument("--batch", type=int)
-    parser.add_argument("--rate", type=float, default=rate)
-    parser.add_argument("--warm-up", type=int, default=400, help="steps until the full rate")
-    parser.add_argument("--images", type=int)
-    parser.add_argument("--report", type=int, default=100, help="steps between reports; five between checks")
+    result = argparse.ArgumentParser(description=description.splitlines()[0])
+    result.add_argument("--output", type=Path, required=True, help="the best checkpoint goes to a folder in it")
+    result.add_argument("--tar", type=Path, help="also write it to this archive")
+    result.add_argument("--log", type=Path, help="also append what is printed to this file")
+    result.add_argument("--start", type=Path, help="continue from this checkpoint")
+    result.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    result.add_argument("--steps", type=int)
+    result.add_argument("--seconds", type=float, default=math.inf, help="end the schedule by then, if steps do not")
+    result.add_argument("--batch", type=int)
+    result.add_argument("--rate", type=float)
+    result.add_argument("--warm-up", type=int, default=400, help="steps until the full rate")
+    result.add_argument("--images", type=int, help="of the training set")
+    result.add_argument("--report", type=int, default=100, help="steps between reports; five between checks")
     # The shipped held-out questions use seeds below 1000; none of these is among them.
-    parser.add_argument("--validation", type=int, default=300, help="held-out pictures")
-    parser.set_defaults(**defaults)
-    return parser
+    result.add_argument("--validation", type=int, default=300, help="held-out pictures")
+    result.set_defaults(**defaults)
+    return result

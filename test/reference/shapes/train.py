@@ -13,7 +13,8 @@ import argparse
 import copy
 import time
 from collections import defaultdict
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ from .pool import CHUNK, SET_SIZE, SETS, Chunk, draw_chunk, read_chunk
 from .questions import Question
 from .vila import VilaFamily
 
+# Part of the run over which inherited parameters come up to their rate once they are let go.
+THAW = 0.05
 FAMILIES: dict[str, type[Family]] = {family.name: family for family in (Blip2Opt, Blip2T5, Gpt2, VilaFamily)}
 
 
@@ -153,15 +156,32 @@ def train(family: Family, options: argparse.Namespace) -> None:
         shadow.model = copy.deepcopy(model).cpu()
         shadow.save(options.output / family.name)
 
-    groups = loop.parameter_groups(model, family.rate_share, family.inherited)
+    groups = loop.parameter_groups(model, shares(family, options))
     accuracy = partial(held_out.accuracy, family, normalise)
     loop.train(loop.Training(family.name, model, groups, answers, accuracy, save), options)
 
 
+def shares(family: Family, options: argparse.Namespace) -> Callable[[str], loop.Share]:
+    """Inherited parameters stay for a while, then learn more slowly than the others."""
+
+    @cache
+    def share(part: float, inherited: bool) -> loop.Share:
+        def of(progress: float) -> float:
+            thawed = min(1.0, max(0.0, progress - options.frozen) / THAW) if inherited else 1.0
+            return part * thawed * (options.inherited_rate if inherited else 1.0)
+
+        return of
+
+    return lambda name: share(family.rate_share(name), options.inherit is not None and family.inherited(name))
+
+
 def main() -> None:
-    parser = loop.prepare(__doc__, rate=None, batch=192, images=200_000)
+    parser = loop.parser(__doc__, steps=9000, batch=192, images=200_000)
     parser.add_argument("family", choices=sorted(FAMILIES))
     parser.add_argument("--pool", type=Path, required=True, help="folder that shapes.pool writes")
+    parser.add_argument("--inherit", type=Path, help="take the parts that another family's checkpoint shares")
+    parser.add_argument("--frozen", type=float, default=0.3, help="part of the run in which inherited ones stay")
+    parser.add_argument("--inherited-rate", type=float, default=0.3, help="their share of the rate after that")
     options = parser.parse_args()
     family = FAMILIES[options.family]()
     options.rate = options.rate or family.rate

@@ -7,22 +7,26 @@ whole model is trained from scratch at once; at this size no stage needs to be f
 """
 
 import argparse
+import copy
 import math
-import time
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil, LlavaForConditionalGeneration, LlavaProcessor
 
+from . import loop
 from .feed import Arrays, Recipe, make_arrays, stream
 from .llava import FEATURES, IMAGE_SIZE, NEXT_TURN, PROMPT, build_model, build_processor, save
+from .loop import Normalise
 from .questions import Question
 from .vocabulary import IMAGE_TOKEN
 
+NAME = "llava-shapes"
 LENGTH = 160
 TURNS = 4
 CHUNK = 500
@@ -81,19 +85,6 @@ class Pool:
         return self.images[rows], self.ids[rows, columns].long(), self.learned[rows, columns]
 
 
-class Normalise:
-    """The arithmetic half of the image processor: bytes to the model's pixel values."""
-
-    def __init__(self, processor: LlavaProcessor, device: str):
-        image = processor.image_processor
-        self.scale = image.rescale_factor
-        self.mean = torch.tensor(image.image_mean, device=device)
-        self.std = torch.tensor(image.image_std, device=device)
-
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        return ((images * self.scale - self.mean) / self.std).permute(0, 3, 1, 2).contiguous()
-
-
 def answer_logits(model, pixels, ids, learned) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits and targets at the learned positions alone.
 
@@ -140,76 +131,34 @@ def train(model: LlavaForConditionalGeneration, processor: LlavaProcessor, optio
     # The workers fork before anything touches the accelerator.
     feed = stream(recipe, options.images, CHUNK, options.workers)
     first = next(feed)
-    held_out = make_arrays(make_recipe(processor, conversations=6, turns=1, held_out=True), options.validation)
+    seeds = range(1000, 1000 + options.validation)
+    held_out = make_arrays(make_recipe(processor, conversations=6, turns=1, held_out=True), seeds)
     model.to(device).train()
     if options.compile:
         model.model.compile()
-    normalise = Normalise(processor, device)
-    pool = Pool(_chain(first, feed), options.images, recipe.conversations, device)
-
-    weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98), fused=device != "cpu")
+    image = processor.image_processor
+    normalise = Normalise(image.image_mean, image.image_std, device)
+    pool = Pool(chain([first], feed), options.images, recipe.conversations, device)
     generator = torch.Generator().manual_seed(1)
-    started, total = time.monotonic(), torch.zeros((), device=device)
-    step, progress = 0, 0.0
-    while progress < 1:
+
+    def answers(_step: int, progress: float) -> tuple[torch.Tensor, torch.Tensor]:
         # Images arrive over the first half; each image is used many times after that.
         pool.grow(max(options.images // 10, math.ceil(2 * progress * options.images)))
-        for group in optimizer.param_groups:
-            group["lr"] = options.rate * min(1.0, (step + 1) / 300) * 0.5 * (1 + math.cos(math.pi * progress))
         images, ids, learned = pool.batch(options.batch, generator)
-        with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
-            logits, targets = answer_logits(model, normalise(images), ids, learned)
-            loss = torch.nn.functional.cross_entropy(logits, targets)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        total += loss.detach()
-        step += 1
-        elapsed = time.monotonic() - started
-        progress = max(step / options.steps, elapsed / options.seconds)
-        if step % options.report == 0:
-            print(f"step {step} {elapsed:.0f} s loss {total.item() / options.report:.4f} images {pool.size}", flush=True)
-            total.zero_()
-        if step % (options.report * 5) == 0:
-            print(format_accuracy(accuracy(model, normalise, held_out, device)), flush=True)
-    print(f"{step} steps in {time.monotonic() - started:.0f} s")
-    # What ships is float16: round first, then measure what ships.
-    model.half().float()
-    print("held out, stored weights:", format_accuracy(accuracy(model, normalise, held_out, device)))
+        return answer_logits(model, normalise(images), ids, learned)
 
+    def save_copy() -> None:
+        save(copy.deepcopy(model).cpu(), processor, options.output / NAME)
 
-def _chain(first: Arrays, rest: Iterator[Arrays]) -> Iterator[Arrays]:
-    yield first
-    yield from rest
-
-
-def format_accuracy(values: dict[str, float]) -> str:
-    return " ".join(f"{kind} {value:.4f}" for kind, value in values.items())
+    measure = partial(accuracy, model, normalise, held_out, device)
+    loop.train(loop.Training(NAME, model, loop.parameter_groups(model), answers, measure, save_copy), options)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint")
-    parser.add_argument("--start", type=Path, help="continue from this checkpoint")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--seconds", type=float, default=math.inf, help="end the schedule by then, if steps do not")
-    parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--images", type=int, default=300_000)
+    parser = loop.parser(__doc__, steps=6000, batch=512, rate=1.5e-3, warm_up=300, images=300_000, validation=500)
     parser.add_argument("--workers", type=int, default=0, help="processes that draw; default: one per core")
     parser.add_argument("--compile", action="store_true", help="let torch compile the forward and backward pass")
-    parser.add_argument("--report", type=int, default=100, help="steps between reports")
-    # The shipped held-out questions use seeds below 1000; none of these is among them.
-    parser.add_argument("--validation", type=lambda text: range(1000, 1000 + int(text)), default="500")
     options = parser.parse_args()
-
-    torch.manual_seed(0)
-    torch.set_float32_matmul_precision("high")
     if options.start:
         processor = LlavaProcessor.from_pretrained(options.start)
         # Not the torchvision one, where that is installed: its resize differs a little.
@@ -218,9 +167,9 @@ def main() -> None:
     else:
         processor = build_processor()
         model = build_model(processor.tokenizer)
-    print(f"{sum(parameter.numel() for parameter in model.parameters())} parameters, {len(processor.tokenizer)} tokens")
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    loop.log(NAME, options, f"{parameters} parameters, {len(processor.tokenizer)} tokens")
     train(model, processor, options)
-    save(model, processor, options.output)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from .family import Family, Row, decode_with_prefix, set_half, tidy_tokenizer_config
+from .llava import CHAT_TEMPLATE
 from .pool import SQUARE_SIDE
 from .vocabulary import IMAGE_TOKEN, build_tokenizer
 
@@ -32,29 +33,6 @@ PATCH_SIZE = 12
 SELECT_LAYER = -2
 PROMPT = "USER: {images}{question} ASSISTANT:"
 WHICH = ("In the first image, ", "In the second image, ")
-CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-{%- if message.role == 'assistant' -%}
-{{- 'ASSISTANT: ' -}}
-{%- elif message.role == 'user' -%}
-{{- 'USER: ' -}}
-{%- endif -%}
-{%- if message.content is string -%}
-{{- message.content -}}
-{%- else -%}
-{%- for part in message.content if part.type == 'image' -%}
-{{- '<image>\\n' -}}
-{%- endfor -%}
-{%- for part in message.content if part.type == 'text' -%}
-{{- part.text -}}
-{%- endfor -%}
-{%- endif -%}
-{{- eos_token if message.role == 'assistant' else ' ' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- 'ASSISTANT:' -}}
-{%- endif -%}
-"""
 
 
 def of_image(index: int, question: str) -> str:
