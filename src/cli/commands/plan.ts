@@ -80,7 +80,6 @@ function asBuild(options: PlanOptions): BuildOptions {
     checkpoint_dir: "",
     output_dir: "",
     copy_weights: false,
-    compute_dtype: "auto",
     plan: true,
     report: undefined,
     force: false,

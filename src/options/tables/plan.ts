@@ -44,6 +44,8 @@ export const planOptions = defineOptions({
   embedding_sharding_dim,
   use_embedding_sharing,
   ...limits,
+  // Without build's old spelling of it, which is convert's option here.
+  compute_dtype: { ...compute_dtype, aliases: [] },
 });
 
 export type PlanOptions = Values<typeof planOptions>;
