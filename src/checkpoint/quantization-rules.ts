@@ -5,7 +5,7 @@ import type { Origin } from "./parallel-rules.ts";
 import type { QuantizationOptions } from "./quantization-options.ts";
 
 /** Sizes ONNX Runtime and TensorRT have kernels for; others would be dequantized at every call. */
-const GROUP_SIZES = [32, 64, 128];
+const GROUP_SIZES = [16, 32, 64, 128];
 
 /** What keeps the model from being quantized as asked; empty when it can be. `ranks` are the float tensors. */
 export function quantizationProblems(

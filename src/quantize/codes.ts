@@ -1,26 +1,49 @@
-import { cast, elementCount, rowCount, type TensorRecipe } from "../tensor/index.ts";
+import {
+  bf16ToF32,
+  cast,
+  elementCount,
+  type FloatDtype,
+  f16ToF32,
+  isFloatDtype,
+  rowBytes,
+  type TensorRecipe,
+  transpose,
+} from "../tensor/index.ts";
+import { Workbench } from "./workbench.ts";
 
 /** Source bytes of a band: a few rows, whatever the matrix's size. */
-const BAND = 1 << 20;
+const BAND = 2 << 20;
+/** Most bytes of codes made in one pass over a matrix: a sixth of what convert may take. */
+const PANEL = 64 << 20;
+/** What the kernels take at once, in both directions. */
+const TILE = 16;
+/** Rows whose codes fill a cache line, and columns of them that stay in a core's cache while they are turned. */
+const LINE = 64;
+const COLUMNS = 256;
 
 /**
  * A float weight [n, k] as codes with a scale for each output, or for each output and group of `group` inputs:
  *   s = max |w| / 2^(bits − 1) in float32 of the stored values; code = w / s rounded half away from zero, clipped to
  *   −2^(bits − 1) … 2^(bits − 1) − 1; a scale of 0 gives codes of 0.
  * Codes are made with the unrounded scale; what is stored is the scale rounded to the weight's dtype (TensorRT-LLM's
- * symmetric_quantize). The weight is read once for the scales and once for the codes.
+ * symmetric_quantize). The weight is read once for the scales and once for the codes, or for each PANEL of them.
  */
 export class CodedMatrix {
   readonly #weight: TensorRecipe;
-  readonly #levels: number;
+  readonly #dtype: FloatDtype;
+  readonly #bits: 8 | 4;
   readonly #group: number;
+  readonly #grouped: boolean;
   #scales: Promise<Float32Array> | undefined;
 
   constructor(weight: TensorRecipe, bits: 8 | 4, group?: number) {
     const k = weight.shape[1] ?? 0;
-    this.#weight = cast(weight, "float32");
-    this.#levels = 2 ** (bits - 1);
+    if (!isFloatDtype(weight.dtype)) throw new Error(`${weight.name} is ${weight.dtype} before it is quantized`);
+    this.#weight = weight;
+    this.#dtype = weight.dtype;
+    this.#bits = bits;
     this.#group = group ?? k;
+    this.#grouped = group !== undefined;
     if (weight.shape.length !== 2 || k % this.#group !== 0)
       throw new Error(`${weight.name} [${weight.shape}] has no groups of ${this.#group}`);
   }
@@ -31,15 +54,13 @@ export class CodedMatrix {
     const groups = k / this.#group;
     const readRows = async (start: number, end: number): Promise<Uint8Array> => {
       const scales = await this.#scaleOfRows();
-      const width = groups === 1 ? 1 : n;
-      const out = new Float32Array((end - start) * width);
-      if (groups === 1) out.set(scales.subarray(start, end));
-      else
-        for (let g = start; g < end; g++)
-          for (let row = 0; row < n; row++) out[(g - start) * n + row] = scales[row * groups + g] as number;
+      if (!this.#grouped) return new Uint8Array(scales.slice(start, end).buffer);
+      const out = new Float32Array((end - start) * n);
+      for (let g = start; g < end; g++)
+        for (let row = 0; row < n; row++) out[(g - start) * n + row] = scales[row * groups + g] as number;
       return new Uint8Array(out.buffer);
     };
-    const shape = groups === 1 && this.#group === k ? [n] : [groups, n];
+    const shape = this.#grouped ? [groups, n] : [n];
     return { name: this.#weight.name, dtype: "float32", shape, sources: this.#weight.sources, readRows };
   }
 
@@ -51,20 +72,74 @@ export class CodedMatrix {
       const scales = await this.#scaleOfRows();
       const out = new Int8Array((end - start) * k);
       const groups = k / this.#group;
+      const wide = cast(this.#weight, "float32");
       for (let row = start; row < end; row += this.#bandRows) {
         const last = Math.min(end, row + this.#bandRows);
-        const values = floatsOf(await this.#weight.readRows(row, last));
-        quantizeInto(
-          out.subarray((row - start) * k, (last - start) * k),
-          values,
-          scales.subarray(row * groups, last * groups),
-          this.#group,
-          this.#levels,
-        );
+        const codes = out.subarray((row - start) * k, (last - start) * k);
+        const values = floatsOf(await wide.readRows(row, last));
+        quantizeInto(codes, values, scales.subarray(row * groups, last * groups), this.#group, this.#levels);
       }
       return new Uint8Array(out.buffer);
     };
     return { name, dtype: "int8", shape, sources, readRows };
+  }
+
+  /** The codes as graphs read them: int8 [k, n], or two of four bits to a byte [k, n / 2]. */
+  get turned(): TensorRecipe {
+    const codes = transpose(this.codes);
+    const plain = this.#bits === 8 ? codes : packNibbles(codes);
+    if (!this.#fitsKernels) return plain;
+    const [k = 0] = plain.shape;
+    const panelRows = Math.max(this.#step, Math.floor(PANEL / rowBytes("int8", plain.shape) / this.#step) * this.#step);
+    let panel: { start: number; end: number; bytes: Promise<Uint8Array> } | undefined;
+    const readRows = async (start: number, end: number): Promise<Uint8Array> => {
+      // A scale that is no number comes from a damaged weight; the slow way gives such rows codes of 0.
+      if (!(await this.#scaleOfRows()).every(Number.isFinite)) return plain.readRows(start, end);
+      if (panel === undefined || start < panel.start || end > panel.end) {
+        const first = Math.floor(start / this.#step) * this.#step;
+        const last = Math.min(k, Math.max(Math.ceil(end / this.#step) * this.#step, first + panelRows));
+        panel = { start: first, end: last, bytes: this.#turnedPanel(first, last) };
+      }
+      const { bytes, start: first } = panel;
+      if (end === k) panel = undefined;
+      const width = rowBytes("int8", plain.shape);
+      return (await bytes).subarray((start - first) * width, (end - first) * width);
+    };
+    return { ...plain, readRows };
+  }
+
+  /** Codes of inputs first … last − 1 for every output, by the kernels. */
+  async #turnedPanel(first: number, last: number): Promise<Uint8Array> {
+    const [n = 0, k = 0] = this.#weight.shape;
+    const scales = await this.#scaleOfRows();
+    const width = (n * this.#bits) / 8;
+    const scalesAt = this.#bandRows * k * this.#size;
+    const panelAt = scalesAt + scales.byteLength;
+    const bench = Workbench.take(panelAt + (last - first) * width);
+    placeScales(bench.floats.subarray(scalesAt / 4, panelAt / 4), scales, n);
+    const { quantize } = bench.kernels(this.#dtype, this.#bits);
+    for (let row = 0; row < n; row += this.#bandRows) {
+      const end = Math.min(n, row + this.#bandRows);
+      bench.bytes.set(await this.#weight.readRows(row, end), 0);
+      for (const [line, at, columns] of this.#pieces(row, end, first, last)) {
+        const scalesOfGroup = scalesAt + Math.floor(at / this.#group) * n * 4;
+        const target = panelAt + (at - first) * width;
+        for (let tile = line; tile < Math.min(end, line + LINE); tile += TILE) {
+          const source = ((tile - row) * k + at) * this.#size;
+          const to = target + (tile * this.#bits) / 8;
+          quantize(source, k * this.#size, columns, scalesOfGroup + tile * 4, to, width);
+        }
+      }
+    }
+    const codes = bench.bytes.slice(panelAt, panelAt + (last - first) * width);
+    bench.giveBack();
+    return codes;
+  }
+
+  /** LINE rows by at most COLUMNS columns of one group: what is read and written of a piece stays in a core's cache. */
+  *#pieces(row: number, end: number, first: number, last: number): Generator<readonly [number, number, number]> {
+    for (let line = row; line < end; line += LINE)
+      for (let at = first; at < last; at += this.#step) yield [line, at, Math.min(last - at, this.#step)];
   }
 
   /** Unrounded scales, row by row: n · (k / group). Kept: a few KB. */
@@ -74,23 +149,68 @@ export class CodedMatrix {
   }
 
   async #findScales(): Promise<Float32Array> {
-    const rows = rowCount(this.#weight.shape);
+    const [rows = 0, k = 0] = this.#weight.shape;
     const scales = new Float32Array(elementCount(this.#weight.shape) / this.#group);
-    const groups = (this.#weight.shape[1] ?? 0) / this.#group;
+    const groups = k / this.#group;
+    const wide = cast(this.#weight, "float32");
+    const bench = this.#fitsKernels ? Workbench.take(this.#bandRows * (k * this.#size + groups * 4)) : undefined;
     for (let row = 0; row < rows; row += this.#bandRows) {
       const last = Math.min(rows, row + this.#bandRows);
-      const values = floatsOf(await this.#weight.readRows(row, last));
-      findScales(scales.subarray(row * groups, last * groups), values, this.#group, this.#levels);
+      const found = scales.subarray(row * groups, last * groups);
+      if (bench === undefined) findScales(found, floatsOf(await wide.readRows(row, last)), this.#group, this.#levels);
+      else this.#findLargest(bench, await this.#weight.readRows(row, last), found);
     }
+    bench?.giveBack();
     return scales;
   }
 
+  #findLargest(bench: Workbench, band: Uint8Array, scales: Float32Array): void {
+    bench.bytes.set(band, 0);
+    const found = band.byteLength;
+    bench.kernels(this.#dtype, this.#bits).largest(0, scales.length, this.#group * this.#size, found);
+    const bits = bench.words.subarray(found / 4, found / 4 + scales.length);
+    if (this.#dtype === "float32") new Uint32Array(scales.buffer, scales.byteOffset, scales.length).set(bits);
+    else (this.#dtype === "float16" ? f16ToF32 : bf16ToF32)(Uint16Array.from(bits), scales);
+    for (let i = 0; i < scales.length; i++) scales[i] = (scales[i] as number) / this.#levels;
+  }
+
+  get #levels(): number {
+    return 2 ** (this.#bits - 1);
+  }
+
+  get #size(): number {
+    return this.#dtype === "float32" ? 4 : 2;
+  }
+
+  get #fitsKernels(): boolean {
+    const [n = 0, k = 0] = this.#weight.shape;
+    const groupsFit = !this.#grouped || (this.#group % TILE === 0 && this.#group <= COLUMNS);
+    return n > 0 && k > 0 && n % TILE === 0 && k % TILE === 0 && groupsFit;
+  }
+
+  /** Columns of one call of the kernel, which have one scale. */
+  get #step(): number {
+    return this.#grouped ? this.#group : COLUMNS;
+  }
+
   get #bandRows(): number {
-    return Math.max(1, Math.floor(BAND / (4 * Math.max(1, this.#weight.shape[1] ?? 0))));
+    const rows = Math.floor(BAND / Math.max(1, this.#size * (this.#weight.shape[1] ?? 0)));
+    return Math.max(LINE, Math.floor(rows / LINE) * LINE);
   }
 }
 
-/** A division by a power of two is exact, so its order does not matter; NaN is passed on. */
+/** Row by row → group by group: the scales of neighbouring outputs lie side by side. A scale of 0 gives codes of 0. */
+function placeScales(target: Float32Array, scales: Float32Array, n: number): void {
+  const groups = scales.length / n;
+  for (let row = 0, i = 0; row < n; row++) {
+    for (let g = 0; g < groups; g++, i++) {
+      const scale = scales[i] as number;
+      target[g * n + row] = scale === 0 ? Number.POSITIVE_INFINITY : scale;
+    }
+  }
+}
+
+/** NaN is passed on: such a scale shows where the weight is damaged. */
 function findScales(scales: Float32Array, values: Float32Array, group: number, levels: number): void {
   for (let s = 0, i = 0; s < scales.length; s++) {
     let most = 0;

@@ -1,5 +1,5 @@
-import { cast, isFloatDtype, moduleOf, named, type QuantSpec, type TensorRecipe, transpose } from "../tensor/index.ts";
-import { CodedMatrix, packNibbles } from "./codes.ts";
+import { cast, type FloatDtype, moduleOf, named, type QuantSpec, transpose } from "../tensor/index.ts";
+import { CodedMatrix } from "./codes.ts";
 import { permuted } from "./layouts.ts";
 import type { Quantizer } from "./quantizer.ts";
 
@@ -15,21 +15,14 @@ export function weightOnly(spec: QuantSpec): Quantizer {
     store(recipe) {
       const module = moduleOf(recipe.name);
       if (module === undefined || spec.excludeModules.some(name => module.endsWith(name))) return [recipe];
-      if (!isFloatDtype(recipe.dtype)) throw new Error(`${recipe.name} is ${recipe.dtype} before it is quantized`);
+      const float = recipe.dtype as FloatDtype;
       const matrix = new CodedMatrix(recipe, bits, grouped ? spec.groupSize : undefined);
-      const scales = cast(matrix.scales, recipe.dtype);
-      const weight = spec.floatWeights ? transpose(recipe) : storedCodes(matrix.codes, bits, spec);
+      const { weightLayout, floatWeights } = spec;
+      const codes = weightLayout === "plain" ? matrix.turned : permuted(matrix.codes, bits, weightLayout);
       return [
-        named(recipe.name, weight),
-        named(`${module}.${grouped ? "weights_scaling_factor" : "per_channel_scale"}`, scales),
+        named(recipe.name, floatWeights ? transpose(recipe) : codes),
+        named(`${module}.${grouped ? "weights_scaling_factor" : "per_channel_scale"}`, cast(matrix.scales, float)),
       ];
     },
   };
-}
-
-/** Codes [n, k] in the byte order of the checkpoint. */
-function storedCodes(codes: TensorRecipe, bits: 8 | 4, { weightLayout }: QuantSpec): TensorRecipe {
-  if (weightLayout !== "plain") return permuted(codes, bits, weightLayout);
-  const rows = transpose(codes);
-  return bits === 8 ? rows : packNibbles(rows);
 }

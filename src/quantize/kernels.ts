@@ -1,0 +1,162 @@
+import type { FloatDtype } from "../tensor/index.ts";
+import {
+  type Code,
+  compileWasm,
+  instantiate,
+  type WasmFunction,
+  type WasmMemory,
+  type WasmModule,
+  wasm as w,
+} from "./wasm.ts";
+
+/**
+ * Weight-only arithmetic with WebAssembly SIMD, four values at a time; `codes.ts` has the same in JavaScript for shapes
+ * that are no multiples of 16. Pointers are byte offsets into the memory the kernels share with their caller.
+ */
+export interface WeightKernels {
+  /**
+   * Largest magnitude of each of `groups` runs of `groupBytes` (a multiple of 16) as bits of the dtype, u32 each: the
+   * order of magnitudes is the order of their bits, and NaN comes after infinity.
+   */
+  largest(source: number, groups: number, groupBytes: number, target: number): void;
+  /**
+   * Codes of 16 rows of `columns` values (a multiple of 16), `rowBytes` apart, divided by the 16 float32 at `scales` and
+   * written column by column: 16 codes (INT4: 8 bytes) every `targetStride` bytes. A scale must be neither 0 nor NaN.
+   */
+  quantize(
+    source: number,
+    rowBytes: number,
+    columns: number,
+    scales: number,
+    target: number,
+    targetStride: number,
+  ): void;
+}
+
+const modules = new Map<string, WasmModule>();
+
+/** Kernels for one dtype and width over `memory`. */
+export function weightKernels(dtype: FloatDtype, bits: 8 | 4, memory: WasmMemory): WeightKernels {
+  const key = `${dtype}|${bits}`;
+  const module = modules.get(key) ?? compileWasm([largest(dtype), quantize(dtype, bits)]);
+  modules.set(key, module);
+  return instantiate(module, memory) as WeightKernels;
+}
+
+/** Parameters 0 source, 1 groups, 2 groupBytes, 3 target; locals 4 end of the group, 5 end of all; 6 mask, 7 most. */
+function largest(dtype: FloatDtype): WasmFunction {
+  const half = dtype !== "float32";
+  const fold = (lanes: readonly number[]): Code => [
+    w.get(7),
+    w.get(7),
+    w.get(7),
+    w.shuffle(lanes),
+    half ? w.i16MaxUnsigned : w.i32MaxUnsigned,
+    w.set(7),
+  ];
+  const from = (first: number): number[] => Array.from({ length: 16 }, (_, i) => (i + first) % 16);
+  const body: Code = [
+    w.splatBits(half ? 0x7fff7fff : 0x7fffffff),
+    w.set(6),
+    [w.get(3), w.get(1), w.i32(4), w.multiply, w.add, w.set(5)],
+    w.loop([
+      [w.splatBits(0), w.set(7)],
+      [w.get(0), w.get(2), w.add, w.set(4)],
+      w.loop([
+        [w.get(7), w.get(0), w.load(), w.get(6), w.and, half ? w.i16MaxUnsigned : w.i32MaxUnsigned, w.set(7)],
+        [w.get(0), w.i32(16), w.add, w.tee(0), w.get(4), w.lessUnsigned],
+      ]),
+      [from(8), from(4), ...(half ? [from(2)] : [])].map(fold),
+      [w.get(3), w.get(7), w.lane32(0), half ? [w.i32(0xffff), 0x71] : [], w.storeI32],
+      [w.get(3), w.i32(4), w.add, w.tee(3), w.get(5), w.lessUnsigned],
+    ]),
+  ];
+  return { name: "largest", params: 4, i32: 2, v128: 2, body };
+}
+
+const TILE = 16;
+/** Adding 1.5 · 2^23 to a whole number of ±2^22 leaves the number in the low bits of the float. */
+const MAGIC = 12_582_912;
+const MAGIC_BITS = 0x4b400000;
+
+/**
+ * Parameters 0 source, 1 rowBytes, 2 columns, 3 scales, 4 target, 5 targetStride; locals 6 row, 7 end of the first row,
+ * 8 the target of a column; v128 from 9: 16 rows, 16 more for the transpose, 2 of work.
+ */
+function quantize(dtype: FloatDtype, bits: 8 | 4): WasmFunction {
+  const size = dtype === "float32" ? 4 : 2;
+  const rows = Array.from({ length: TILE }, (_, r) => r);
+  const loads = rows.map(r => [
+    [r === 0 ? w.get(0) : [w.get(6), w.get(1), w.add], w.set(6)],
+    codesOfRow(dtype, r, size),
+    bits === 4 ? [w.splatBits(0xf8f8f8f8), w.i8MaxSigned] : [],
+    w.set(ROW + r),
+  ]);
+  const stores = rows.map(column => [
+    w.get(8),
+    w.get(ROW + column),
+    bits === 4 ? PACK : [],
+    bits === 4 ? w.storeLow64 : w.store,
+    [w.get(8), w.get(5), w.add, w.set(8)],
+  ]);
+  const body: Code = [
+    [w.get(0), w.get(2), w.i32(size), w.multiply, w.add, w.set(7)],
+    [w.get(4), w.set(8)],
+    w.loop([loads, transpose16(), stores, [w.get(0), w.i32(TILE * size), w.add, w.tee(0), w.get(7), w.lessUnsigned]]),
+  ];
+  return { name: "quantize", params: 6, i32: 3, v128: 34, body: [limit(bits), body] };
+
+  function limit(width: 8 | 4): Code {
+    return [w.splatF32(2 ** (width - 1) - 1), w.set(LIMIT)];
+  }
+}
+
+const ROW = 9;
+const OTHER = ROW + TILE;
+const QUOTIENT = OTHER + TILE;
+const LIMIT = QUOTIENT + 1;
+
+/** 16 codes of the row at local 6, as bytes. */
+function codesOfRow(dtype: FloatDtype, row: number, size: number): Code {
+  const quarter = (part: number): Code => [
+    valuesAt(dtype, part, size),
+    [w.get(3), w.loadSplat32(4 * row), w.f32Divide, w.tee(QUOTIENT)],
+    // Half away from zero: x + (x − trunc x) is exact and passes the next whole number just when the fraction is ½ or more.
+    [w.get(QUOTIENT), w.get(QUOTIENT), w.f32Truncate, w.f32Subtract, w.f32Add, w.f32Truncate],
+    [w.get(LIMIT), w.f32Minimum, w.splatF32(MAGIC), w.f32Add, w.splatBits(MAGIC_BITS), w.i32Subtract],
+  ];
+  return [
+    [quarter(0), quarter(1), w.i16Narrow32Signed],
+    [quarter(2), quarter(3), w.i16Narrow32Signed],
+    w.i8Narrow16Signed,
+  ];
+}
+
+/** Four float32 of the row at local 6: numbers 4 · part … 4 · part + 3 from there. */
+function valuesAt(dtype: FloatDtype, part: number, size: number): Code {
+  if (dtype === "float32") return [w.get(6), w.load(4 * size * part)];
+  const eight = [w.get(6), w.load(8 * size * (part >> 1))];
+  const wide = [eight, part % 2 === 0 ? w.i32ExtendLowSigned : w.i32ExtendHighSigned];
+  if (dtype === "bfloat16") return [wide, w.i32(16), w.i32ShiftLeft];
+  // Exponent and mantissa moved to float32's place; 2^112 makes up for the other bias, of subnormals as well.
+  return [wide, w.i32(13), w.i32ShiftLeft, w.splatBits(0x8fffe000), w.and, w.splatF32(2 ** 112), w.f32Multiply];
+}
+
+/** Four rounds, each interleaving rows r and r + 8 byte by byte; after them column j is where row j was. */
+function transpose16(): Code {
+  const low = Array.from({ length: TILE }, (_, i) => (i >> 1) + (i % 2) * TILE);
+  const high = low.map(lane => lane + 8);
+  const round = (from: number, to: number): Code =>
+    Array.from({ length: 8 }, (_, r) => [
+      [w.get(from + r), w.get(from + r + 8), w.shuffle(low), w.set(to + 2 * r)],
+      [w.get(from + r), w.get(from + r + 8), w.shuffle(high), w.set(to + 2 * r + 1)],
+    ]);
+  return [round(ROW, OTHER), round(OTHER, ROW), round(ROW, OTHER), round(OTHER, ROW)];
+}
+
+/** 16 codes of four bits as 8 bytes, the first of a pair in the low half. */
+const PACK: Code = [
+  [w.splatBits(0x0f0f0f0f), w.and, w.tee(QUOTIENT), w.get(QUOTIENT)],
+  [w.i32(4), w.i16ShiftRightUnsigned, w.or, w.splatBits(0x00ff00ff), w.and, w.tee(QUOTIENT)],
+  [w.get(QUOTIENT), w.i8Narrow16Unsigned],
+];
