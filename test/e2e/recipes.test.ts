@@ -32,6 +32,18 @@ const RECIPES: readonly Recipe[] = [
     ask: 1,
   },
   {
+    name: "BLIP2-T5",
+    model: "blip2-t5-shapes",
+    convert: "--model_type blip2 --tp_size 1 --pp_size 1 --weight_data_type float32 --dtype bfloat16",
+    build:
+      "--paged_kv_cache disable --moe_plugin disable --enable_xqa disable --use_custom_all_reduce disable --gemm_plugin bfloat16 --bert_attention_plugin bfloat16 --gpt_attention_plugin bfloat16 --remove_input_padding enable --context_fmha disable --max_beam_width 1 --max_batch_size 8 --max_seq_len 21 --max_encoder_input_len 100 --max_input_len 1 --max_multimodal_len 72",
+    older:
+      "--model_type t5 --dtype bfloat16 --use_gemm_plugin bfloat16 --use_bert_attention_plugin bfloat16 --use_gpt_attention_plugin bfloat16 --max_batch_size 8 --max_encoder_input_len 100 --max_input_len 1 --max_output_len 20 --max_multimodal_len 72",
+    notes: ["--weight_data_type is deprecated: write --dtype; beside --dtype it says nothing"],
+    run: "--max_new_tokens 20",
+    ask: 1,
+  },
+  {
     name: "LLaVA",
     model: "llava-shapes",
     convert: "--dtype float16",
@@ -228,6 +240,23 @@ describe("the recipe of BLIP2-T5", () => {
       readonly outputs: readonly { readonly token_ids: readonly number[] }[];
     };
     expect(result.outputs.map(({ token_ids }) => token_ids)).toEqual(rows("b3.tokens"));
+  });
+});
+
+describe("a recipe that is corrected", () => {
+  const rig = new Rig();
+  afterAll(() => rig.close());
+
+  it("says why Nougat's encoder length is another, and builds", async () => {
+    const convert = ["convert", fixture("nougat-shapes"), "--output_dir", "nougat", "--quiet"];
+    expect((await rig.run(convert)).code).toBe(0);
+    const flags =
+      "--checkpoint_dir nougat --output_dir engine --max_input_len 1 --max_seq_len 56 --max_encoder_input_len 83";
+    const { code, stdout, stderr } = await rig.run(["build", ...flags.split(" ")]);
+    expect(code, stderr).toBe(0);
+    expect(stdout + stderr).toMatch(
+      /max_encoder_input_len 83 → 84\W+an image always gives 84 visual features, and the decoder attends to all of them/,
+    );
   });
 });
 
