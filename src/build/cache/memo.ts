@@ -1,0 +1,154 @@
+import { createHash } from "node:crypto";
+import type { BigIntStats } from "node:fs";
+import { open, readFile, stat } from "node:fs/promises";
+
+import { hashFiles } from "../../checkpoint/hash.ts";
+import { writeWhole } from "./files.ts";
+
+export interface FileHash {
+  readonly size: number;
+  readonly sha256: string;
+}
+
+/** device, inode, size, time of change in ns, SHA-256 */
+type Row = readonly [dev: string, ino: string, size: number, mtime: string, sha256: string];
+
+/** Larger files are hashed beside the program, on another core. */
+const LARGE = 32 << 20;
+const CHUNK = 1 << 20;
+/** A file that was changed this shortly before may change again within the same tick of the file system's clock. */
+const SETTLED_NS = 2_000_000_000n;
+/** Rows beyond this are dropped, oldest first: 100 000 take about 20 MB. */
+const MAX_ROWS = 100_000;
+const MAX_BYTES = 64 << 20;
+
+/**
+ * SHA-256 of files, remembered by device, inode, size and time of change: 140 GB are read once and not at every run. The
+ * memo is one machine's, since inodes are; without it, or when it is damaged, everything is hashed again.
+ */
+export class HashMemo {
+  readonly #file: string;
+  readonly #rows: Map<string, Row>;
+  #changed = false;
+
+  private constructor(file: string, rows: Map<string, Row>) {
+    this.#file = file;
+    this.#rows = rows;
+  }
+
+  static async load(file: string): Promise<HashMemo> {
+    return new HashMemo(file, await readRows(file));
+  }
+
+  /** Undefined for a file that is not there (or no file). Other errors of the system are thrown. */
+  async hash(path: string, signal?: AbortSignal): Promise<FileHash | undefined> {
+    const before = await statOf(path);
+    if (before === undefined) return undefined;
+    const size = Number(before.size);
+    const known = this.#rows.get(path);
+    if (known !== undefined && sameFile(known, before)) {
+      // Used rows are the last to be dropped.
+      this.#rows.delete(path);
+      this.#rows.set(path, known);
+      return { size, sha256: known[4] };
+    }
+    const sha256 = await sha256Of(path, size, signal);
+    const after = await statOf(path);
+    if (after === undefined) return undefined;
+    if (after.mtimeNs !== before.mtimeNs || after.size !== before.size) return this.hash(path, signal);
+    if (BigInt(Date.now()) * 1_000_000n - after.mtimeNs > SETTLED_NS) this.#remember(path, after, sha256);
+    return { size, sha256 };
+  }
+
+  /** Of a file that this process has just written and that nobody else has the name of. */
+  async remember(path: string, sha256: string): Promise<void> {
+    const info = await statOf(path);
+    if (info !== undefined) this.#remember(path, info, sha256);
+  }
+
+  forget(path: string): void {
+    this.#changed = this.#rows.delete(path) || this.#changed;
+  }
+
+  /** Other processes of this machine may have saved meanwhile: their rows are kept. */
+  async save(): Promise<void> {
+    if (!this.#changed) return;
+    this.#changed = false;
+    const merged = new Map([...(await readRows(this.#file)), ...this.#rows]);
+    const rows = [...merged].slice(-MAX_ROWS);
+    await writeWhole(this.#file, JSON.stringify({ format: 1, files: Object.fromEntries(rows) }));
+  }
+
+  #remember(path: string, { dev, ino, size, mtimeNs }: BigIntStats, sha256: string): void {
+    this.#rows.delete(path);
+    this.#rows.set(path, [String(dev), String(ino), Number(size), String(mtimeNs), sha256]);
+    this.#changed = true;
+  }
+}
+
+function sameFile([dev, ino, size, mtime]: Row, info: BigIntStats): boolean {
+  return (
+    dev === String(info.dev) && ino === String(info.ino) && size === Number(info.size) && mtime === String(info.mtimeNs)
+  );
+}
+
+async function statOf(path: string): Promise<BigIntStats | undefined> {
+  try {
+    const info = await stat(path, { bigint: true });
+    return info.isFile() ? info : undefined;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw error;
+  }
+}
+
+async function sha256Of(path: string, size: number, signal: AbortSignal | undefined): Promise<string> {
+  if (size > LARGE) {
+    const hashes = hashFiles([path]);
+    const stop = (): void => void hashes.stop();
+    signal?.addEventListener("abort", stop);
+    try {
+      const found = (await hashes.result).get(path);
+      signal?.throwIfAborted();
+      if (found === undefined) throw new Error(`${path} was not hashed`);
+      return found;
+    } finally {
+      signal?.removeEventListener("abort", stop);
+    }
+  }
+  const handle = await open(path, "r");
+  try {
+    const hash = createHash("sha256");
+    const buffer = Buffer.allocUnsafe(Math.max(1, Math.min(CHUNK, size)));
+    for (let at = 0; ; ) {
+      const { bytesRead } = await handle.read(buffer, 0, buffer.byteLength, at);
+      if (bytesRead === 0) return hash.digest("hex");
+      hash.update(buffer.subarray(0, bytesRead));
+      at += bytesRead;
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+/** No rows from a file that is missing, too large or of another form: it is only a memo. */
+async function readRows(file: string): Promise<Map<string, Row>> {
+  try {
+    if ((await stat(file)).size > MAX_BYTES) return new Map();
+    const { format, files } = JSON.parse(await readFile(file, "utf8")) as { format?: unknown; files?: object };
+    if (format !== 1 || typeof files !== "object" || files === null) return new Map();
+    return new Map(Object.entries(files).filter((row): row is [string, Row] => isRow(row[1])));
+  } catch {
+    return new Map();
+  }
+}
+
+function isRow(row: unknown): boolean {
+  return (
+    Array.isArray(row) &&
+    row.length === 5 &&
+    row.every((cell, i) => (i === 2 ? Number.isSafeInteger(cell) : typeof cell === "string")) &&
+    /^[0-9a-f]{64}$/.test(row[4])
+  );
+}
