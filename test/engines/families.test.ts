@@ -22,12 +22,15 @@ const IMAGE_TO_TEXT = ["decoder/cross_rank0", "decoder/rank0", "visual"];
  */
 const CASES: readonly Case[] = [
   { model: "opt_proj", dtype: "float16", parts: TEXT },
+  { model: "opt_pre", dtype: "float16", parts: TEXT },
   { model: "gpt2_inner", dtype: "float16", parts: TEXT },
   { model: "qwen2_mqa", dtype: "float16", parts: TEXT, build: { kv_cache_type: "static" } },
   { model: "mistral_slides", dtype: "float16", parts: TEXT, build: { max_batch_size: 1 } },
   { model: "llama_dynamic", dtype: "bfloat16", parts: TEXT },
   { model: "blip2_opt", dtype: "float16", parts: WITH_IMAGES },
   { model: "vila_downsample", dtype: "float16", parts: WITH_IMAGES },
+  { model: "vila_linear", dtype: "float16", parts: WITH_IMAGES },
+  { model: "vila_mlp", dtype: "bfloat16", parts: WITH_IMAGES },
   { model: "gpt2mm_queries", dtype: "float16", parts: WITH_IMAGES, build: { max_batch_size: 1 } },
   { model: "t5_gated", dtype: "bfloat16", parts: PAIR, build: { max_batch_size: 1 } },
   { model: "bart_post", dtype: "float16", parts: PAIR },
