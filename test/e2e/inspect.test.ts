@@ -74,10 +74,10 @@ describe("mmtrt inspect", () => {
     expect(found).toMatchObject({ event: "result", kind: "model", supported: true, model_type: "llava" });
     expect(found.tensors).toEqual([
       {
-        dtype: "float32",
+        dtype: "float16",
         tensors: shapes.length,
         parameters: shapes.reduce((a, b) => a + b, 0),
-        bytes: 4 * shapes.reduce((a, b) => a + b, 0),
+        bytes: 2 * shapes.reduce((a, b) => a + b, 0),
       },
     ]);
     const { stdout } = await rig.run(["inspect", "model"]);
@@ -92,7 +92,7 @@ describe("mmtrt inspect", () => {
     expect(stdout).toMatch(/^model\/model\.safetensors: safetensors file\n/);
     for (const [name, { shape }] of Object.entries(headerOf(join(fixture, "model.safetensors")))) {
       expect(stdout).toMatch(
-        new RegExp(`^ {2}${name.replaceAll(".", "\\.")} +float32 +\\[${shape.join(", ")}\\] `, "m"),
+        new RegExp(`^ {2}${name.replaceAll(".", "\\.")} +float16 +\\[${shape.join(", ")}\\] `, "m"),
       );
     }
   });
@@ -104,7 +104,7 @@ describe("mmtrt inspect", () => {
     const { code, stdout, stderr } = await rig.run(["inspect", "strange"]);
     expect(code).toBe(0);
     expect(stderr).toMatch(/^warning\[SPC008\]: architecture "StrangeForCausalLM"/);
-    expect(stdout).toContain("float32");
+    expect(stdout).toContain("float16");
   });
 
   it("recognises a checkpoint that convert wrote", async () => {
@@ -113,7 +113,7 @@ describe("mmtrt inspect", () => {
     expect(found).toMatchObject({
       kind: "checkpoint",
       architecture: "LlavaForConditionalGeneration",
-      options: { dtype: "float32", tp_size: 2 },
+      options: { dtype: "float16", tp_size: 2 },
     });
     const { stdout } = await rig.run(["inspect", "ckpt"]);
     expect(stdout).toMatch(/^ {2}rank1\.safetensors +\d/m);
