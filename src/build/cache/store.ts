@@ -128,7 +128,6 @@ export class Cache {
   ): Promise<Found> {
     const files = await this.hashTree(stage.files, signal);
     const entry: Entry = { format: 1, kind, key, inputs, files, ...made };
-    await rm(join(stage.dir, OWNER_FILE), { force: true });
     await writeWhole(join(stage.dir, ENTRY_FILE), `${JSON.stringify(entry)}\n`);
     await syncTree(stage.files, files);
     const dir = this.#dirOf(kind, key);
@@ -143,6 +142,7 @@ export class Cache {
       if (attempt === 2) throw new Error(`${dir} is damaged and cannot be removed`);
       await this.remove(kind, key);
     }
+    await rm(join(dir, OWNER_FILE), { force: true });
     for (const { path, sha256 } of files) await this.memo.remember(join(own, path), sha256);
     return { entry, dir: own };
   }
