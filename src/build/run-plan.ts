@@ -17,6 +17,19 @@ import { EngineOutput, outputState } from "./output.ts";
 import type { BuildPlan, EnginePlan, Step } from "./plan.ts";
 import { configFiles, logOf } from "./steps.ts";
 
+/** Results of steps that were done before: they are linked into the directory instead of being made again. */
+export interface Prebuilt {
+  /** The .onnx of a part, by the part's name. */
+  readonly graphs: ReadonlyMap<string, string>;
+  readonly engines: ReadonlyMap<string, PrebuiltEngine>;
+}
+
+export interface PrebuiltEngine {
+  readonly engine: string;
+  readonly log: string;
+  readonly report: EngineReport;
+}
+
 /** What a step of this run has to work with. */
 interface Run {
   readonly plan: BuildPlan;
@@ -25,6 +38,7 @@ interface Run {
   readonly output: EngineOutput;
   readonly env: ToolEnvironment;
   readonly signal: AbortSignal;
+  readonly prebuilt: Prebuilt | undefined;
   readonly written: { readonly files: string[]; readonly linked: Map<string, number> };
   /** By name of the part. */
   readonly reports: Map<string, EngineReport>;
@@ -32,13 +46,15 @@ interface Run {
 
 /**
  * Carries the plan out, or says that there is nothing to do. The directory appears whole under its name; after an abort
- * or failure nothing is left, except that after a failure the builders' logs lie in `DIR.logs`. Errors: the plan's own
+ * or failure nothing is left, except that after a failure the builders' logs lie in `DIR.logs`. With `prebuilt` no engine
+ * is built: the ones handed over are linked. Errors: the plan's own
  * problems, BLD001, BLD005, CKP…, GRF…, TRT… and ENV….
  */
 export async function* runPlan(
   plan: BuildPlan,
   signal: AbortSignal,
   env: ToolEnvironment = environment(),
+  prebuilt?: Prebuilt,
 ): AsyncGenerator<BuildEvent, void> {
   throwIfAny(plan.problems);
   const started = performance.now();
@@ -55,7 +71,7 @@ export async function* runPlan(
     try {
       const { stage } = output;
       const written = { files: [], linked: new Map() };
-      const run: Run = { plan, checkpoint, stage, output, env, signal, written, reports: new Map() };
+      const run: Run = { plan, checkpoint, stage, output, env, signal, prebuilt, written, reports: new Map() };
       yield* runSteps(run);
       await writeManifest(run);
       const sizes = await sizesOf(run);
@@ -97,7 +113,7 @@ async function* runSteps(run: Run): AsyncGenerator<BuildEvent, void> {
     const started = performance.now();
     const engine = byOutput.get(step.outputs[0] ?? "");
     if (step.kind === "link" && engine) yield* placeWeights(run, engine);
-    else if (step.kind === "emit" && engine) await emitGraph(run, engine);
+    else if (step.kind === "emit" && engine) yield* placeGraph(run, engine);
     else if (step.kind === "files") await writeFiles(run, step);
     else throw new Error(`step ${step.id} of kind ${step.kind} has nobody to run it`);
     yield { event: "step", id: step.id, state: "done", seconds: (performance.now() - started) / 1000 };
@@ -105,6 +121,7 @@ async function* runSteps(run: Run): AsyncGenerator<BuildEvent, void> {
 }
 
 async function* runEngines(run: Run): AsyncGenerator<BuildEvent, void> {
+  if (run.prebuilt !== undefined) return yield* placeEngines(run, run.prebuilt);
   const { plan, stage, output, env, signal } = run;
   const { buildEngines } = await import("./run-engines.ts");
   const jobs = plan.engines.flatMap(engine => {
@@ -132,16 +149,47 @@ async function* placeWeights(run: Run, engine: EnginePlan): AsyncGenerator<Build
   if (placed.linked) run.written.linked.set(engine.weights, placed.bytes);
 }
 
-/** The graph is built again from the plan's numbers; other bytes than planned mean that the checkpoint changed since. */
-async function emitGraph(run: Run, engine: EnginePlan): Promise<void> {
-  const { checkpoint, plan } = run;
+async function* placeEngines(run: Run, { engines }: Prebuilt): AsyncGenerator<BuildEvent, void> {
+  const { plan, signal } = run;
+  for (const { name, request } of plan.engines) {
+    const built = engines.get(name);
+    if (request === null || built === undefined) continue;
+    for (const [source, file] of [
+      [built.engine, request.engine],
+      [built.log, logOf({ name })],
+    ] as const) {
+      const placed = yield* placeFile(source, await place(run, file), { copy: false, label: file, signal });
+      if (placed.linked) run.written.linked.set(file, placed.bytes);
+    }
+    run.reports.set(name, built.report);
+  }
+}
+
+async function* placeGraph(run: Run, engine: EnginePlan): AsyncGenerator<BuildEvent, void> {
+  const { checkpoint, plan, prebuilt, signal } = run;
+  const target = await place(run, engine.onnx);
+  const source = prebuilt?.graphs.get(engine.name);
+  if (source === undefined) return writeGraph(checkpoint, engine, plan.version, target);
+  const placed = yield* placeFile(source, target, { copy: false, label: engine.onnx, signal });
+  if (placed.linked) run.written.linked.set(engine.onnx, placed.bytes);
+  if (sha256(await readFile(target)) !== engine.graph.onnx_sha256) changedSincePlan(engine);
+}
+
+/**
+ * A part's graph as ONNX: built again from the plan's numbers. Errors: BLD005 when it has other bytes than planned, which
+ * means that the checkpoint changed since.
+ */
+export async function writeGraph(
+  checkpoint: ConvertedCheckpoint,
+  engine: EnginePlan,
+  version: string,
+  target: string,
+): Promise<void> {
   const weights = weightsOf(checkpoint, engine);
   if (weights === undefined) throw changedSincePlan(engine);
-  const target = await place(run, engine.onnx);
   const location = engine.weights.slice(engine.weights.indexOf("/") + 1);
   const graph = buildGraph(checkpoint, engine.kind, engine.options);
-  const options = { location, tensors: locationsOf(weights.tensors), producerVersion: plan.version };
-  await writeOnnx(graph, target, options);
+  await writeOnnx(graph, target, { location, tensors: locationsOf(weights.tensors), producerVersion: version });
   if (sha256(await readFile(target)) !== engine.graph.onnx_sha256) changedSincePlan(engine);
 }
 
