@@ -56,10 +56,14 @@ export interface ConvertSettings {
   readonly group_size?: number;
   readonly weight_layout?: WeightLayout;
   readonly float_weights?: boolean;
+  /** Strength of SmoothQuant. */
+  readonly smoothquant_val?: number;
+  /** Of the file of ranges that scales were made from. */
+  readonly act_ranges_sha256?: string;
 }
 
 /** The settings' part that says what is quantized. */
-export function quantizationSettings(quant: QuantSpec | undefined): Partial<ConvertSettings> {
+export function quantizationSettings(quant: QuantSpec | undefined, rangesSha256?: string): Partial<ConvertSettings> {
   if (quant === undefined) return {};
   return {
     quant_algo: quant.quantAlgo,
@@ -67,6 +71,8 @@ export function quantizationSettings(quant: QuantSpec | undefined): Partial<Conv
     group_size: quant.groupSize,
     weight_layout: quant.weightLayout,
     float_weights: quant.floatWeights,
+    ...(quant.smoothquantVal !== null && { smoothquant_val: quant.smoothquantVal }),
+    ...(rangesSha256 !== undefined && { act_ranges_sha256: rangesSha256 }),
   };
 }
 

@@ -6,6 +6,7 @@ import {
   type FloatDtype,
   fromStored,
   type HfCheckpoint,
+  type QuantSpec,
   recipeBytes,
   type TensorRecipe,
 } from "../tensor/index.ts";
@@ -14,12 +15,15 @@ import {
   type ConvertSettings,
   ENCODER_DIR,
   languageDir,
+  quantizationSettings,
   rankFile,
   VISUAL_DIR,
   VISUAL_WEIGHTS,
 } from "./manifest.ts";
-import { encoderSizes, type Mapping, mapWeights } from "./map.ts";
+import { encoderSizes, expectedTensors, type Mapping, mapWeights } from "./map.ts";
 import { encoderProblems, type Origin, parallelProblems, withinLimits } from "./parallel-rules.ts";
+import { planQuantization } from "./quantization.ts";
+import { NO_QUANTIZATION, type QuantizationOptions } from "./quantization-options.ts";
 import type { Parallel } from "./shard.ts";
 import { fingerprintOf, missingExtras, resolveDtype } from "./source.ts";
 
@@ -35,6 +39,8 @@ export interface ConvertRequest {
   readonly outputDir: string;
   readonly dtype: FloatDtype | "auto";
   readonly parallel: Parallel;
+  /** Absent: weights are written in `dtype`. */
+  readonly quantization?: QuantizationOptions;
   /** Files written at the same time. */
   readonly workers: number;
   /** Warnings about NaN weights and missing tokenizer files are errors. */
@@ -71,6 +77,7 @@ export interface Plan {
   /** As asked, less what the model cannot have. */
   readonly parallel: Parallel;
   readonly mapping: Mapping;
+  readonly quantization: QuantSpec | undefined;
   readonly jobs: readonly Job[];
   /** The same jobs by what is written side by side: the ranks of one pipeline stage share their sources. */
   readonly groups: readonly (readonly Job[])[];
@@ -90,7 +97,17 @@ export async function planConversion(source: HfCheckpoint, request: ConvertReque
     ...parallelProblems(model.spec.language, parallel, limits, origin),
     ...(encoder ? encoderProblems(encoder, parallel, origin) : []),
   ]);
-  const mapping = mapWeights(source.tensors, model.spec, model.architecture.weights(model.spec), parallel, dtype);
+  const weights = model.architecture.weights(model.spec);
+  const { quantizer, rangesSha256, problems } = await planQuantization(
+    request.quantization ?? NO_QUANTIZATION,
+    model.spec,
+    weights,
+    expectedTensors(model.spec, weights, parallel, dtype),
+    origin,
+  );
+  throwIfAny(problems);
+  const quantization = quantizer?.spec;
+  const mapping = mapWeights(source.tensors, model.spec, weights, parallel, dtype, quantizer);
   await compareCopies(mapping);
   await checkZeros(mapping);
   const extras = missingExtras(source, model.spec);
@@ -102,6 +119,7 @@ export async function planConversion(source: HfCheckpoint, request: ConvertReque
     use_parallel_embedding: parallel.parallelEmbedding,
     embedding_sharding_dim: parallel.embeddingShardingDim,
     use_embedding_sharing: parallel.shareEmbedding,
+    ...quantizationSettings(quantization, rangesSha256),
   };
   const groups = groupsOf(mapping, languageDir(model.spec), parallel.tpSize);
   return {
@@ -110,6 +128,7 @@ export async function planConversion(source: HfCheckpoint, request: ConvertReque
     settings,
     parallel,
     mapping,
+    quantization,
     jobs: groups.flat(),
     groups,
     fingerprint: await fingerprintOf(source, settings, request.version),

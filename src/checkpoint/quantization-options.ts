@@ -56,7 +56,8 @@ export function quantSpec(options: QuantizationOptions): QuantSpec | undefined {
     quantAlgo,
     kvCacheQuantAlgo,
     groupSize: quantAlgo === "W4A16_AWQ" ? options.awq_block_size : (options.group_size ?? 128),
-    smoothquantVal: options.smoothquant ?? null,
+    // ModelOpt's default, which quantize.py does not change.
+    smoothquantVal: options.smoothquant ?? (options.qformat === "int8_sq" ? 0.5 : null),
     preQuantScale: quantAlgo === "W4A16_AWQ",
     weightLayout: options.weight_layout,
     floatWeights: options.disable_weight_only_quant_plugin,

@@ -19,7 +19,12 @@ export function quantizationProblems(
   if (quant === undefined || conflicts.length > 0) return conflicts;
   if (spec.encoderDecoder !== undefined) return [encoderDecoder(options, origin)];
   const at = origin(askedBy(options));
-  return [...unbuilt(options, quant, at), ...groupProblems(quant, at), ...shapeProblems(quant, ranks, at)];
+  return [
+    ...unbuilt(options, quant, at),
+    ...postNorm(quant, spec, at),
+    ...groupProblems(quant, at),
+    ...shapeProblems(quant, ranks, at),
+  ];
 }
 
 /** The option that asked for quantization. */
@@ -129,20 +134,31 @@ function encoderDecoder(options: QuantizationOptions, origin: Origin): Problem {
   };
 }
 
-/** Formats that need calibration or codes of somebody else. */
+function postNorm(quant: QuantSpec, { language }: ModelSpec, at: string): Problem[] {
+  if (!quant.quantAlgo?.startsWith("W8A8") || language.postNorm !== true) return [];
+  return [
+    {
+      code: "CKP086",
+      what: "SmoothQuant is asked for a model with norms behind attention and MLP",
+      at,
+      why: "its factors are folded into the norm before a product; here that norm's output is also added to the next layer's",
+      fix: "--use_weight_only, or --int8_kv_cache alone",
+    },
+  ];
+}
+
+/** Formats whose codes are made by somebody else, or not at all yet. */
 function unbuilt(options: QuantizationOptions, quant: QuantSpec, at: string): Problem[] {
-  const weightOnly = quant.quantAlgo === "W8A16" || quant.quantAlgo === "W4A16" || quant.quantAlgo === "W4A16_GPTQ";
   const foreign = options.weight_only_precision === "int4_gptq" && options.use_weight_only;
-  if (weightOnly && !foreign && quant.kvCacheQuantAlgo === null) return [];
-  const name = weightOnly && !foreign ? `a ${quant.kvCacheQuantAlgo} KV cache` : quant.quantAlgo;
+  if (!foreign && quant.quantAlgo !== "W4A16_AWQ" && quant.quantAlgo !== "FP8") return [];
   return [
     {
       code: "CKP084",
-      what: `${name ?? `a ${quant.kvCacheQuantAlgo} KV cache`} cannot be made by this version of convert`,
+      what: `${quant.quantAlgo} cannot be made by this version of convert`,
       at,
       why: foreign
         ? "its codes come out of a quantized checkpoint, which is not read yet"
-        : "it needs ranges of activations, which are not measured yet",
+        : "it needs a search over activations, which is not there yet",
       fix: "--use_weight_only --weight_only_precision int8, or int4 with --group_size 128",
     },
   ];

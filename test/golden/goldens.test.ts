@@ -31,7 +31,7 @@ function cases(): Case[] {
       ...(JSON.parse(readFileSync(join(goldens, "out", name, "case.json"), "utf8")) as Case),
       case: name,
     }))
-    .filter(({ args }) => !args.some(arg => /gptq|smoothquant|int8_kv/.test(arg)));
+    .filter(({ args }) => !args.some(arg => /gptq/.test(arg)));
 }
 
 /** Derived tables that TensorRT-LLM recomputes when they are absent. */
@@ -84,7 +84,7 @@ function rankFiles(dir: string): string[] {
   });
 }
 
-function request({ args }: Case): Omit<Parameters<typeof convert>[0], "outputDir"> {
+function request({ args, case: name }: Case): Omit<Parameters<typeof convert>[0], "outputDir"> {
   const value = (flag: string): string | undefined => (args.includes(flag) ? args[args.indexOf(flag) + 1] : undefined);
   const source = (flag: string): string | undefined => value(flag)?.replace("$HF", join(goldens, "hf"));
   return {
@@ -104,6 +104,13 @@ function request({ args }: Case): Omit<Parameters<typeof convert>[0], "outputDir
       weight_only_precision: value("--weight_only_precision") === "int4" ? "int4" : "int8",
       // NVIDIA's converter permutes for the GPU it runs on; the goldens are for 8.0.
       weight_layout: args.includes("--use_weight_only") ? "sm80" : "plain",
+      smoothquant: args.includes("--smoothquant") ? Number(value("--smoothquant")) : undefined,
+      per_token: args.includes("--per_token"),
+      per_channel: args.includes("--per_channel"),
+      int8_kv_cache: args.includes("--int8_kv_cache"),
+      act_ranges: args.some(arg => /smoothquant|int8_kv/.test(arg))
+        ? join(goldens, "out", name, "act_range.safetensors")
+        : undefined,
     },
     workers: 2,
     strict: false,

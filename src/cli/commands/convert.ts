@@ -21,6 +21,7 @@ export const convert = defineCommand({
         embeddingShardingDim: options.embedding_sharding_dim === 1 ? 1 : 0,
         shareEmbedding: options.use_embedding_sharing,
       },
+      quantization: options,
       workers: options.workers,
       strict: options.strict,
       hash: options.hash,

@@ -267,6 +267,16 @@ export const CKP = {
     title: "this version cannot make that quantized form",
     about: "The message names the forms that can be made. Nothing is written.",
   },
+  CKP085: {
+    title: "the file of activation ranges is not of this model",
+    about:
+      "--act_ranges takes a safetensors file with the largest absolute values of every linear layer: <module>.x for each input channel and <module>.y for each output, under Hugging Face's module names. A calibration of mmtrt writes such a file.",
+  },
+  CKP086: {
+    title: "SmoothQuant does not fit the model",
+    about:
+      "SmoothQuant divides the output of the norm before a product and multiplies the product's weights. In models with norms behind attention and MLP (OPT-350m) the norm's output is also added to the next layer's, so it cannot be divided.",
+  },
   CKP070: {
     title: "the language model of --llm_dir does not fit the visual part",
     about:

@@ -63,9 +63,13 @@ export function cacheDtype({ quantization, dtype }: CheckpointLayout): string {
   return algo == null ? dtype : algo.toLowerCase();
 }
 
-/** What TensorRT-LLM's kernels must not take for their own: INT codes in our plain order. It ignores the key. */
+/**
+ * What TensorRT-LLM's kernels must not take for their own: weight-only codes in our plain order. It ignores the key.
+ * SmoothQuant's and FP8's weights are plain in its own checkpoints.
+ */
 export function weightLayoutKey({ quantization }: CheckpointLayout): Record<string, unknown> {
-  if (quantization?.quantAlgo == null || quantization.weightLayout !== "plain") return {};
+  const algo = quantization?.quantAlgo;
+  if (algo == null || quantization?.weightLayout !== "plain" || algo === "FP8" || algo.startsWith("W8A8")) return {};
   return { mmtrt: { weight_layout: "plain" } };
 }
 

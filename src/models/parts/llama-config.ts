@@ -17,6 +17,7 @@ import {
  */
 export function llamaConfig(language: DecoderSpec, layout: CheckpointLayout): CheckpointConfig {
   const { fromMeta } = layout;
+  if (calibrated(layout)) return calibratedConfig(language, layout);
   return {
     architecture: language.architecture,
     dtype: layout.dtype,
@@ -48,6 +49,45 @@ export function llamaConfig(language: DecoderSpec, layout: CheckpointLayout): Ch
     moe_tp_mode: 2,
     attn_bias: language.attentionBias,
     mlp_bias: language.mlpBias,
+    ...weightLayoutKey(layout),
+  };
+}
+
+/** SmoothQuant and INT8 caches go through a part of NVIDIA's converter that writes its config by hand. */
+function calibrated({ quantization }: CheckpointLayout): boolean {
+  return quantization?.quantAlgo?.startsWith("W8A8") === true || quantization?.kvCacheQuantAlgo === "INT8";
+}
+
+/** Without the keys that follow from others: head_size, kv_dtype, qk_layernorm, mlp_bias. */
+function calibratedConfig(language: DecoderSpec, layout: CheckpointLayout): CheckpointConfig {
+  return {
+    architecture: language.architecture,
+    dtype: layout.dtype,
+    logits_dtype: "float32",
+    num_hidden_layers: language.layers,
+    num_attention_heads: language.heads,
+    hidden_size: language.hiddenSize,
+    intermediate_size: language.intermediateSize,
+    num_key_value_heads: language.kvHeads,
+    vocab_size: language.vocabSize,
+    position_embedding_type: "rope_gpt_neox",
+    max_position_embeddings: language.maxPositions,
+    hidden_act: activationName(language.activation),
+    rotary_base: language.ropeTheta,
+    rotary_scaling: rotaryScaling(language),
+    norm_epsilon: language.normEps,
+    residual_mlp: false,
+    moe_normalization_mode: null,
+    moe_num_experts: 0,
+    moe_top_k: 0,
+    moe_tp_mode: 2,
+    mapping: plainMapping(layout),
+    attn_bias: language.attentionBias,
+    quantization: fullQuantization(layout, ["lm_head"]),
+    ...embeddingKeys(layout),
+    disable_weight_only_quant_plugin: layout.quantization?.floatWeights === true,
+    ...(language.mlpBias && { mlp_bias: true }),
+    ...(language.headDim * language.heads !== language.hiddenSize && { head_size: language.headDim }),
     ...weightLayoutKey(layout),
   };
 }

@@ -1,0 +1,114 @@
+import { cast, type FloatDtype, type TensorRecipe } from "../tensor/index.ts";
+import { floatView, once, roundTo } from "./lazy.ts";
+
+/** Values of a band: a few rows of any matrix. */
+const BAND = 1 << 18;
+
+/** Rows [start, end) of a float matrix as float32, band by band. */
+export async function* bandsOf(
+  recipe: TensorRecipe,
+): AsyncGenerator<{ readonly start: number; readonly end: number; readonly values: Float32Array }> {
+  const [rows = 0, columns = 0] = recipe.shape;
+  const wide = cast(recipe, "float32");
+  const step = Math.max(1, Math.floor(BAND / Math.max(1, columns)));
+  for (let start = 0; start < rows; start += step) {
+    const end = Math.min(rows, start + step);
+    yield { start, end, values: floatView(await wide.readRows(start, end)) };
+  }
+}
+
+/** Largest |w| of each column over all matrices, which share their inputs. */
+export async function columnMaxima(matrices: readonly TensorRecipe[]): Promise<Float32Array> {
+  const columns = matrices[0]?.shape[1] ?? 0;
+  const most = new Float32Array(columns);
+  for (const matrix of matrices) {
+    for await (const { values } of bandsOf(matrix)) {
+      for (let i = 0; i < values.length; i += columns) {
+        for (let c = 0; c < columns; c++) {
+          const size = Math.abs(values[i + c] as number);
+          if (size > (most[c] as number)) most[c] = size;
+        }
+      }
+    }
+  }
+  return most;
+}
+
+/** Smallest factor of a channel, and smallest |w| that is divided by. */
+const LEAST = 1e-5;
+
+/**
+ * The factor of each input channel, in float64: s = max(|x|^α / |w|^(1−α), 1e-5), where |w|^(1−α) is rounded to the
+ * weights' dtype as in TensorRT-LLM. A channel that no calibration text used keeps its factor of 1: TensorRT-LLM's 1e-5
+ * would enlarge the first value that does use it a hundred thousand times.
+ */
+export function smoother(x: Float32Array, weight: Float32Array, alpha: number, dtype: FloatDtype): Float64Array {
+  const power = (value: number, exponent: number): number => (exponent === 0.5 ? Math.sqrt(value) : value ** exponent);
+  const divisors = roundTo(
+    dtype,
+    weight.map(size => power(size, 1 - alpha)),
+  );
+  return Float64Array.from(x, (size, channel) => {
+    if (size === 0) return 1;
+    return Math.max(power(size, alpha) / Math.max(divisors[channel] as number, LEAST), LEAST);
+  });
+}
+
+/** A float matrix with every column multiplied by a factor, rounded to the matrix's dtype. */
+export class SmoothedMatrix {
+  readonly recipe: TensorRecipe;
+  readonly dtype: FloatDtype;
+  readonly #factors: () => Promise<Float64Array>;
+  /** Largest |w| of each row. */
+  readonly rowMaxima: () => Promise<Float32Array>;
+
+  constructor(recipe: TensorRecipe, dtype: FloatDtype, factors: () => Promise<Float64Array>) {
+    this.recipe = recipe;
+    this.dtype = dtype;
+    this.#factors = factors;
+    this.rowMaxima = once(() => this.#findRowMaxima());
+  }
+
+  async readRows(start: number, end: number): Promise<Float32Array> {
+    const values = Float32Array.from(floatView(await cast(this.recipe, "float32").readRows(start, end)));
+    return this.#multiplied(values);
+  }
+
+  async #multiplied(values: Float32Array): Promise<Float32Array> {
+    const factors = await this.#factors();
+    for (let i = 0; i < values.length; i += factors.length) {
+      for (let c = 0; c < factors.length; c++) values[i + c] = (values[i + c] as number) * (factors[c] as number);
+    }
+    return roundTo(this.dtype, values);
+  }
+
+  async #findRowMaxima(): Promise<Float32Array> {
+    const [rows = 0, columns = 0] = this.recipe.shape;
+    const most = new Float32Array(rows);
+    for await (const { start, values } of bandsOf(this.recipe)) {
+      const smooth = await this.#multiplied(Float32Array.from(values));
+      for (let i = 0; i < smooth.length; i++) {
+        const row = start + Math.floor(i / columns);
+        const size = Math.abs(smooth[i] as number);
+        if (size > (most[row] as number) || Number.isNaN(size)) most[row] = size;
+      }
+    }
+    return most;
+  }
+}
+
+/** A norm's weight or bias with every channel divided by its factor, in the dtype it has. */
+export function dividedBy(recipe: TensorRecipe, dtype: FloatDtype, factors: () => Promise<Float64Array>): TensorRecipe {
+  const wide: TensorRecipe = {
+    name: recipe.name,
+    dtype: "float32",
+    shape: recipe.shape,
+    sources: recipe.sources,
+    readRows: async (start, end) => {
+      const values = Float32Array.from(floatView(await cast(recipe, "float32").readRows(start, end)));
+      const all = await factors();
+      return new Uint8Array(values.map((value, i) => value / (all[start + i] as number)).buffer);
+    },
+  };
+  return cast(wide, dtype);
+}
