@@ -31,7 +31,7 @@ const work = new Workspace();
 afterAll(() => work.clean());
 
 async function open(model: string): Promise<Session> {
-  const checkpoint = await convertTo(work, fixtureDir(`parity/${model}`));
+  const checkpoint = await convertTo(work, fixtureDir(`parity/${model}`), "float32");
   const limits = { max_batch_size: 3, max_input_len: 80, max_seq_len: 160, max_beam_width: 5 };
   return openSession(await buildTo(work, checkpoint, limits), { threads: 1 });
 }
