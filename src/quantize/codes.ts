@@ -9,17 +9,18 @@ import {
   type TensorRecipe,
   transpose,
 } from "../tensor/index.ts";
+import { eachBand } from "./bands.ts";
 import { Workbench } from "./workbench.ts";
 
-/** Source bytes of a band: a few rows, whatever the matrix's size. */
-const BAND = 2 << 20;
+/** Source bytes of a band: a few rows, whatever the matrix's size, and what a core's cache holds. */
+const BAND = 1 << 20;
 /** Most bytes of codes made in one pass over a matrix: a sixth of what convert may take. */
 const PANEL = 64 << 20;
 /** What the kernels take at once, in both directions. */
 const TILE = 16;
 /** Rows whose codes fill a cache line, and columns of them that stay in a core's cache while they are turned. */
 const LINE = 64;
-const COLUMNS = 256;
+const COLUMNS = 512;
 
 /**
  * A float weight [n, k] as codes with a scale for each output, or for each output and group of `group` inputs:
@@ -91,55 +92,59 @@ export class CodedMatrix {
     if (!this.#fitsKernels) return plain;
     const [k = 0] = plain.shape;
     const panelRows = Math.max(this.#step, Math.floor(PANEL / rowBytes("int8", plain.shape) / this.#step) * this.#step);
-    let panel: { start: number; end: number; bytes: Promise<Uint8Array> } | undefined;
+    let panel: Panel | undefined;
+    let finite: boolean | undefined;
     const readRows = async (start: number, end: number): Promise<Uint8Array> => {
       // A scale that is no number comes from a damaged weight; the slow way gives such rows codes of 0.
-      if (!(await this.#scaleOfRows()).every(Number.isFinite)) return plain.readRows(start, end);
+      finite ??= (await this.#scaleOfRows()).every(Number.isFinite);
+      if (!finite) return plain.readRows(start, end);
       if (panel === undefined || start < panel.start || end > panel.end) {
+        panel?.bench.giveBack();
         const first = Math.floor(start / this.#step) * this.#step;
         const last = Math.min(k, Math.max(Math.ceil(end / this.#step) * this.#step, first + panelRows));
-        panel = { start: first, end: last, bytes: this.#turnedPanel(first, last) };
+        panel = await this.#turnedPanel(first, last);
       }
-      const { bytes, start: first } = panel;
-      if (end === k) panel = undefined;
+      const { bench, at, start: first } = panel;
       const width = rowBytes("int8", plain.shape);
-      return (await bytes).subarray((start - first) * width, (end - first) * width);
+      // A copy: the bench goes to another matrix while these bytes are still on their way to the file.
+      const bytes = bench.bytes.slice(at + (start - first) * width, at + (end - first) * width);
+      if (end === k) {
+        bench.giveBack();
+        panel = undefined;
+      }
+      return bytes;
     };
     return { ...plain, readRows };
   }
 
   /** Codes of inputs first … last − 1 for every output, by the kernels. */
-  async #turnedPanel(first: number, last: number): Promise<Uint8Array> {
+  async #turnedPanel(first: number, last: number): Promise<Panel> {
     const [n = 0, k = 0] = this.#weight.shape;
     const scales = await this.#scaleOfRows();
     const width = (n * this.#bits) / 8;
     const scalesAt = this.#bandRows * k * this.#size;
-    const panelAt = scalesAt + scales.byteLength;
-    const bench = Workbench.take(panelAt + (last - first) * width);
-    placeScales(bench.floats.subarray(scalesAt / 4, panelAt / 4), scales, n);
+    const at = scalesAt + scales.byteLength;
+    const bench = Workbench.take(at + (last - first) * width);
+    placeScales(bench.floats.subarray(scalesAt / 4, at / 4), scales, n);
     const { quantize } = bench.kernels(this.#dtype, this.#bits);
-    for (let row = 0; row < n; row += this.#bandRows) {
-      const end = Math.min(n, row + this.#bandRows);
-      bench.bytes.set(await this.#weight.readRows(row, end), 0);
-      for (const [line, at, columns] of this.#pieces(row, end, first, last)) {
-        const scalesOfGroup = scalesAt + Math.floor(at / this.#group) * n * 4;
-        const target = panelAt + (at - first) * width;
-        for (let tile = line; tile < Math.min(end, line + LINE); tile += TILE) {
-          const source = ((tile - row) * k + at) * this.#size;
-          const to = target + (tile * this.#bits) / 8;
-          quantize(source, k * this.#size, columns, scalesOfGroup + tile * 4, to, width);
+    const [bits, size, group, step] = [this.#bits, this.#size, this.#group, this.#step];
+    // LINE rows by `step` columns of one group: what is read and written of a piece stays in a core's cache.
+    const useBand = (row: number, end: number): void => {
+      for (let line = row; line < end; line += LINE) {
+        const lineEnd = Math.min(end, line + LINE);
+        for (let column = first; column < last; column += step) {
+          const columns = Math.min(last - column, step);
+          const scalesOfGroup = scalesAt + Math.floor(column / group) * n * 4;
+          const target = at + (column - first) * width;
+          for (let tile = line; tile < lineEnd; tile += TILE) {
+            const source = ((tile - row) * k + column) * size;
+            quantize(source, k * size, columns, scalesOfGroup + tile * 4, target + (tile * bits) / 8, width);
+          }
         }
       }
-    }
-    const codes = bench.bytes.slice(panelAt, panelAt + (last - first) * width);
-    bench.giveBack();
-    return codes;
-  }
-
-  /** LINE rows by at most COLUMNS columns of one group: what is read and written of a piece stays in a core's cache. */
-  *#pieces(row: number, end: number, first: number, last: number): Generator<readonly [number, number, number]> {
-    for (let line = row; line < end; line += LINE)
-      for (let at = first; at < last; at += this.#step) yield [line, at, Math.min(last - at, this.#step)];
+    };
+    await eachBand(this.#weight, this.#bandRows, () => bench.bytes, useBand);
+    return { start: first, end: last, bench, at };
   }
 
   /** Unrounded scales, row by row: n · (k / group). Kept: a few KB. */
@@ -153,24 +158,32 @@ export class CodedMatrix {
     const scales = new Float32Array(elementCount(this.#weight.shape) / this.#group);
     const groups = k / this.#group;
     const wide = cast(this.#weight, "float32");
-    const bench = this.#fitsKernels ? Workbench.take(this.#bandRows * (k * this.#size + groups * 4)) : undefined;
+    if (this.#fitsKernels) {
+      const bench = Workbench.take(this.#bandRows * (k * this.#size + groups * 4));
+      const useBand = (row: number, end: number): void =>
+        this.#findLargest(bench, (end - row) * k * this.#size, scales.subarray(row * groups, end * groups));
+      await eachBand(this.#weight, this.#bandRows, () => bench.bytes, useBand);
+      bench.giveBack();
+      return scales;
+    }
     for (let row = 0; row < rows; row += this.#bandRows) {
       const last = Math.min(rows, row + this.#bandRows);
-      const found = scales.subarray(row * groups, last * groups);
-      if (bench === undefined) findScales(found, floatsOf(await wide.readRows(row, last)), this.#group, this.#levels);
-      else this.#findLargest(bench, await this.#weight.readRows(row, last), found);
+      const values = floatsOf(await wide.readRows(row, last));
+      findScales(scales.subarray(row * groups, last * groups), values, this.#group, this.#levels);
     }
-    bench?.giveBack();
     return scales;
   }
 
-  #findLargest(bench: Workbench, band: Uint8Array, scales: Float32Array): void {
-    bench.bytes.set(band, 0);
-    const found = band.byteLength;
-    bench.kernels(this.#dtype, this.#bits).largest(0, scales.length, this.#group * this.#size, found);
-    const bits = bench.words.subarray(found / 4, found / 4 + scales.length);
+  /** Of the band at the front of the bench; what is found is put behind it. */
+  #findLargest(bench: Workbench, bandBytes: number, scales: Float32Array): void {
+    bench.kernels(this.#dtype, this.#bits).largest(0, scales.length, this.#group * this.#size, bandBytes);
+    const bits = bench.words.subarray(bandBytes / 4, bandBytes / 4 + scales.length);
     if (this.#dtype === "float32") new Uint32Array(scales.buffer, scales.byteOffset, scales.length).set(bits);
-    else (this.#dtype === "float16" ? f16ToF32 : bf16ToF32)(Uint16Array.from(bits), scales);
+    else {
+      const halves = new Uint16Array(bits.length);
+      halves.set(bits);
+      (this.#dtype === "float16" ? f16ToF32 : bf16ToF32)(halves, scales);
+    }
     for (let i = 0; i < scales.length; i++) scales[i] = (scales[i] as number) / this.#levels;
   }
 
@@ -197,6 +210,14 @@ export class CodedMatrix {
     const rows = Math.floor(BAND / Math.max(1, this.#size * (this.#weight.shape[1] ?? 0)));
     return Math.max(LINE, Math.floor(rows / LINE) * LINE);
   }
+}
+
+/** Codes of inputs start … end − 1 for every output, from byte `at` of a bench. */
+interface Panel {
+  readonly start: number;
+  readonly end: number;
+  readonly bench: Workbench;
+  readonly at: number;
 }
 
 /** Row by row → group by group: the scales of neighbouring outputs lie side by side. A scale of 0 gives codes of 0. */

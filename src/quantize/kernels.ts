@@ -81,7 +81,7 @@ const MAGIC_BITS = 0x4b400000;
 
 /**
  * Parameters 0 source, 1 rowBytes, 2 columns, 3 scales, 4 target, 5 targetStride; locals 6 row, 7 end of the first row,
- * 8 the target of a column; v128 from 9: 16 rows, 16 more for the transpose, 2 of work.
+ * 8 the target of a column; v128 from 9: 16 rows, 16 more for the transpose, 1 of work, constants.
  */
 function quantize(dtype: FloatDtype, bits: 8 | 4): WasmFunction {
   const size = dtype === "float32" ? 4 : 2;
@@ -89,7 +89,7 @@ function quantize(dtype: FloatDtype, bits: 8 | 4): WasmFunction {
   const loads = rows.map(r => [
     [r === 0 ? w.get(0) : [w.get(6), w.get(1), w.add], w.set(6)],
     codesOfRow(dtype, r, size),
-    bits === 4 ? [w.splatBits(0xf8f8f8f8), w.i8MaxSigned] : [],
+    bits === 4 ? [w.get(LOWEST), w.i8MaxSigned] : [],
     w.set(ROW + r),
   ]);
   const stores = rows.map(column => [
@@ -104,17 +104,34 @@ function quantize(dtype: FloatDtype, bits: 8 | 4): WasmFunction {
     [w.get(4), w.set(8)],
     w.loop([loads, transpose16(), stores, [w.get(0), w.i32(TILE * size), w.add, w.tee(0), w.get(7), w.lessUnsigned]]),
   ];
-  return { name: "quantize", params: 6, i32: 3, v128: 34, body: [limit(bits), body] };
+  return { name: "quantize", params: 6, i32: 3, v128: 2 * TILE + 1 + constants(bits).length, body: [constants(bits), body] };
+}
 
-  function limit(width: 8 | 4): Code {
-    return [w.splatF32(2 ** (width - 1) - 1), w.set(LIMIT)];
-  }
+/** Held in locals: an engine makes a constant anew wherever it stands. */
+function constants(bits: 8 | 4): readonly Code[] {
+  return [
+    [w.splatF32(2 ** (bits - 1) - 1), w.set(LIMIT)],
+    [w.splatF32(MAGIC), w.set(MAGIC_FLOAT)],
+    [w.splatBits(MAGIC_BITS), w.set(MAGIC_INT)],
+    [w.splatBits(0x8fffe000), w.set(HALF_MASK)],
+    [w.splatF32(2 ** 112), w.set(HALF_BIAS)],
+    [w.splatBits(0xf8f8f8f8), w.set(LOWEST)],
+    [w.splatBits(0x0f0f0f0f), w.set(LOW_HALVES)],
+    [w.splatBits(0x00ff00ff), w.set(EVEN_BYTES)],
+  ];
 }
 
 const ROW = 9;
 const OTHER = ROW + TILE;
 const QUOTIENT = OTHER + TILE;
 const LIMIT = QUOTIENT + 1;
+const MAGIC_FLOAT = LIMIT + 1;
+const MAGIC_INT = LIMIT + 2;
+const HALF_MASK = LIMIT + 3;
+const HALF_BIAS = LIMIT + 4;
+const LOWEST = LIMIT + 5;
+const LOW_HALVES = LIMIT + 6;
+const EVEN_BYTES = LIMIT + 7;
 
 /** 16 codes of the row at local 6, as bytes. */
 function codesOfRow(dtype: FloatDtype, row: number, size: number): Code {
@@ -123,7 +140,7 @@ function codesOfRow(dtype: FloatDtype, row: number, size: number): Code {
     [w.get(3), w.loadSplat32(4 * row), w.f32Divide, w.tee(QUOTIENT)],
     // Half away from zero: x + (x − trunc x) is exact and passes the next whole number just when the fraction is ½ or more.
     [w.get(QUOTIENT), w.get(QUOTIENT), w.f32Truncate, w.f32Subtract, w.f32Add, w.f32Truncate],
-    [w.get(LIMIT), w.f32Minimum, w.splatF32(MAGIC), w.f32Add, w.splatBits(MAGIC_BITS), w.i32Subtract],
+    [w.get(LIMIT), w.f32PseudoMinimum, w.get(MAGIC_FLOAT), w.f32Add, w.get(MAGIC_INT), w.i32Subtract],
   ];
   return [
     [quarter(0), quarter(1), w.i16Narrow32Signed],
@@ -139,7 +156,7 @@ function valuesAt(dtype: FloatDtype, part: number, size: number): Code {
   const wide = [eight, part % 2 === 0 ? w.i32ExtendLowSigned : w.i32ExtendHighSigned];
   if (dtype === "bfloat16") return [wide, w.i32(16), w.i32ShiftLeft];
   // Exponent and mantissa moved to float32's place; 2^112 makes up for the other bias, of subnormals as well.
-  return [wide, w.i32(13), w.i32ShiftLeft, w.splatBits(0x8fffe000), w.and, w.splatF32(2 ** 112), w.f32Multiply];
+  return [wide, w.i32(13), w.i32ShiftLeft, w.get(HALF_MASK), w.and, w.get(HALF_BIAS), w.f32Multiply];
 }
 
 /** Four rounds, each interleaving rows r and r + 8 byte by byte; after them column j is where row j was. */
@@ -156,7 +173,7 @@ function transpose16(): Code {
 
 /** 16 codes of four bits as 8 bytes, the first of a pair in the low half. */
 const PACK: Code = [
-  [w.splatBits(0x0f0f0f0f), w.and, w.tee(QUOTIENT), w.get(QUOTIENT)],
-  [w.i32(4), w.i16ShiftRightUnsigned, w.or, w.splatBits(0x00ff00ff), w.and, w.tee(QUOTIENT)],
+  [w.get(LOW_HALVES), w.and, w.tee(QUOTIENT), w.get(QUOTIENT)],
+  [w.i32(4), w.i16ShiftRightUnsigned, w.or, w.get(EVEN_BYTES), w.and, w.tee(QUOTIENT)],
   [w.get(QUOTIENT), w.i8Narrow16Unsigned],
 ];

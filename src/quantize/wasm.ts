@@ -140,7 +140,8 @@ export const wasm = {
   f32Subtract: simd(0xe5),
   f32Multiply: simd(0xe6),
   f32Divide: simd(0xe7),
-  f32Minimum: simd(0xea),
+  /** b < a ? b : a, one instruction of the processor; `min` takes several for the sake of NaN and −0. */
+  f32PseudoMinimum: simd(0xea),
 } as const;
 
 function repeat4(bytes: Uint8Array): number[] {
