@@ -41,6 +41,8 @@ export interface ConvertRequest {
   readonly parallel: Parallel;
   /** Absent: weights are written in `dtype`. */
   readonly quantization?: QuantizationOptions;
+  /** Measures the activations that `quantization` needs and gives the file of ranges; called when all else is in order. */
+  readonly measure?: (request: ConvertRequest, quant: QuantSpec) => Promise<string>;
   /** Files written at the same time. */
   readonly workers: number;
   /** Warnings about NaN weights and missing tokenizer files are errors. */
@@ -104,6 +106,7 @@ export async function planConversion(source: HfCheckpoint, request: ConvertReque
     weights,
     expectedTensors(model.spec, weights, parallel, dtype),
     origin,
+    quant => request.measure?.(request, quant) ?? notMeasured(origin),
   );
   throwIfAny(problems);
   const quantization = quantizer?.spec;
@@ -134,6 +137,18 @@ export async function planConversion(source: HfCheckpoint, request: ConvertReque
     fingerprint: await fingerprintOf(source, settings, request.version),
     warnings: [...source.warnings, ...model.warnings, ...dropped, ...extras],
   };
+}
+
+function notMeasured(origin: Origin): never {
+  throw new MmtrtError([
+    {
+      code: "CKP088",
+      what: "the format needs ranges of activations, and nothing measures them here",
+      at: origin("act_ranges"),
+      why: "scales of activations and of cached keys and values come from running the model over texts",
+      fix: "give ranges with act_ranges; mmtrt convert on the command line measures them by itself",
+    },
+  ]);
 }
 
 /** The files by group: the vision tower's, then each stage's of the encoder and of the language model. */

@@ -27,13 +27,13 @@ export async function planQuantization(
   weights: ModelWeights,
   ranks: readonly (readonly TensorType[])[],
   origin: Origin,
+  measure: (quant: QuantSpec) => string | Promise<string>,
 ): Promise<QuantizationPlan> {
   const quant = quantSpec(options);
   const problems = quantizationProblems(options, quant, spec, ranks, origin);
   if (quant === undefined || problems.length > 0) return { problems };
-  const file = options.act_ranges;
   if (!needsRanges(quant)) return { quantizer: quantizerOf(quant, spec, new Map()), problems };
-  if (file === undefined) throw new Error("ranges are measured before a conversion is planned");
+  const file = options.act_ranges ?? (await measure(quant));
   const { ranges, sha256 } = await loadRanges(file, rangeSources(spec.language, weights));
   return { quantizer: quantizerOf(quant, spec, ranges), rangesSha256: sha256, problems };
 }

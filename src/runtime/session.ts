@@ -24,10 +24,17 @@ export interface Session {
   close(): Promise<void>;
 }
 
+/** Opens another graph in the decoder's place, with the same inputs and outputs and more of them. */
+export type OpenDecoder = (onnx: string, options: OrtOptions) => Promise<OrtGraph>;
+
 /** Loads the graphs of an engine directory into ONNX Runtime. Errors: BLD002, BLD003, RUN008, RUN009, RUN011. */
-export async function openSession(dir: string, options: OrtOptions): Promise<Session> {
+export async function openSession(
+  dir: string,
+  options: OrtOptions,
+  openDecoder: OpenDecoder = openGraph,
+): Promise<Session> {
   const engine = await openRunnable(dir);
-  const llm = await openGraph(engine.llmPart.onnx, options);
+  const llm = await openDecoder(engine.llmPart.onnx, options);
   const visual = engine.visualPart && (await openGraph(engine.visualPart.onnx, options));
   const decoder = new Decoder(llm, engine.llm, engine.manifest.model.num_visual_features);
   const encoder = engine.manifest.model.encoder_decoder && (await openEncoder(engine, options));

@@ -22,6 +22,7 @@ export const convert = defineCommand({
         shareEmbedding: options.use_embedding_sharing,
       },
       quantization: options,
+      measure: async (request, quant) => (await import("../measure.ts")).measureFor(request, quant, ui),
       workers: options.workers,
       strict: options.strict,
       hash: options.hash,

@@ -272,6 +272,16 @@ export const CKP = {
     about:
       "--act_ranges takes a safetensors file with the largest absolute values of every linear layer: <module>.x for each input channel and <module>.y for each output, under Hugging Face's module names. A calibration of mmtrt writes such a file.",
   },
+  CKP087: {
+    title: "the calibration texts cannot be read",
+    about:
+      "--calib_dataset takes a file of texts, one a line, or JSON lines with text, input_ids, or image, question and expected. Without it mmtrt uses the English prose that it ships.",
+  },
+  CKP088: {
+    title: "ranges of activations are missing",
+    about:
+      "SmoothQuant, INT8 KV caches, FP8 and AWQ need to know what values the model's layers see. mmtrt convert measures them; a program that calls convert itself has to give a file of ranges.",
+  },
   CKP086: {
     title: "SmoothQuant does not fit the model",
     about:
