@@ -66,6 +66,10 @@ export class GraphBuilder extends GraphRecorder {
     const shape = [...x.shape.slice(0, -1), 1];
     return this.node("ReduceMax", [x, this.int64s([-1])], { dtype: x.dtype, shape }, { keepdims: { int: 1 } });
   }
+  /** To the nearest whole number, halves to the even one. */
+  round(x: Value): Value {
+    return this.node("Round", [x], x);
+  }
   absolute(x: Value): Value {
     return this.node("Abs", [x], x);
   }

@@ -44,10 +44,19 @@ function channelProduct(
   { bits, floatWeights }: Form<"channel">,
 ): Value {
   const scale = w.get(g, `${name}.per_channel_scale`, [n]);
-  const codes = floatWeights
-    ? g.quantize(w.get(g, `${name}.weight`, [k, n]), scale, "int8", { axis: 1 })
-    : g.weight(`${name}.weight`, bits === 4 ? "int4" : "int8", [k, n]);
+  if (floatWeights) return g.matmul(x, roundedWeight(g, w.get(g, `${name}.weight`, [k, n]), scale));
+  const codes = g.weight(`${name}.weight`, bits === 4 ? "int4" : "int8", [k, n]);
   return g.matmul(x, g.dequantize(codes, scale, { axis: 1 }));
+}
+
+/**
+ * round(W / s) · s within INT8's range, which both engines work out at load. TensorRT-RTX fails on QuantizeLinear of a
+ * constant, so the codes stay floats.
+ */
+function roundedWeight(g: GraphBuilder, weight: Value, scale: Value): Value {
+  const codes = g.round(g.divide(g.cast(weight, "float32"), g.cast(scale, "float32")));
+  const clipped = g.maximum(g.minimum(codes, g.scalar(127, "float32")), g.scalar(-128, "float32"));
+  return g.multiply(g.cast(clipped, weight.dtype), scale);
 }
 
 /**

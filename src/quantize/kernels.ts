@@ -104,7 +104,13 @@ function quantize(dtype: FloatDtype, bits: 8 | 4): WasmFunction {
     [w.get(4), w.set(8)],
     w.loop([loads, transpose16(), stores, [w.get(0), w.i32(TILE * size), w.add, w.tee(0), w.get(7), w.lessUnsigned]]),
   ];
-  return { name: "quantize", params: 6, i32: 3, v128: 2 * TILE + 1 + constants(bits).length, body: [constants(bits), body] };
+  return {
+    name: "quantize",
+    params: 6,
+    i32: 3,
+    v128: 2 * TILE + 1 + constants(bits).length,
+    body: [constants(bits), body],
+  };
 }
 
 /** Held in locals: an engine makes a constant anew wherever it stands. */
