@@ -41,6 +41,7 @@ function readQwen2Decoder(c: ConfigReader, nested: boolean): DecoderSpec {
   // Without use_sliding_window the other two say nothing; transformers writes them all the same.
   c.only("use_sliding_window", [false], "layers from max_window_layers on would see only the last tokens");
   c.ignore("sliding_window", "max_window_layers");
+  c.only("use_mrope", [false], "positions would be three numbers each (Qwen2-VL)");
   onlyFullAttention(c);
   return {
     ...readLlamaDecoder(c, nested, DEFAULTS),

@@ -7,7 +7,8 @@ import { t5Known, t5Weights } from "./parts/t5-weights.ts";
 
 /** Everything mmtrt knows about T5, v1.0 and the gated v1.1 that FLAN-T5 is. */
 export default defineArchitecture({
-  hf: ["T5ForConditionalGeneration"],
+  // The second is the class's name before transformers 3, under which t5-small … t5-11b were published.
+  hf: ["T5ForConditionalGeneration", "T5WithLMHeadModel"],
   readSpec: c => c.finish({ ...readTextIdentity(c, "T5ForConditionalGeneration", "t5"), ...readT5(c, false) }),
   weights: spec => ({ names: [], ...t5Weights(spec), visual: [], ...t5Known(spec) }),
   checkpointConfig: (spec, layout) => stackConfig(spec, layout, "decoder", "t5"),

@@ -180,7 +180,7 @@ describe("mmtrt build --backend tensorrt", () => {
     expect((await running.finished).signal).toBe("SIGKILL");
     const [{ pid = 0 } = {}] = standin.runs();
     await vi.waitFor(() => expect(isAlive(pid)).toBe(false));
-    expect(left().sort()).toEqual([`${dir}.logs`, `${dir}.partial`]);
+    expect([...left()].sort()).toEqual([`${dir}.logs`, `${dir}.partial`]);
     const again = await build(GOOD, "--quiet");
     expect([again.code, again.stderr]).toEqual([0, ""]);
     expect(left()).toEqual([dir]);

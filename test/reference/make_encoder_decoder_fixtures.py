@@ -74,8 +74,9 @@ CASES = {
     "mbart_pre": lambda: bart(MBartForConditionalGeneration, MBartConfig, scale_embedding=True),
     "mbart_forced": lambda: bart(MBartForConditionalGeneration, MBartConfig, d_model=28, encoder_attention_heads=7, decoder_attention_heads=2),
     "blip2t5_plain": lambda: blip2(d_model=28, d_kv=8, d_ff=36, num_heads=3, vocab_size=83),
-    "blip2t5_gated": lambda: blip2(d_model=20, d_kv=10, d_ff=28, num_heads=3, vocab_size=71, feed_forward_proj="gated-gelu", tie_word_embeddings=False,
-                                   vision=dict(image_size=21, patch_size=7, num_attention_heads=3)),
+    # The exact gelu, as Salesforce published BLIP-2's FLAN-T5; elsewhere gated-gelu is the tanh form.
+    "blip2t5_gated": lambda: blip2(d_model=20, d_kv=10, d_ff=28, num_heads=3, vocab_size=71, feed_forward_proj="gated-gelu", dense_act_fn="gelu",
+                                   tie_word_embeddings=False, vision=dict(image_size=21, patch_size=7, num_attention_heads=3)),
     # 14 × 11 patches of 4, the second half filled by padding; windows of 3: padded grids, shifts, odd merges.
     "nougat_odd": lambda: nougat(dict(image_size=[55, 42], patch_size=4, embed_dim=8, depths=[2, 2, 1], num_heads=[2, 2, 4], window_size=3)),
     # One window spans the last stage's smaller side: it is not shifted.

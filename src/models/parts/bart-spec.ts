@@ -15,6 +15,8 @@ const DEFAULTS = {
   decoder_attention_heads: 16,
 };
 
+const FORCED_EOS = 2;
+
 const ACTIVATIONS: Readonly<Record<string, DecoderSpec["activation"]>> = {
   gelu: "gelu",
   gelu_new: "gelu_tanh",
@@ -22,7 +24,7 @@ const ACTIVATIONS: Readonly<Record<string, DecoderSpec["activation"]>> = {
   silu: "silu",
 };
 
-/** Training, bookkeeping and fairseq's leftovers. */
+/** Training, distillation, bookkeeping and fairseq's leftovers. */
 const IGNORED = [
   "activation_dropout",
   "add_bias_logits",
@@ -35,7 +37,10 @@ const IGNORED = [
   "init_std",
   "num_hidden_layers",
   "output_past",
+  "replacing_rate",
   "save_step",
+  "student_decoder_layers",
+  "student_encoder_layers",
   "bos_token_id",
   "eos_token_id",
   "pad_token_id",
@@ -60,7 +65,9 @@ export function readBart(
   checkHeads(c, hiddenSize, heads, "decoder_attention_heads", "d_model");
   checkHeads(c, hiddenSize, encoderHeads, "encoder_attention_heads", "d_model");
   const tokens = (key: string): number | undefined => readTokenIds(c, key)[0];
-  const [start, bos, eos] = ["decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id"].map(tokens);
+  const [start, bos] = ["decoder_start_token_id", "forced_bos_token_id"].map(tokens);
+  // BartConfig's and MBartConfig's default, for checkpoints older than the key; null forces nothing.
+  const eos = c.raw("forced_eos_token_id") === undefined ? FORCED_EOS : tokens("forced_eos_token_id");
   // Before forced_bos_token_id there was a flag for the usual begin token.
   const begin = c.boolean("force_bos_token_to_be_generated", false) ? tokens("bos_token_id") : undefined;
   const forced = bos ?? begin;

@@ -21,6 +21,8 @@ function readGpt2Decoder(c: ConfigReader, nested: boolean): DecoderSpec {
   const size = (key: keyof typeof DEFAULTS): number => readSize(c, key, nested ? DEFAULTS[key] : undefined);
   readCommonKeys(c);
   c.ignore("attn_pdrop", "embd_pdrop", "resid_pdrop", "n_ctx", "bos_token_id", "eos_token_id", "pad_token_id");
+  // gpt2-medium, -large and -xl have these from the first port: no special tokens were added, and nothing reads them.
+  c.ignore("n_special", "predict_special_tokens", "output_past");
   c.ignore("summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj");
   c.only("scale_attn_weights", [true], "attention scores would not be divided by the square root of the head size");
   c.only("scale_attn_by_inverse_layer_idx", [false], "attention scores would be divided by the layer's number as well");

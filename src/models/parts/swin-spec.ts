@@ -19,6 +19,7 @@ export function readSwin(c: ConfigReader): SwinSpec {
   readCommonKeys(c);
   c.only("model_type", ["donut-swin"], "other image encoders have tensors and numbers of their own");
   c.only("use_absolute_embeddings", [false], "positions would be added to the patches");
+  c.only("use_2d_embeddings", [false], "positions would be added to the patches");
   c.ignore("attention_probs_dropout_prob", "hidden_dropout_prob", "drop_path_rate", "num_layers", "encoder_stride");
   c.ignore("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings", "hidden_size", "path_norm");
   const depths = readList(c, "depths", DEFAULTS.depths);

@@ -11,8 +11,10 @@ const DEFAULTS = {
   num_layers: 6,
   num_heads: 8,
   relative_attention_num_buckets: 32,
-  relative_attention_max_distance: 128,
 };
+
+/** T5Config's: checkpoints from before transformers 4.17 (T5 v1.0, ByT5) do not name it at the top level either. */
+const DEFAULT_DISTANCE = 128;
 
 /** TensorRT-LLM's number for a model without a position table; numbers do not depend on it. */
 const POSITIONS = 512;
@@ -66,7 +68,11 @@ export function readT5(c: ConfigReader, nested: boolean): Required<Pick<ModelSpe
     encoder: { layers, heads, headDim, intermediateSize: language.intermediateSize },
     encoderSize: language.hiddenSize,
     encoderHeads: heads,
-    relative: readBuckets(c, size("relative_attention_num_buckets"), size("relative_attention_max_distance")),
+    relative: readBuckets(
+      c,
+      size("relative_attention_num_buckets"),
+      readSize(c, "relative_attention_max_distance", DEFAULT_DISTANCE),
+    ),
     embeddingScale: false,
     embeddingNorm: false,
     finalNorm: true,
@@ -85,9 +91,11 @@ function readFeedForward(c: ConfigReader): Pick<DecoderSpec, "activation" | "mlp
   // T5 v1.1's gelu is the tanh form; transformers renames it so.
   const expected = name === "gated-gelu" ? "gelu_new" : act;
   const written = c.text("dense_act_fn", expected);
-  if (written !== expected) conflict(c, "dense_act_fn", written, "feed_forward_proj", name);
+  // BLIP-2's FLAN-T5 was published with gated-gelu and the exact gelu, and transformers takes what is written here.
+  const isExact = name === "gated-gelu" && written === "gelu";
+  if (written !== expected && !isExact) conflict(c, "dense_act_fn", written, "feed_forward_proj", name);
   if (c.boolean("is_gated_act", gated) !== gated) conflict(c, "is_gated_act", !gated, "feed_forward_proj", name);
-  const activation = ACTIVATIONS[expected];
+  const activation = ACTIVATIONS[isExact ? written : expected];
   if (activation === undefined)
     c.problem(
       "SPC004",
