@@ -8,7 +8,7 @@ import {
   visualProfiles,
 } from "../emit/profiles.ts";
 import type { EngineIo } from "../formats/engine-config.ts";
-import type { Dialect } from "../graph/dialect.ts";
+import { type Dialect, withCodes } from "../graph/dialect.ts";
 import type { Dim } from "../graph/dim.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import type { GraphOptions } from "../models/architecture.ts";
@@ -131,7 +131,7 @@ function graphOptions(checkpoint: ConvertedCheckpoint, { build, dialect }: Engin
     ppSize: checkpoint.parallel.ppSize,
     rank,
     kvCache: isStatic ? { type: "static", capacity: build.max_seq_len } : { type: "continuous" },
-    dialect,
+    dialect: checkpoint.quantization ? withCodes(dialect) : dialect,
     promptTable: build.max_multimodal_len > 0,
     logitsDtype: build.logits_dtype,
     ...(checkpoint.parallel.shareEmbedding && { shareEmbedding: true }),

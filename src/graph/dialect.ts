@@ -4,8 +4,8 @@
  * RotaryEmbedding, RMSNormalization and TensorScatter 10.15).
  */
 export interface Dialect {
-  /** Standard operator set: 20 has no attention family, 23 has, 24 adds TensorScatter. */
-  readonly opset: 20 | 23 | 24;
+  /** Standard operator set: 20 has no attention family, 21 has INT4 and scales of blocks, 23 attention, 24 TensorScatter. */
+  readonly opset: 20 | 21 | 23 | 24;
   readonly attention: boolean;
   readonly rotaryEmbedding: boolean;
   readonly rmsNormalization: boolean;
@@ -19,6 +19,11 @@ export const MODERN_STATIC_CACHE: Dialect = { ...MODERN, opset: 24 };
 
 /** TensorRT 10.0 to 10.13: everything written out. */
 export const DECOMPOSED: Dialect = { opset: 20, attention: false, rotaryEmbedding: false, rmsNormalization: false };
+
+/** The same for a graph with quantized weights: INT4, and scales of blocks, came into the standard with operator set 21. */
+export function withCodes(dialect: Dialect): Dialect {
+  return dialect.opset === 20 ? { ...dialect, opset: 21 } : dialect;
+}
 
 /** TensorRT 10.14 knows attention alone. */
 export const ATTENTION_ONLY: Dialect = { ...DECOMPOSED, opset: 23, attention: true };

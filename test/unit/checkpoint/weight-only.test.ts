@@ -7,6 +7,7 @@ import { NO_QUANTIZATION, type QuantizationOptions, quantSpec } from "../../../s
 import { quantizationProblems } from "../../../src/checkpoint/quantization-rules.ts";
 import { openCheckpoint } from "../../../src/checkpoint/read.ts";
 import { f16ToF32, type TensorType } from "../../../src/tensor/index.ts";
+import { planFor } from "../../support/checkpoints.ts";
 import { ROOT } from "../../support/sources.ts";
 import { llama, pair } from "../../support/specs.ts";
 
@@ -105,6 +106,18 @@ describe("a weight-only checkpoint", () => {
       quantization: { quant_algo: "W4A16" },
     });
     expect(checkpoint.manifest.options).toMatchObject({ quant_algo: "W4A16", weight_layout: "plain" });
+  });
+
+  it("becomes a graph of operator set 21 for a TensorRT of operator set 20, which has no INT4", async () => {
+    const opsets = await Promise.all(
+      [INT4, {}].map(async (format, i) => {
+        const checkpoint = await quantized(`opset-${i}`, 1, format);
+        const lengths = { max_input_len: 8, max_seq_len: 16 };
+        const plan = await planFor(checkpoint, join(dir, `engine-${i}`), { ...lengths, tensorrt_version: "10.0" });
+        return plan.engines.map(({ graph }) => graph.opset);
+      }),
+    );
+    expect(opsets).toEqual([[21], [20]]);
   });
 
   it("has scales of each rank's own share: the largest weight of a row may be on another rank", async () => {
