@@ -6,11 +6,14 @@ type Loader = () => Promise<Command>;
 /** The code of each command, loaded when it is asked for. */
 export const REGISTRY: Readonly<Partial<Record<CommandName, Loader>>> = {
   build: async () => (await import("./commands/build.ts")).build,
+  cache: async () => (await import("./commands/cache.ts")).cache,
   convert: async () => (await import("./commands/convert.ts")).convert,
   demo: async () => (await import("./commands/demo.ts")).demo,
+  diff: async () => (await import("./commands/diff.ts")).diff,
   doctor: async () => (await import("./commands/doctor.ts")).doctor,
   explain: async () => (await import("./commands/explain.ts")).explain,
   inspect: async () => (await import("./commands/inspect.ts")).inspect,
+  matrix: async () => (await import("./commands/matrix.ts")).matrix,
   plan: async () => (await import("./commands/plan.ts")).plan,
   run: async () => (await import("./commands/run.ts")).run,
   synth: async () => (await import("./commands/synth.ts")).synth,

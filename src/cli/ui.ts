@@ -23,6 +23,8 @@ export interface Ui {
   bug(stack: string, versions: Readonly<Record<string, string>>): void;
   /** Bars with rate and ETA on a terminal, lines at every tenth elsewhere. Call with done === total to end one. */
   progress(progress: Progress): void;
+  /** Lines at the bottom of a terminal, in place of the last ones; nothing elsewhere, and none takes them off. */
+  live(lines: readonly string[]): void;
   /** Text that grows on stdout while it is generated (tokens); `{ event: "text", text }` with --json. */
   stream(text: string): void;
   /** Any other event; text mode does not show it. */
@@ -82,6 +84,8 @@ class JsonUi implements Ui {
     this.event("progress", { ...progress });
   }
 
+  live(): void {}
+
   stream(text: string): void {
     this.event("text", { text });
   }
@@ -131,6 +135,10 @@ class TextUi implements Ui {
 
   progress(progress: Progress): void {
     if (!this.#quiet) this.#progress.show(progress);
+  }
+
+  live(lines: readonly string[]): void {
+    if (!this.#quiet) this.#progress.pin(lines);
   }
 
   stream(text: string): void {

@@ -85,6 +85,28 @@ export const COMMANDS = {
     examples: ["doctor", "doctor --python .venv/bin/python --json"],
     table: async () => (await import("./tables/doctor.ts")).doctorOptions,
   },
+  matrix: {
+    about: "Build many engine directories from one file: models × precisions × targets × any option, each step once.",
+    examples: [
+      "matrix matrix.yaml",
+      "matrix matrix.yaml --workers 4 --keep_going --junit report.xml --html report.html",
+      "matrix matrix.yaml --only 'llava-*' target=ampere --explain",
+      "matrix matrix.yaml --shard 2/4 --cache_dir /mnt/shared/mmtrt",
+      "matrix matrix.yaml --frozen",
+      "matrix matrix.yaml --changed_since origin/main --plan",
+    ],
+    table: async () => (await import("./tables/matrix.ts")).matrixOptions,
+  },
+  cache: {
+    about: "List, clear or check the results of steps that mmtrt matrix keeps.",
+    examples: ["cache ls", "cache gc --max_size 50 --max_age 30", "cache verify --repair"],
+    table: async () => (await import("./tables/cache.ts")).cacheOptions,
+  },
+  diff: {
+    about: "Say how two engine directories, or two converted checkpoints, differ.",
+    examples: ["diff engines/llava-float16 engines/llava-int8_wo", "diff before after --exit_code --json"],
+    table: async () => (await import("./tables/diff.ts")).diffOptions,
+  },
   synth: {
     about: "Write a Hugging Face checkpoint of any size with seeded random weights, to try shapes offline.",
     examples: [

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { MmtrtError } from "../../diagnostics/index.ts";
 import { isJsonObject, type Json, type JsonObject, readJsonObject } from "../../formats/json.ts";
+import { fingerprint } from "../fingerprint.ts";
 
 export const ENTRY_FILE = "entry.json";
 export const FILES_DIR = "files";
@@ -35,6 +36,11 @@ export interface Entry {
   readonly peak_bytes: number | null;
 }
 
+/** The text of `entry.json`, with a hash over the rest of it: a flipped bit in a fact must not reach an engine. */
+export function encodeEntry(entry: Entry): string {
+  return `${JSON.stringify({ ...entry, sha256: fingerprint(entry) })}\n`;
+}
+
 export function bytesOfEntry({ files }: Entry): number {
   return files.reduce((sum, { size }) => sum + size, 0);
 }
@@ -52,7 +58,9 @@ export async function readEntry(dir: string, kind: StepKind, key: string): Promi
   }
   if (json.format !== 1) return `${ENTRY_FILE} has format ${JSON.stringify(json.format)}`;
   if (json.kind !== kind || json.key !== key) return `${ENTRY_FILE} is of another step`;
-  return isEntry(json) ? (json as unknown as Entry) : `${ENTRY_FILE} has another form`;
+  const { sha256, ...entry } = json;
+  if (sha256 !== fingerprint(entry)) return `${ENTRY_FILE} has other bytes than were written`;
+  return isEntry(entry) ? (entry as unknown as Entry) : `${ENTRY_FILE} has another form`;
 }
 
 function isEntry({ inputs, files, facts, seconds, peak_bytes: peak }: JsonObject): boolean {

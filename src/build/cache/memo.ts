@@ -10,8 +10,8 @@ export interface FileHash {
   readonly sha256: string;
 }
 
-/** device, inode, size, time of change in ns, SHA-256 */
-type Row = readonly [dev: string, ino: string, size: number, mtime: string, sha256: string];
+/** Size, time of change in ns, SHA-256; by `device:inode`, so that all hard links of a file are one. */
+type Row = readonly [size: number, mtime: string, sha256: string];
 
 /** Larger files are hashed beside the program, on another core. */
 const LARGE = 32 << 20;
@@ -45,29 +45,29 @@ export class HashMemo {
     const before = await statOf(path);
     if (before === undefined) return undefined;
     const size = Number(before.size);
-    const known = this.#rows.get(path);
-    if (known !== undefined && sameFile(known, before)) {
+    const known = this.#rows.get(idOf(before));
+    if (known !== undefined && known[0] === size && known[1] === String(before.mtimeNs)) {
       // Used rows are the last to be dropped.
-      this.#rows.delete(path);
-      this.#rows.set(path, known);
-      return { size, sha256: known[4] };
+      this.#rows.delete(idOf(before));
+      this.#rows.set(idOf(before), known);
+      return { size, sha256: known[2] };
     }
     const sha256 = await sha256Of(path, size, signal);
     const after = await statOf(path);
     if (after === undefined) return undefined;
     if (after.mtimeNs !== before.mtimeNs || after.size !== before.size) return this.hash(path, signal);
-    if (BigInt(Date.now()) * 1_000_000n - after.mtimeNs > SETTLED_NS) this.#remember(path, after, sha256);
+    if (BigInt(Date.now()) * 1_000_000n - after.mtimeNs > SETTLED_NS) this.#remember(after, sha256);
     return { size, sha256 };
   }
 
-  /** Of a file that this process has just written and that nobody else has the name of. */
-  async remember(path: string, sha256: string): Promise<void> {
+  /** Of a file that this process has just written and nobody else has the name of: read in any case, and remembered. */
+  async hashOwn(path: string, signal?: AbortSignal): Promise<FileHash | undefined> {
     const info = await statOf(path);
-    if (info !== undefined) this.#remember(path, info, sha256);
-  }
-
-  forget(path: string): void {
-    this.#changed = this.#rows.delete(path) || this.#changed;
+    if (info === undefined) return undefined;
+    const size = Number(info.size);
+    const sha256 = await sha256Of(path, size, signal);
+    this.#remember(info, sha256);
+    return { size, sha256 };
   }
 
   /** Other processes of this machine may have saved meanwhile: their rows are kept. */
@@ -79,17 +79,15 @@ export class HashMemo {
     await writeWhole(this.#file, JSON.stringify({ format: 1, files: Object.fromEntries(rows) }));
   }
 
-  #remember(path: string, { dev, ino, size, mtimeNs }: BigIntStats, sha256: string): void {
-    this.#rows.delete(path);
-    this.#rows.set(path, [String(dev), String(ino), Number(size), String(mtimeNs), sha256]);
+  #remember(info: BigIntStats, sha256: string): void {
+    this.#rows.delete(idOf(info));
+    this.#rows.set(idOf(info), [Number(info.size), String(info.mtimeNs), sha256]);
     this.#changed = true;
   }
 }
 
-function sameFile([dev, ino, size, mtime]: Row, info: BigIntStats): boolean {
-  return (
-    dev === String(info.dev) && ino === String(info.ino) && size === Number(info.size) && mtime === String(info.mtimeNs)
-  );
+function idOf({ dev, ino }: BigIntStats): string {
+  return `${dev}:${ino}`;
 }
 
 async function statOf(path: string): Promise<BigIntStats | undefined> {
@@ -145,10 +143,7 @@ async function readRows(file: string): Promise<Map<string, Row>> {
 }
 
 function isRow(row: unknown): boolean {
-  return (
-    Array.isArray(row) &&
-    row.length === 5 &&
-    row.every((cell, i) => (i === 2 ? Number.isSafeInteger(cell) : typeof cell === "string")) &&
-    /^[0-9a-f]{64}$/.test(row[4])
-  );
+  if (!Array.isArray(row) || row.length !== 3) return false;
+  const [size, mtime, sha256] = row;
+  return Number.isSafeInteger(size) && typeof mtime === "string" && /^[0-9a-f]{64}$/.test(String(sha256));
 }

@@ -6,7 +6,7 @@ import { asOutputProblem } from "../../checkpoint/files.ts";
 import { fail, MmtrtError } from "../../diagnostics/index.ts";
 import { type JsonObject, readJsonObject } from "../../formats/json.ts";
 import { fingerprint, sortedJson } from "../fingerprint.ts";
-import { ENTRY_FILE, type Entry, type EntryFile, FILES_DIR, readEntry, type StepKind } from "./entry.ts";
+import { ENTRY_FILE, type Entry, type EntryFile, encodeEntry, FILES_DIR, readEntry, type StepKind } from "./entry.ts";
 import { filesBelow, namesIn, writeWhole } from "./files.ts";
 import { readOwner, stateOf, thisOwner } from "./host.ts";
 import { Locks, type LockTimes } from "./locks.ts";
@@ -126,9 +126,9 @@ export class Cache {
     made: Pick<Entry, "facts" | "seconds" | "peak_bytes">,
     signal?: AbortSignal,
   ): Promise<Found> {
-    const files = await this.hashTree(stage.files, signal);
+    const files = await this.hashTree(stage.files, "own", signal);
     const entry: Entry = { format: 1, kind, key, inputs, files, ...made };
-    await writeWhole(join(stage.dir, ENTRY_FILE), `${JSON.stringify(entry)}\n`);
+    await writeWhole(join(stage.dir, ENTRY_FILE), encodeEntry(entry));
     await syncTree(stage.files, files);
     const dir = this.#dirOf(kind, key);
     const own = join(dir, FILES_DIR);
@@ -143,16 +143,15 @@ export class Cache {
       await this.remove(kind, key);
     }
     await rm(join(dir, OWNER_FILE), { force: true });
-    for (const { path, sha256 } of files) await this.memo.remember(join(own, path), sha256);
     return { entry, dir: own };
   }
 
-  async hashTree(dir: string, signal?: AbortSignal): Promise<readonly EntryFile[]> {
+  /** Every file below `dir`. `own`: written by this process a moment ago, so that the memo knows nothing of them yet. */
+  async hashTree(dir: string, how: "own" | "linked", signal?: AbortSignal): Promise<readonly EntryFile[]> {
     const hashed: EntryFile[] = [];
     for (const path of await filesBelow(dir)) {
       const file = join(dir, path);
-      const found = await this.memo.hash(file, signal);
-      this.memo.forget(file);
+      const found = how === "own" ? await this.memo.hashOwn(file, signal) : await this.memo.hash(file, signal);
       if (found === undefined) throw new Error(`${file} is no file`);
       hashed.push({ path, ...found });
     }

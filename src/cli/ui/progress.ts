@@ -55,6 +55,16 @@ export class ProgressView {
     if (progress.done >= progress.total) this.#tasks.delete(progress.id);
   }
 
+  /** Lines of somebody else's making in place of bars; cut to the terminal, and drawn as often as bars are. */
+  pin(lines: readonly string[]): void {
+    if (!this.#canDraw) return;
+    const now = this.#terminal.now();
+    if (lines.length > 0 && now - this.#lastDraw < REDRAW_MS) return;
+    const columns = (this.#terminal.stderr.columns ?? DEFAULT_COLUMNS) - MARGIN;
+    this.#live.show(lines.map(line => [...line].slice(0, columns).join("")));
+    this.#lastDraw = now;
+  }
+
   /** Takes the bars off the screen, so that other text can be written; the next call draws them again. */
   hide(): void {
     this.#live.show([]);
