@@ -40,6 +40,8 @@ export interface AnswerRequest {
   readonly session: Session;
   readonly tokenizer: TextTokenizer | undefined;
   readonly options: GenerateOptions;
+  /** maxNewTokens was not asked for: it gives way to what the engine has room for. */
+  readonly yields?: boolean;
   /** Where the user wrote the request, for problems. */
   readonly at: string;
   /** Text of an item as it grows; not called by beam search, which may take words back. */
@@ -50,6 +52,8 @@ export interface AnswerRequest {
 export interface Answers {
   readonly answers: readonly Answer[];
   readonly timing: Timing;
+  /** The limit that held. */
+  readonly maxNewTokens: number;
 }
 
 /**
@@ -57,8 +61,9 @@ export interface Answers {
  * @throws MmtrtError RUN010, RUN012, RUN013, RUN015 for the request; NUM001 when logits are not numbers.
  */
 export async function answer(questions: readonly Question[], request: AnswerRequest): Promise<Answers> {
-  const { session, options, signal, at } = request;
+  const { session, signal, at } = request;
   const { prompts, tableRows, promptTokens } = promptsOf(questions, request);
+  const options = request.yields ? shortened(request.options, session.longestAnswer(promptTokens)) : request.options;
   const size = { batch: prompts.length, beams: options.numBeams, newTokens: options.maxNewTokens };
   session.check({ ...size, promptTokens, tableRows }, at);
   signal?.throwIfAborted();
@@ -67,7 +72,7 @@ export async function answer(questions: readonly Question[], request: AnswerRequ
   const [features, visualMs] = pixels.length > 0 ? await timed(() => session.encodeImages(pixels)) : [undefined, 0];
   const [decoding, prefillMs] = await timed(() => session.prefill(prompts, features));
   const decodeMs: number[] = [];
-  const texts = new Texts(questions.length, request);
+  const texts = new Texts(questions.length, { ...request, options });
   const hooks: SearchHooks = {
     onStep: ms => decodeMs.push(ms),
     ...texts.hooks(),
@@ -83,7 +88,12 @@ export async function answer(questions: readonly Question[], request: AnswerRequ
   const answers = generated.map((entry, item) => ({ ...entry, text: texts.of(item, entry.tokenIds) }));
   const newTokens = answers.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
   const allPromptTokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
-  return { answers, timing: { visualMs, prefillMs, decodeMs, promptTokens: allPromptTokens, newTokens } };
+  const timing = { visualMs, prefillMs, decodeMs, promptTokens: allPromptTokens, newTokens };
+  return { answers, timing, maxNewTokens: options.maxNewTokens };
+}
+
+function shortened(options: GenerateOptions, room: number): GenerateOptions {
+  return room < options.maxNewTokens ? { ...options, maxNewTokens: room } : options;
 }
 
 /** What the encoder or decoder takes; a model without a prompt has an image's features instead of one. */

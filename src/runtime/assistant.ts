@@ -13,6 +13,8 @@ import { openTokenizer, type TextTokenizer } from "./text/tokenizer.ts";
 
 export interface AskOptions {
   readonly generate: Omit<GenerateOptions, "eosTokenIds">;
+  /** generate.maxNewTokens was not asked for: it gives way to what the engine has room for. */
+  readonly yields?: boolean;
   readonly at: string;
   readonly onText?: (item: number, text: string) => void;
   readonly signal?: AbortSignal;
@@ -81,7 +83,10 @@ export class Assistant {
   }
 
   /** Answers a batch. Without a tokenizer the answers are token ids only. */
-  async ask(questions: readonly Question[], { generate, at, onText, signal }: AskOptions): Promise<Answers> {
+  async ask(
+    questions: readonly Question[],
+    { generate, yields = false, at, onText, signal }: AskOptions,
+  ): Promise<Answers> {
     const tokenizer = await this.tokenizer().catch(error => {
       // Ids in, ids out is fine without a tokenizer; stop texts, or one that is there and broken, are not.
       if (generate.stop.length > 0 || !isMissingTokenizer(error)) throw error;
@@ -91,6 +96,7 @@ export class Assistant {
       session: this.session,
       tokenizer,
       options: { ...generate, ...this.#ends },
+      yields,
       at,
       ...(onText && { onText }),
       ...(signal && { signal }),

@@ -2,7 +2,7 @@ import { throwIfAny } from "../diagnostics/index.ts";
 import type { EngineIo, EngineProfile, LlmEngineConfig } from "../formats/engine-config.ts";
 import { KvCache } from "./kv-cache.ts";
 import { type Feeds, fromFloat32, type OrtGraph, type Tensor, toFloat32 } from "./ort.ts";
-import { checkCapacity, checkProfiles, type InputShapes } from "./profiles.ts";
+import { checkCapacity, checkProfiles, type InputShapes, staticCapacity } from "./profiles.ts";
 
 /** Visual features of all images of a batch, one after the other: the rows of the prompt table. */
 export interface Features {
@@ -76,6 +76,15 @@ export class Decoder {
     throwIfAny(problems);
   }
 
+  /** Most new tokens that a profile or a static cache has room for after so many; at least 1. */
+  longestAnswer(promptTokens: number): number {
+    const { profiles, io } = this.#config;
+    const past = Math.max(-1, ...profiles.map(({ name, sizes }) => (name.startsWith("context") ? -1 : pastOf(sizes))));
+    // The last token is made from the cache of all before it, and is not cached itself.
+    const cached = staticCapacity(io) ?? past + 1;
+    return Math.max(1, cached + 1 - promptTokens);
+  }
+
   /** Runs the prompts, one row each; ids ≥ vocab_size are rows of `table`. */
   async prefill(
     prompts: readonly (readonly number[])[],
@@ -112,6 +121,11 @@ export interface Attended {
   feeds(): Feeds;
   /** Row i becomes what row `rows[i]` was. */
   select(rows: readonly number[]): void;
+}
+
+/** A generation profile of a static cache names no past: its capacity is the limit. */
+function pastOf(sizes: EngineProfile["sizes"]): number {
+  return sizes.past?.max ?? -1;
 }
 
 function tableIo(io: readonly EngineIo[]): EngineIo | undefined {

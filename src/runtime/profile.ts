@@ -16,6 +16,8 @@ export interface ProfileReport {
   /** Of all items together, visual features included. */
   readonly prompt_tokens: number;
   readonly new_tokens: number;
+  /** The most that an answer could have: as asked, or what the engine has room for. */
+  readonly max_new_tokens: number;
   readonly visual_ms: Latency | null;
   readonly prefill_ms: Latency;
   /** One step makes one token for each item (and beam). */
@@ -62,6 +64,7 @@ export async function profile({
     num_beams: numBeams,
     prompt_tokens: promptTokens,
     new_tokens: newTokens / iterations,
+    max_new_tokens: Math.min(...runs.map(({ maxNewTokens }) => maxNewTokens)),
     visual_ms: visual.length > 0 ? latency(visual) : null,
     prefill_ms: prefill,
     decode_ms: decode.length > 0 ? latency(decode) : null,

@@ -4,7 +4,7 @@ import { Decoder, type Decoding, type Features, type RequestSize } from "./decod
 import { openEncoder } from "./encoder.ts";
 import type { PixelValues } from "./image/preprocess.ts";
 import { fromFloat32, type OrtGraph, type OrtOptions, openGraph, toFloat32 } from "./ort.ts";
-import { openRunnable, type RunnableEngine } from "./runnable.ts";
+import { decoderOptions, openRunnable, type RunnableEngine } from "./runnable.ts";
 
 /** An engine ready to answer. Prints nothing, keeps nothing between requests. */
 export interface Session {
@@ -19,6 +19,8 @@ export interface Session {
   encodeImages(images: readonly PixelValues[], graph?: OrtGraph): Promise<Features>;
   /** @throws MmtrtError RUN010 for a request that no profile takes. */
   check(size: RequestSize, at: string): void;
+  /** Most new tokens that the engine has room for after prompts of so many tokens. */
+  longestAnswer(promptTokens: number): number;
   /** Runs the prompts, ids ≥ vocab_size being rows of `features`. Call `check` first. */
   prefill(prompts: readonly (readonly number[])[], features?: Features): Promise<Decoding>;
   close(): Promise<void>;
@@ -34,7 +36,7 @@ export async function openSession(
   openDecoder: OpenDecoder = openGraph,
 ): Promise<Session> {
   const engine = await openRunnable(dir);
-  const llm = await openDecoder(engine.llmPart.onnx, options);
+  const llm = await openDecoder(engine.llmPart.onnx, decoderOptions(engine.llm, options));
   const visual = engine.visualPart && (await openGraph(engine.visualPart.onnx, options));
   const decoder = new Decoder(llm, engine.llm, engine.manifest.model.num_visual_features);
   const encoder = engine.manifest.model.encoder_decoder && (await openEncoder(engine, options));
@@ -49,6 +51,7 @@ export async function openSession(
       encoder?.check(size, at);
       decoder.check(encoder === undefined ? size : { ...size, promptTokens: 1, tableRows: 0 }, at);
     },
+    longestAnswer: promptTokens => decoder.longestAnswer(encoder === undefined ? promptTokens : 1),
     async prefill(prompts, features) {
       if (encoder === undefined) return decoder.prefill(prompts, features);
       const attended = await encoder.run(prompts, features);

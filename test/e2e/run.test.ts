@@ -36,6 +36,7 @@ interface ResultEvent {
     readonly token_ids: readonly number[];
     readonly finish_reason: string;
   }[];
+  readonly max_new_tokens: number;
   readonly timing: { readonly visual_ms: number; readonly prefill_ms: number; readonly decode_ms: readonly number[] };
 }
 
@@ -241,6 +242,56 @@ describe("a request that cannot be answered", () => {
     );
     expect(finished.stderr).toMatch(
       /error\[RUN010\]: past is \d+ in .*; the generation profile takes 0 to 159\n.*\n.*\n.*--max_seq_len \d+/,
+    );
+  });
+});
+
+describe("mmtrt run with an engine that has little room", () => {
+  const small = ["run", "--engine_dir", "small", "--image", DEMO];
+  const question = ["--input_text", "Describe the image."];
+  let prompt = 0;
+  beforeAll(async () => {
+    const profiled = await run(
+      "--image",
+      DEMO,
+      ...question,
+      "--run_profiling",
+      "--profiling_iterations",
+      "1",
+      "--json",
+    );
+    const { profile } = lastEvent<{ profile: { prompt_tokens: number; max_new_tokens: number } }>(profiled);
+    expect(profile.max_new_tokens).toBe(30);
+    prompt = profile.prompt_tokens;
+    const lengths = ["--max_input_len", String(prompt), "--max_seq_len", String(prompt + 5)];
+    const build = ["build", "--checkpoint_dir", "checkpoint", "--output_dir", "small", "--max_batch_size", "1"];
+    expect((await rig.run([...build, ...lengths, "--quiet"])).code).toBe(0);
+  });
+
+  it("answers with as many tokens as there is room for, and says how many, unless it is told a number", async () => {
+    // The sixth token is made from a cache of prompt + 5, and is not cached itself.
+    const { outputs, max_new_tokens } = lastEvent(await rig.run([...small, ...question, "--json"]));
+    expect(max_new_tokens).toBe(6);
+    expect(outputs[0]).toMatchObject({ finish_reason: "length", token_ids: { length: 6 } });
+    const told = await rig.run([...small, ...question, "--max_new_tokens", "7"]);
+    expect(told).toMatchObject({ code: 1, stdout: "" });
+    expect(told.stderr).toContain(`past is ${prompt + 5} in `);
+    const profiled = await rig.run([...small, ...question, "--run_profiling", "--profiling_iterations", "1"]);
+    expect(profiled.stdout).toContain(`${prompt} prompt tokens, 6 new tokens (at most 6 an answer)`);
+  });
+
+  it("says how two pictures and one prompt were taken, and how to write the other", async () => {
+    const finished = await rig.run([...small, "--image", DEMO, ...question]);
+    expect(finished).toMatchObject({ code: 1, stdout: "" });
+    expect(finished.stderr).toMatch(
+      /RUN010\]: batch is 2 [\s\S]*the prompt was asked of each of 2 pictures: --batch_size 1 does so one after another, --input_text "<image> <image> …" puts all of them into one prompt/,
+    );
+    expect(finished.stderr.match(/the prompt was asked/g)).toHaveLength(1);
+    const single = await rig.run([...small, "--image", DEMO, "--input_text", "<image> <image> Describe the image."]);
+    expect(single.stderr).toMatch(/RUN010/);
+    expect(single.stderr).not.toMatch(/pictures/);
+    expect((await rig.run([...small, "--image", DEMO, ...question, "--batch_size", "1"])).stdout).toMatch(
+      /^\[1\] a red .*\n\[2\] a red/,
     );
   });
 });

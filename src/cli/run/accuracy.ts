@@ -16,7 +16,7 @@ const SHOWN = 20;
 export async function runAccuracy(assistant: Assistant, file: string, context: RunContext): Promise<void> {
   const { options, ui, signal, origin } = context;
   const cases = await readAccuracyFile(file);
-  const generate = askOptions(options, origin);
+  const generate = askOptions(context);
   const { encoder_decoder: pair } = assistant.session.engine.manifest.model;
   const reads = pair?.has_text_encoder !== false;
   refuseQuestions(cases, file, reads);

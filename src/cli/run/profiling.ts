@@ -1,17 +1,19 @@
 import type { Assistant } from "../../runtime/assistant.ts";
 import { type Latency, type ProfileReport, profile } from "../../runtime/profile.ts";
 import { type Cell, formatTable } from "../ui.ts";
+import { withPairing } from "./pairing.ts";
 import { askOptions, questionsOf, type RunContext } from "./request.ts";
 
 /** Times the request of the command line and prints percentiles and rates. */
-export async function runProfiling(assistant: Assistant, { options, ui, signal, origin }: RunContext): Promise<void> {
+export async function runProfiling(assistant: Assistant, context: RunContext): Promise<void> {
+  const { options, ui, signal, origin } = context;
   const questions = await questionsOf(assistant, options, origin);
   const total = options.profiling_iterations;
   const report = await profile({
     iterations: total,
     batchSize: questions.length,
     numBeams: options.num_beams,
-    run: () => assistant.ask(questions, { ...askOptions(options, origin), signal }),
+    run: () => withPairing(assistant, context, () => assistant.ask(questions, { ...askOptions(context), signal })),
     onIteration: done => ui.progress({ id: "profiling", label: "profiling", done, total }),
   });
   ui.result(profileText(report), { profile: report });
@@ -34,6 +36,6 @@ export function profileText(report: ProfileReport): string {
       row("whole request", report.total_ms, rate.total),
     ],
   );
-  const head = `batch ${report.batch_size}, ${report.num_beams} beam(s), ${report.prompt_tokens} prompt tokens, ${report.new_tokens} new tokens, ${report.iterations} iterations after one warm-up`;
+  const head = `batch ${report.batch_size}, ${report.num_beams} beam(s), ${report.prompt_tokens} prompt tokens, ${report.new_tokens} new tokens (at most ${report.max_new_tokens} an answer), ${report.iterations} iterations after one warm-up`;
   return `${head}\n${table}`;
 }

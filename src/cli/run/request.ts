@@ -1,7 +1,7 @@
 import { fail } from "../../diagnostics/index.ts";
 import type { EngineModel } from "../../formats/engine-config.ts";
 import type { RunOptions, runOptions } from "../../options/tables/run.ts";
-import type { Answer, Answers, Question, Timing } from "../../runtime/answer.ts";
+import type { Answers, Question, Timing } from "../../runtime/answer.ts";
 import type { AskOptions, Assistant } from "../../runtime/assistant.ts";
 import { readPixelValues } from "../../runtime/image/load.ts";
 import type { PixelValues } from "../../runtime/image/preprocess.ts";
@@ -9,26 +9,25 @@ import { pairUp, type RequestItem, readInputIds } from "../../runtime/request.ts
 import type { CommandContext } from "../command.ts";
 import type { Ui } from "../ui.ts";
 import { pictureFiles } from "./old-flags.ts";
+import { seesTogether, withPairing } from "./pairing.ts";
 
 export type RunContext = CommandContext<typeof runOptions>;
 
 /** Answers the prompts of the command line, streaming the text where there is one answer. */
-export async function runRequest(assistant: Assistant, { options, ui, signal, origin }: RunContext): Promise<void> {
+export async function runRequest(assistant: Assistant, context: RunContext): Promise<void> {
+  const { options, ui, signal, origin } = context;
   const questions = await questionsOf(assistant, options, origin);
   const single = questions.length === 1 && options.num_beams === 1;
   const streams = options.stream && single;
-  const answers: Answer[] = [];
-  const timings: Timing[] = [];
-  for (const batch of batchesOf(questions, options.batch_size)) {
-    const { answers: some, timing } = await assistant.ask(batch, {
-      ...askOptions(options, origin),
-      signal,
-      ...(streams && { onText: (_item: number, text: string) => ui.stream(text) }),
-    });
-    answers.push(...some);
-    timings.push(timing);
-  }
-  show(ui, answers, mergeTimings(timings), streams);
+  const asking = {
+    ...askOptions(context),
+    signal,
+    ...(streams && { onText: (_item: number, text: string) => ui.stream(text) }),
+  };
+  const parts: Answers[] = [];
+  for (const batch of batchesOf(questions, options.batch_size))
+    parts.push(await withPairing(assistant, context, () => assistant.ask(batch, asking)));
+  show(ui, merged(parts), streams);
 }
 
 /** The prompts and pictures of the command line, as token ids and pixels. */
@@ -52,8 +51,7 @@ export async function questionsOf(
   const items = pairUp({
     prompts,
     imageCount: pixels?.length ?? files.length,
-    // VILA is trained with several pictures in a prompt, and its own runner puts all of them before the question.
-    together: together || model.model_type === "vila",
+    together: together || seesTogether(assistant),
     placeholders: prompt => {
       if (typeof prompt === "string") return writer?.placeholders(prompt) ?? 0;
       const found = prompt.filter(id => id === imageToken).length;
@@ -80,8 +78,10 @@ async function questionOf(
   return { ids, pixels: await Promise.all(images.map(image)) };
 }
 
-export function askOptions(options: RunOptions, origin: (key: string) => string): AskOptions {
+/** max_new_tokens that nobody typed is a default, which an engine with less room must not refuse. */
+export function askOptions({ options, origin, given }: Pick<RunContext, "options" | "origin" | "given">): AskOptions {
   return {
+    yields: !given("max_new_tokens"),
     at: origin(
       (["input_ids", "input_text", "pixel_values"] as const).find(key => options[key] !== undefined) ?? "image",
     ),
@@ -107,6 +107,14 @@ export function batchesOf<T>(items: readonly T[], size: number | undefined): rea
   return Array.from({ length: Math.ceil(items.length / batch) }, (_, i) => items.slice(i * batch, (i + 1) * batch));
 }
 
+function merged(parts: readonly Answers[]): Answers {
+  return {
+    answers: parts.flatMap(({ answers }) => answers),
+    timing: mergeTimings(parts.map(({ timing }) => timing)),
+    maxNewTokens: Math.min(...parts.map(({ maxNewTokens }) => maxNewTokens)),
+  };
+}
+
 function mergeTimings(timings: readonly Timing[]): Timing {
   const sum = (key: "visualMs" | "prefillMs" | "promptTokens" | "newTokens"): number =>
     timings.reduce((total, timing) => total + timing[key], 0);
@@ -120,7 +128,7 @@ function mergeTimings(timings: readonly Timing[]): Timing {
 }
 
 /** The event of DESIGN §6. */
-export function resultData({ answers, timing }: Answers): Readonly<Record<string, unknown>> {
+export function resultData({ answers, timing, maxNewTokens }: Answers): Readonly<Record<string, unknown>> {
   return {
     outputs: answers.map(({ text, tokenIds, finishReason, score }) => ({
       text: text ?? null,
@@ -128,6 +136,7 @@ export function resultData({ answers, timing }: Answers): Readonly<Record<string
       finish_reason: finishReason,
       ...(score !== undefined && { score }),
     })),
+    max_new_tokens: maxNewTokens,
     timing: {
       visual_ms: round(timing.visualMs),
       prefill_ms: round(timing.prefillMs),
@@ -136,7 +145,8 @@ export function resultData({ answers, timing }: Answers): Readonly<Record<string
   };
 }
 
-function show(ui: Ui, answers: readonly Answer[], timing: Timing, streamed: boolean): void {
+function show(ui: Ui, all: Answers, streamed: boolean): void {
+  const { answers } = all;
   if (!ui.json && streamed && answers[0]?.text !== undefined) {
     ui.stream("\n");
     return;
@@ -145,7 +155,7 @@ function show(ui: Ui, answers: readonly Answer[], timing: Timing, streamed: bool
     const shown = text ?? tokenIds.join(" ");
     return answers.length === 1 ? shown : `[${i + 1}] ${shown}`;
   });
-  ui.result(lines.join("\n"), resultData({ answers, timing }));
+  ui.result(lines.join("\n"), resultData(all));
 }
 
 function checkSources(options: RunOptions, origin: (key: string) => string): void {

@@ -79,7 +79,8 @@ export const runOptions = defineOptions({
     maximum: 1 << 24,
     default: 30,
     group: "Generation",
-    about: "Most tokens to answer with.",
+    about:
+      "Most tokens to answer with. Not given, it is what the engine has room for after the prompt where that is fewer.",
   },
   min_new_tokens: {
     type: "integer",
