@@ -45,7 +45,10 @@ export class History {
     const before = this.#before[cell]?.[label];
     if (before === undefined) return "it was never done for this cell";
     if (before.key === key) return "its result is not in the cache any more";
-    const changes = changesOf(before.inputs, inputs);
+    const all = changesOf(before.inputs, inputs);
+    // That an option is given now is said by its value already.
+    const telling = all.filter(change => !change.startsWith("given."));
+    const changes = telling.length > 0 ? telling : all;
     const shown = changes.slice(0, MOST).join(", ");
     return changes.length > MOST ? `${shown} and ${changes.length - MOST} more` : shown;
   }

@@ -62,9 +62,7 @@ export function planKey(
     mmtrt: version,
     checkpoint,
     options: shaping("build", cell),
-    given: Object.keys(cell.origins)
-      .filter(key => key.startsWith("build."))
-      .sort(),
+    given: Object.fromEntries(givenOf(cell).map(key => [key, true])),
     trtexec_flags: cell.trtexecFlags,
     builder,
     plugins,
@@ -104,6 +102,11 @@ export interface CellInputs {
 
 export function cellKey(inputs: CellInputs): StepKey {
   return stepKey("cell", { step: STEP_VERSIONS.cell, ...inputs });
+}
+
+/** A number that the user gave is not adapted to the model, so the plan depends on it; of paths and of who builds it does not. */
+function givenOf(cell: Cell): readonly string[] {
+  return Object.keys(shaping("build", cell)).filter(key => cell.origins[`build.${key}`] !== undefined);
 }
 
 /** Paths are not in the key: what they lead to is, by its hash. */

@@ -1,6 +1,7 @@
 import { MmtrtError, type Problem } from "../../diagnostics/index.ts";
 import { bytesOfEntry } from "../cache/entry.ts";
 import type { Found } from "../cache/store.ts";
+import { fingerprint } from "../fingerprint.ts";
 import type { Cell } from "./cell.ts";
 import type { CellResult, CellState, MatrixEvent, StepResult } from "./events.ts";
 import type { ScheduleEvent } from "./scheduler.ts";
@@ -149,6 +150,21 @@ export class Ledger {
   #cellEvent(cell: Cell): MatrixEvent {
     const { name, state, dir, seconds } = this.#cellResult(cell);
     return { event: "cell", name, state, dir, seconds };
+  }
+
+  /** By cell and label, a hash over all files of the results that are the same at every build. */
+  outputs(): ReadonlyMap<string, Readonly<Record<string, string>>> {
+    const same = (kind: string): boolean => kind === "convert" || kind === "graph";
+    return new Map(
+      this.#cells.map(cell => [
+        cell.name,
+        Object.fromEntries(
+          this.#linesOf(cell).flatMap(({ task: { step }, found }) =>
+            found === undefined || !same(step.key.kind) ? [] : [[step.label, fingerprint(found.entry.files)]],
+          ),
+        ),
+      ]),
+    );
   }
 
   /** The events of cells that did not come to their end. */

@@ -59,6 +59,18 @@ export async function prepare(cells: readonly Cell[], options: PrepareOptions): 
   return { tasks: [...tasks.values()], cellsOfPlan, sources, builderOf, pluginsOf };
 }
 
+/** The steps that fewer cells need. */
+export function narrowed(prepared: Prepared, cells: readonly Cell[]): Prepared {
+  const cellsOfPlan = new Map(
+    [...prepared.cellsOfPlan]
+      .map(([id, own]) => [id, own.filter(cell => cells.includes(cell))] as const)
+      .filter(([, own]) => own.length > 0),
+  );
+  const plans = prepared.tasks.filter(({ id }) => cellsOfPlan.has(id));
+  const needed = new Set(plans.flatMap(({ id, needs }) => [id, ...needs]));
+  return { ...prepared, cellsOfPlan, tasks: prepared.tasks.filter(({ id }) => needed.has(id)) };
+}
+
 /** Cells that ask for the same builder get the same answer: looking starts programs. */
 async function findBuilders(
   cells: readonly Cell[],

@@ -27,11 +27,17 @@ export interface MatrixRun {
   readonly shard: string | null;
 }
 
+export interface MatrixEnd {
+  readonly bug: unknown;
+  /** By cell and step: hashes of what is the same at every build. */
+  readonly outputs: ReadonlyMap<string, Readonly<Record<string, string>>>;
+}
+
 /**
  * Builds the cells. Problems of steps are events and part of the result, not thrown: the other cells matter too. `bug` is
  * what was thrown that is nobody's input's fault. Errors: those of the cache itself, such as a disk that is full (CKP009).
  */
-export async function* runMatrix(run: MatrixRun): AsyncGenerator<MatrixEvent, { readonly bug: unknown }> {
+export async function* runMatrix(run: MatrixRun): AsyncGenerator<MatrixEvent, MatrixEnd> {
   const { file, cells, prepared, history, limits, clock } = run;
   // A reader of events that walks away stops the steps too.
   const stop = new AbortController();
@@ -91,7 +97,7 @@ export async function* runMatrix(run: MatrixRun): AsyncGenerator<MatrixEvent, { 
     steps: ledger.steps(),
   };
   yield { event: "finished", result };
-  return { bug: ledger.bug };
+  return { bug: ledger.bug, outputs: ledger.outputs() };
 }
 
 /** A conversion is for the cells of every plan that needs it. */

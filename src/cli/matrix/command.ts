@@ -5,11 +5,21 @@ import type { Cell, MatrixFile } from "../../build/matrix/cell.ts";
 import type { MatrixResult } from "../../build/matrix/events.ts";
 import { expandMatrix } from "../../build/matrix/expand.ts";
 import { History } from "../../build/matrix/history.ts";
-import { type Prepared, prepare } from "../../build/matrix/prepare.ts";
+import {
+  changedCells,
+  currentLock,
+  driftProblems,
+  type Lockfile,
+  lockAt,
+  outputProblems,
+  readLock,
+  writeLock,
+} from "../../build/matrix/lockfile.ts";
+import { narrowed, type Prepared, prepare } from "../../build/matrix/prepare.ts";
 import { readMatrix } from "../../build/matrix/read.ts";
 import { type MatrixRun, REAL_CLOCK, runMatrix } from "../../build/matrix/run.ts";
 import { onlyCells, readShard, shardOf } from "../../build/matrix/select.ts";
-import { MmtrtError, type Problem } from "../../diagnostics/index.ts";
+import { MmtrtError, type Problem, throwIfAny } from "../../diagnostics/index.ts";
 import { environment } from "../../options/env.ts";
 import type { matrixOptions } from "../../options/tables/matrix.ts";
 import type { CommandContext } from "../command.ts";
@@ -23,6 +33,9 @@ export type MatrixCommand = CommandContext<typeof matrixOptions>;
 /** Everything that a run starts from. */
 interface Start {
   readonly file: MatrixFile;
+  /** Of the whole file. */
+  readonly all: readonly Cell[];
+  /** To be built. */
   readonly cells: readonly Cell[];
   readonly prepared: Prepared;
   readonly cache: Cache;
@@ -31,20 +44,40 @@ interface Start {
 export async function matrixCommand(context: MatrixCommand): Promise<void> {
   const { options, origin, signal } = context;
   const file = await readMatrix(options.matrix_file, origin("matrix_file"));
-  const cells = selected(expandMatrix(file), context);
+  const all = expandMatrix(file);
+  const chosen = selected(all, context);
   const reports = await Reports.open(options);
   const cache = await Cache.open(resolve(options.cache_dir ?? file.cacheDir));
   try {
-    const prepared = await prepare(cells, { version: VERSION, env: environment(), signal, cache });
-    const start = { file, cells, prepared, cache };
+    const prepared = await prepare(chosen, { version: VERSION, env: environment(), signal, cache });
+    const start = await sinceChange(context, { file, all, cells: chosen, prepared, cache });
+    const locked = options.frozen ? await frozen(context, start) : undefined;
     if (options.plan) await showPlan(context, start);
-    else await build(context, start, reports);
+    else await build(context, start, reports, locked);
   } finally {
     await cache.close();
   }
 }
 
-async function build(context: MatrixCommand, start: Start, reports: Reports): Promise<void> {
+/** With --changed_since only what changed, and the steps that lead to it. */
+async function sinceChange({ options, origin, signal }: MatrixCommand, start: Start): Promise<Start> {
+  if (options.changed_since === undefined) return start;
+  const { file, cells, prepared } = start;
+  const before = await lockAt(options.changed_since, file, origin("changed_since"), signal);
+  const now = await currentLock({ ...start, version: VERSION, signal });
+  const changed = changedCells(cells, before, now);
+  return { ...start, cells: changed, prepared: narrowed(prepared, changed) };
+}
+
+/** The lockfile, once nothing has drifted from it. */
+async function frozen({ signal }: MatrixCommand, start: Start): Promise<Lockfile> {
+  const { lockFile } = start.file;
+  const locked = await readLock(lockFile);
+  throwIfAny(driftProblems(locked, await currentLock({ ...start, version: VERSION, signal }), lockFile));
+  return locked;
+}
+
+async function build(context: MatrixCommand, start: Start, reports: Reports, locked?: Lockfile): Promise<void> {
   const { options, ui, signal } = context;
   const { file, cells, cache, prepared } = start;
   const history = await History.load(cache, resolve(file.file));
@@ -69,12 +102,32 @@ async function build(context: MatrixCommand, start: Start, reports: Reports): Pr
       if (result !== undefined) await reports.write(result);
       view.close();
       if (next.value.bug !== undefined) throw next.value.bug;
+      await settleLock(context, start, result, next.value.outputs, locked);
       break;
     }
     if (next.value.event === "finished") result = next.value.result;
     view.show(next.value);
   }
   if (result !== undefined) throwWorst(result);
+}
+
+/** After a frozen run the same bytes must be there; after another one the lockfile says what was built. */
+async function settleLock(
+  { options, signal }: MatrixCommand,
+  start: Start,
+  result: MatrixResult | undefined,
+  outputs: Parameters<typeof currentLock>[1],
+  locked: Lockfile | undefined,
+): Promise<void> {
+  const ready = new Set(
+    result?.cells.filter(({ state }) => state === "built" || state === "unchanged").map(({ name }) => name),
+  );
+  const cells = start.cells.filter(({ name }) => ready.has(name));
+  if (cells.length === 0) return;
+  const now = await currentLock({ ...start, cells, version: VERSION, signal }, outputs);
+  const path = start.file.lockFile;
+  if (locked !== undefined) throwIfAny(outputProblems(locked, now, path));
+  else if (options.lock) await writeLock(path, now, start.all, start.cache);
 }
 
 function selected(all: readonly Cell[], { options, origin }: MatrixCommand): readonly Cell[] {
