@@ -2,6 +2,7 @@ import { rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { rangeSources } from "../checkpoint/act-ranges.ts";
 import { type ConvertRequest, convert } from "../checkpoint/convert.ts";
+import { NO_QUANTIZATION } from "../checkpoint/quantization-options.ts";
 import { type ConvertedCheckpoint, openCheckpoint } from "../checkpoint/read.ts";
 import { writeOnnx } from "../emit/onnx.ts";
 import { withDefaults } from "../options/define.ts";
@@ -42,7 +43,8 @@ export async function calibrate(request: ConvertRequest, options: CalibrationOpt
   const { quantization: _, onProgress: __, ...floatRequest } = request;
   const checkpointDir = join(work, "checkpoint");
   options.onStart?.(work);
-  await convert({ ...floatRequest, outputDir: checkpointDir, parallel: ONE_RANK });
+  const quantization = { ...NO_QUANTIZATION, qformat: "full_prec" } as const;
+  await convert({ ...floatRequest, quantization, outputDir: checkpointDir, parallel: ONE_RANK });
   const checkpoint = await openCheckpoint(checkpointDir);
   try {
     const key = `${checkpoint.manifest.fingerprint}-${set.key}-${options.rows}`;

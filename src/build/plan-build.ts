@@ -6,6 +6,7 @@ import type { Problem } from "../diagnostics/index.ts";
 import type { BuildOptions } from "../options/tables/build.ts";
 import { checkRules } from "../rules/index.ts";
 import type { BuildSettings, CheckpointFacts } from "../rules/rule.ts";
+import type { Dtype } from "../tensor/index.ts";
 import { computeDtypeOf, loadedBytes } from "./compute-dtype.ts";
 import { engineModel, llmConfig, visualConfig } from "./configs.ts";
 import type { EngineTargets } from "./engine-plans.ts";
@@ -40,6 +41,9 @@ export interface PlanEnvironment {
   /** Engines are planned, and no steps that would build them: the checkpoint's files need not exist. */
   readonly shapesAlone?: boolean;
 }
+
+/** Element types of quantized caches. */
+const CACHE_DTYPES: Readonly<Record<string, Dtype>> = { INT8: "int8", FP8: "float8_e4m3fn" };
 
 /**
  * Reads config and headers of the checkpoint, no tensor bytes, and writes nothing. Broken rules are in `problems`, with
@@ -217,7 +221,7 @@ function memoryInputOf(checkpoint: ConvertedCheckpoint, build: BuildSettings): M
     maxSeqLen: build.max_seq_len,
     promptRows: build.max_multimodal_len,
     computeDtype: dtype,
-    kvDtype: dtype,
+    kvDtype: CACHE_DTYPES[checkpoint.quantization?.kvCacheQuantAlgo ?? "none"] ?? dtype,
     // A rank's encoder lies beside its decoder.
     rankWeights: ranks.map(
       (rank, i) =>

@@ -1,7 +1,7 @@
 import type { Value } from "../graph/graph.ts";
 import { dimOf, type GraphBuilder } from "../graph/ops.ts";
-import type { FloatDtype } from "../tensor/index.ts";
 import { causalMask, notAfter } from "./attention.ts";
+import type { CacheForm } from "./cache-form.ts";
 
 /** Keys and values of one layer, [batch, kv_heads, total, head_dim]. */
 export interface KeyValue {
@@ -25,13 +25,13 @@ export interface KvCache {
  * past_key_i ++ new → present_key_i: the cache grows by a copy a step; left- or right-padded prompts by attention_mask.
  * A `window` hides keys further back and keeps them all the same.
  */
-export function continuousCache(g: GraphBuilder, dtype: FloatDtype, positionIds: Value, window?: number): KvCache {
+export function continuousCache(g: GraphBuilder, form: CacheForm, positionIds: Value, window?: number): KvCache {
   const attentionMask = g.input("attention_mask", "int32", ["batch", "past + seq"]);
   const mask = causalMask(g, positionIds, attentionMask, window);
   const presents: KeyValue[] = [];
   const extend = (layer: number, part: keyof KeyValue, fresh: Value): Value => {
-    const past = g.input(`past_${part}_${layer}`, dtype, ["batch", dimOf(fresh, 1), "past", dimOf(fresh, 3)]);
-    return g.concat([past, fresh], 2);
+    const past = g.input(`past_${part}_${layer}`, form.dtype, ["batch", dimOf(fresh, 1), "past", dimOf(fresh, 3)]);
+    return g.concat([past, form.store(layer, fresh)], 2);
   };
   return {
     mask,
@@ -48,7 +48,7 @@ export function continuousCache(g: GraphBuilder, dtype: FloatDtype, positionIds:
     update(layer, fresh) {
       const present = { key: extend(layer, "key", fresh.key), value: extend(layer, "value", fresh.value) };
       presents[layer] = present;
-      return present;
+      return { key: form.read(layer, present.key), value: form.read(layer, present.value) };
     },
     finish() {
       for (const [layer, { key, value }] of presents.entries()) {
@@ -65,7 +65,7 @@ export function continuousCache(g: GraphBuilder, dtype: FloatDtype, positionIds:
  */
 export function staticCache(
   g: GraphBuilder,
-  dtype: FloatDtype,
+  form: CacheForm,
   positionIds: Value,
   capacity: number,
   window?: number,
@@ -79,8 +79,12 @@ export function staticCache(
   });
   const updated: KeyValue[] = [];
   const scatter = (layer: number, part: keyof KeyValue, fresh: Value): Value => {
-    const cache = g.input(`cache_${part}_${layer}`, dtype, ["batch", dimOf(fresh, 1), capacity, dimOf(fresh, 3)]);
-    return g.node("TensorScatter", [cache, fresh, writeAt], cache, { axis: { int: 2 }, mode: { text: "linear" } });
+    const shape = ["batch", dimOf(fresh, 1), capacity, dimOf(fresh, 3)];
+    const cache = g.input(`cache_${part}_${layer}`, form.dtype, shape);
+    return g.node("TensorScatter", [cache, form.store(layer, fresh), writeAt], cache, {
+      axis: { int: 2 },
+      mode: { text: "linear" },
+    });
   };
   return {
     mask,
@@ -92,7 +96,7 @@ export function staticCache(
     update(layer, fresh) {
       const both = { key: scatter(layer, "key", fresh.key), value: scatter(layer, "value", fresh.value) };
       updated[layer] = both;
-      return both;
+      return { key: form.read(layer, both.key), value: form.read(layer, both.value) };
     },
     finish() {
       for (const [layer, { key, value }] of updated.entries()) {

@@ -35,14 +35,30 @@ export const targetsHaveCodes: Rule = context => {
   };
 };
 
-export const quantizedCacheIsBuilt: Rule = context => {
+/** ONNX Runtime has kernels that quantize to FP8 and none that multiply, join or update it. */
+export const runtimeHasFp8: Rule = context => {
   const { kvCacheQuantAlgo } = context.checkpoint;
-  if (kvCacheQuantAlgo === null) return undefined;
+  if (context.target.backend !== "onnxruntime" || kvCacheQuantAlgo !== "FP8") return undefined;
   return {
     code: "BLD040",
-    what: `kv_cache_quant_algo ${kvCacheQuantAlgo} cannot be built by this version`,
+    what: "the checkpoint has an FP8 KV cache, which ONNX Runtime cannot keep",
     at: inCheckpoint(context, "quantization.kv_cache_quant_algo"),
-    why: "no graph reads and writes such a cache yet",
-    fix: "convert the model without a quantized KV cache",
+    why: "its CPU kernels cannot join FP8 tensors, so a cache cannot grow",
+    fix: "--backend tensorrt_rtx --compute_capabilities 8.9 12.0, or convert with --int8_kv_cache",
+  };
+};
+
+/** TensorRT updates a static cache in place by a layer of its own, which takes floats alone (TensorRT-RTX 1.7). */
+export const staticCacheIsFloat: Rule = context => {
+  const { kvCacheQuantAlgo } = context.checkpoint;
+  const { build, target } = context;
+  if (target.backend === "onnxruntime" || kvCacheQuantAlgo === null || build.kv_cache_type !== "static")
+    return undefined;
+  return {
+    code: "BLD062",
+    what: `kv_cache_type static with kv_cache_quant_algo ${kvCacheQuantAlgo}`,
+    at: context.origin("kv_cache_type"),
+    why: "TensorRT's in-place update of a static cache takes float32, float16 and bfloat16 only",
+    fix: "--kv_cache_type continuous, or convert without a quantized KV cache",
   };
 };

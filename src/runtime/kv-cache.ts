@@ -1,7 +1,7 @@
 import type { EngineIo } from "../formats/engine-config.ts";
 import type { Feeds, Fetches, OrtGraph, Tensor } from "./ort.ts";
 
-type RowData = Float32Array | Uint16Array | Int32Array;
+type RowData = Float32Array | Uint16Array | Int32Array | Int8Array;
 
 /**
  * Keys and values of every layer between two steps. Outputs of a step are the next step's inputs as they are: nothing
@@ -20,6 +20,7 @@ export class KvCache {
       const capacity = name.startsWith("past_") ? 0 : (shape[2] as number);
       const dims = [batch, shape[1] as number, capacity, shape[3] as number];
       const size = dims.reduce((product, dim) => product * dim, 1);
+      if (dtype === "int8") return graph.tensor("int8", new Int8Array(size), dims);
       return dtype === "float16"
         ? graph.tensor("float16", new Uint16Array(size), dims)
         : graph.tensor("float32", new Float32Array(size), dims);
@@ -47,8 +48,9 @@ export function pickRows(graph: OrtGraph, tensor: Tensor, rows: readonly number[
   const stride = rest.reduce((product, dim) => product * dim, 1);
   const picked = new (data.constructor as new (length: number) => RowData)(rows.length * stride);
   for (const [to, from] of rows.entries()) picked.set(data.subarray(from * stride, (from + 1) * stride), to * stride);
-  const type = tensor.type === "float16" || tensor.type === "int32" ? tensor.type : "float32";
-  return graph.tensor(type, picked, [rows.length, ...rest]);
+  const { type } = tensor;
+  const known = type === "float16" || type === "int32" || type === "int8" ? type : "float32";
+  return graph.tensor(known, picked, [rows.length, ...rest]);
 }
 
 /** past_key_0 → present_key_0; cache_key_0 → cache_key_0_out. */

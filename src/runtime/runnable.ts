@@ -3,6 +3,7 @@ import { fail, type Problem, throwIfAny } from "../diagnostics/index.ts";
 import type { EnginePart, LlmEngineConfig } from "../formats/engine-config.ts";
 import { type EngineDir, LLM_CONFIG, openEngine } from "../formats/engine-dir.ts";
 import { stampProblems } from "../formats/engine-stamp.ts";
+import type { OrtOptions } from "./ort.ts";
 
 /** An engine directory that ONNX Runtime can serve whole. */
 export interface RunnableEngine extends EngineDir {
@@ -45,6 +46,12 @@ export async function openRunnable(dir: string): Promise<RunnableEngine> {
   if (usesBfloat16(engine)) problems.push(noKernels(dir, engine.manifest.backend));
   throwIfAny([...problems, ...(await stampProblems(engine))]);
   return { ...engine, llm, llmPart };
+}
+
+/** What the decoder's graph needs of ONNX Runtime besides what the user asked for. */
+export function decoderOptions({ pretrained_config }: LlmEngineConfig, options: OrtOptions): OrtOptions {
+  const { quant_algo } = (pretrained_config.quantization ?? {}) as { readonly quant_algo?: unknown };
+  return quant_algo === "FP8" ? { ...options, keepsQuantizedApart: true } : options;
 }
 
 /** Only graphs for TensorRT: for ONNX Runtime they are built in float32. */

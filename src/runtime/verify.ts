@@ -6,6 +6,7 @@ import { GENERATE_DEFAULTS } from "./generate/options.ts";
 import type { OrtOptions } from "./ort.ts";
 import { placeImages } from "./prompt.ts";
 import { type Reference, unusable } from "./reference.ts";
+import { decoderOptions } from "./runnable.ts";
 import { openTapped, type TappedGraph } from "./tapped-graph.ts";
 import { checkReference } from "./verify/check.ts";
 import { comparePixels, compareVision } from "./verify/images.ts";
@@ -102,7 +103,7 @@ async function compareDecoder(
   const images = stages.get("pixel_values")?.shape[0] ?? 0;
   const { prompts, tableRows } = placeImages([{ ids, images }], manifest.model, "--reference");
   const longest = longestAnswer(stages);
-  const graph = await openTapped(llmPart, ort);
+  const graph = await openTapped(llmPart, decoderOptions(llm, ort));
   try {
     const decoder = new Decoder(graph, llm, manifest.model.num_visual_features);
     const size = { batch: 1, beams: 1, promptTokens: prompts[0]?.length ?? 0, newTokens: longest, tableRows };

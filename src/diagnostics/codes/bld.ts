@@ -162,8 +162,9 @@ export const BLD = {
       "Fusing puts the gate and up weights into one matrix; quantized ones carry scales per matrix and cannot be joined, except FP8.",
   },
   BLD040: {
-    title: "this quantization cannot be built",
-    about: "The checkpoint's quant_algo has no graph in this version. Convert without quantization to build it.",
+    title: "ONNX Runtime cannot run this quantization",
+    about:
+      "ONNX Runtime's CPU provider has FP8 only for quantizing and dequantizing: it cannot join FP8 tensors, so an FP8 cache cannot grow there. Such checkpoints are for TensorRT on GPUs from SM 89 on; an INT8 cache takes as few bytes and runs everywhere.",
   },
   BLD041: {
     title: "logits are rounded to float16",
@@ -231,6 +232,11 @@ export const BLD = {
     title: "a target GPU has no kernels for the quantized weights",
     about:
       "FP8 arithmetic exists from SM 89 on. TensorRT-RTX multiplies by INT8 and INT4 weights from SM 80 on. Leave the older GPUs out, or build them an engine of an unquantized checkpoint.",
+  },
+  BLD062: {
+    title: "a static cache cannot be quantized in TensorRT",
+    about:
+      "TensorRT writes new keys and values into a static cache in place by a layer that takes float32, float16 and bfloat16. Quantized caches are continuous ones there; ONNX Runtime takes both.",
   },
   BLD070: {
     title: "the engine's dtype cannot be made of this checkpoint",

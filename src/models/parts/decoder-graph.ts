@@ -1,6 +1,7 @@
 import type { Graph, Value } from "../../graph/graph.ts";
 import { GraphBuilder } from "../../graph/ops.ts";
 import { attention, mergeHeads, splitHeads } from "../../layers/attention.ts";
+import { codedForm, plainForm } from "../../layers/cache-form.ts";
 import { promptTuningEmbedding } from "../../layers/embedding.ts";
 import { continuousCache, type KvCache, staticCache } from "../../layers/kv-cache.ts";
 import { linear, rowParallelLinear } from "../../layers/linear.ts";
@@ -63,10 +64,7 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
     head: options.shareEmbedding ? "transformer.vocab_embedding" : "lm_head",
     logitsDtype: options.logitsDtype ?? "float32",
     rope: language.positions === "rope" ? rotary(g, language, options, positionIds) : undefined,
-    cache:
-      options.kvCache.type === "static"
-        ? staticCache(g, options.computeDtype, positionIds, options.kvCache.capacity, language.slidingWindow)
-        : continuousCache(g, options.computeDtype, positionIds, language.slidingWindow),
+    cache: kvCache(g, w, language, options, positionIds),
   };
 
   const firstLayer = rank.layers * Math.floor(options.rank / options.tpSize);
@@ -85,6 +83,20 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
     );
   context.cache.finish();
   return g.finish();
+}
+
+function kvCache(
+  g: GraphBuilder,
+  w: WeightSource,
+  { slidingWindow }: DecoderSpec,
+  { kvCache, computeDtype, quantization }: GraphOptions,
+  positionIds: Value,
+): KvCache {
+  const algo = quantization?.kvCacheQuantAlgo ?? null;
+  const form = algo === null ? plainForm(computeDtype) : codedForm(g, w, algo);
+  return kvCache.type === "static"
+    ? staticCache(g, form, positionIds, kvCache.capacity, slidingWindow)
+    : continuousCache(g, form, positionIds, slidingWindow);
 }
 
 function rankOf(spec: DecoderSpec, { tpSize, ppSize, rank }: GraphOptions): Rank {

@@ -1,6 +1,7 @@
 import type { Graph, Value } from "../../graph/graph.ts";
 import { GraphBuilder } from "../../graph/ops.ts";
 import { attention, mergeHeads, splitHeads } from "../../layers/attention.ts";
+import { plainForm } from "../../layers/cache-form.ts";
 import { promptTuningEmbedding } from "../../layers/embedding.ts";
 import { continuousCache, distanceOf, type KvCache, staticCache } from "../../layers/kv-cache.ts";
 import { linear, linearRows, rowParallelLinear } from "../../layers/linear.ts";
@@ -101,8 +102,8 @@ export function encoderDecoderGraph(model: ModelSpec, options: GraphOptions): Gr
   const like = ids ?? hidden;
   const cache =
     kvCache.type === "static"
-      ? staticCache(g, options.computeDtype, like, kvCache.capacity)
-      : continuousCache(g, options.computeDtype, like);
+      ? staticCache(g, plainForm(options.computeDtype), like, kvCache.capacity)
+      : continuousCache(g, plainForm(options.computeDtype), like);
   const encoderMask = paddingMask(g, g.input("encoder_attention_mask", "int32", ["batch", "encoder_seq"]), like);
   const mask =
     pair.relative === undefined

@@ -290,11 +290,22 @@ const CASES: readonly Case[] = [
     passes: { build: { use_fused_mlp: true }, checkpoint: { quantAlgo: "FP8" } },
   },
   {
-    rule: quantization.quantizedCacheIsBuilt,
-    name: "a quantized cache",
-    fails: { checkpoint: { kvCacheQuantAlgo: "INT8" } },
-    says: ["BLD040", "kv_cache_quant_algo INT8"],
-    passes: {},
+    rule: quantization.staticCacheIsFloat,
+    name: "a static INT8 cache in TensorRT",
+    fails: {
+      build: { kv_cache_type: "static" },
+      checkpoint: { kvCacheQuantAlgo: "INT8" },
+      target: { backend: "tensorrt_rtx" },
+    },
+    says: ["BLD062", "kv_cache_type static", "--kv_cache_type continuous"],
+    passes: { build: { kv_cache_type: "static" }, checkpoint: { kvCacheQuantAlgo: "INT8" } },
+  },
+  {
+    rule: quantization.runtimeHasFp8,
+    name: "an FP8 cache in ONNX Runtime",
+    fails: { checkpoint: { kvCacheQuantAlgo: "FP8" }, target: { backend: "onnxruntime" } },
+    says: ["BLD040", "FP8 KV cache", "--int8_kv_cache"],
+    passes: { checkpoint: { kvCacheQuantAlgo: "INT8" }, target: { backend: "onnxruntime" } },
   },
   {
     rule: quantization.layoutIsPlain,
