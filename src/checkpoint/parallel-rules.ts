@@ -1,10 +1,31 @@
-import type { Problem } from "../diagnostics/index.ts";
+import { type Problem, throwIfAny } from "../diagnostics/index.ts";
 import type { DealLimits } from "../models/architecture.ts";
+import type { KnownModel } from "../models/registry.ts";
 import type { DecoderSpec } from "../models/spec.ts";
+import { encoderSizes } from "./map.ts";
 import type { Parallel } from "./shard.ts";
 
 /** Where the user wrote an option, for messages. */
 export type Origin = (key: string) => string;
+
+/**
+ * How the model is dealt out: the options less what it cannot have, which is warned about.
+ * Errors: CKP052–CKP054 where it cannot be dealt out as asked.
+ */
+export function dealtOut(
+  { architecture, spec }: Pick<KnownModel, "architecture" | "spec">,
+  asked: Parallel,
+  origin: Origin,
+): { readonly parallel: Parallel; readonly warnings: readonly Problem[] } {
+  const limits = architecture.limits?.(spec) ?? {};
+  const dealt = withinLimits(asked, limits, origin);
+  const encoder = encoderSizes(spec);
+  throwIfAny([
+    ...parallelProblems(spec.language, dealt.parallel, limits, origin),
+    ...(encoder ? encoderProblems(encoder, dealt.parallel, origin) : []),
+  ]);
+  return dealt;
+}
 
 /** The options as far as the model can have them: a table that cannot be split or shared is not, which changes no number. */
 export function withinLimits(

@@ -1,11 +1,11 @@
 import { join } from "node:path";
-import { type Problem, throwIfAny } from "../diagnostics/index.ts";
+import type { Problem } from "../diagnostics/index.ts";
 import { encodeHeader } from "../formats/safetensors.ts";
-import { type KnownModel, readModel } from "../models/registry.ts";
+import { readModel } from "../models/registry.ts";
 import { DTYPES, type FloatDtype, type StoredTensor, type TensorRecipe } from "../tensor/index.ts";
 import { ENCODER_DIR, languageDir, rankFile, VISUAL_DIR, VISUAL_WEIGHTS } from "./manifest.ts";
-import { encoderSizes, expectedEncoderTensors, expectedTensors } from "./map.ts";
-import { encoderProblems, type Origin, parallelProblems, withinLimits } from "./parallel-rules.ts";
+import { expectedEncoderTensors, expectedTensors } from "./map.ts";
+import { dealtOut, type Origin } from "./parallel-rules.ts";
 import type { ConvertedCheckpoint, WeightFile } from "./read.ts";
 import type { Parallel } from "./shard.ts";
 import { visualConfig } from "./visual-config.ts";
@@ -78,22 +78,6 @@ export function weightlessCheckpoint(request: WeightlessRequest): {
     close: () => Promise.resolve(),
   };
   return { checkpoint, warnings: [...model.warnings, ...warnings] };
-}
-
-/** What `convert` refuses of tp_size and pp_size, and what it leaves out. */
-function dealtOut(
-  { architecture, spec }: KnownModel,
-  asked: Parallel,
-  origin: Origin,
-): { readonly parallel: Parallel; readonly warnings: readonly Problem[] } {
-  const limits = architecture.limits?.(spec) ?? {};
-  const dealt = withinLimits(asked, limits, origin);
-  const encoder = encoderSizes(spec);
-  throwIfAny([
-    ...parallelProblems(spec.language, dealt.parallel, limits, origin),
-    ...(encoder ? encoderProblems(encoder, dealt.parallel, origin) : []),
-  ]);
-  return dealt;
 }
 
 /** As `writeSafetensors` would lay the file out. */

@@ -1,7 +1,7 @@
 import { join, relative, resolve } from "node:path";
 import { fail, type Problem, throwIfAny } from "../../diagnostics/index.ts";
 import type { FilePool } from "../../formats/file.ts";
-import type { JsonObject } from "../../formats/json.ts";
+import { type JsonObject, readJsonObject } from "../../formats/json.ts";
 import { type KnownModel, readModel } from "../../models/registry.ts";
 import type { HfCheckpoint, StoredTensor } from "../../tensor/index.ts";
 import { canonicalNames } from "../names.ts";
@@ -51,6 +51,19 @@ export async function withLanguageModel(pool: FilePool, model: Opened, dir: stri
   };
 }
 
+/**
+ * The config of `config` with the language model of `dir`, for a plan: from two config.json files, weights or not. How wide
+ * the visual part's last product is, is then not known. Errors: CKP001, CKP008, CKP070 where the two do not fit, SPC….
+ */
+export async function withLanguageConfig(model: Pick<Opened, "dir" | "config">, dir: string): Promise<JsonObject> {
+  const config = model.config as JsonObject;
+  if (typeof config.text_config !== "object" || config.text_config === null) fail(holdsNone(model.dir));
+  const language = await readJsonObject(join(dir, "config.json"));
+  const known = readModel(language, join(dir, "config.json"));
+  throwIfAny([...misfits({ ...model, tensors: new Map() }, known, dir)]);
+  return joinedConfig(config, language);
+}
+
 function joinedConfig(config: JsonObject, language: JsonObject): JsonObject {
   const own = objectAt(config, "text_config");
   const ids = SPECIAL_IDS.filter(key => own[key] !== undefined).map(key => [key, own[key]]);
@@ -68,7 +81,11 @@ function joinedFiles(model: Opened, part: PartDir, dir: string): string[] {
   return [...own, ...words.map(name => join(from, name))];
 }
 
-function* misfits(model: Opened, { spec }: KnownModel, dir: string): Generator<Problem> {
+function* misfits(
+  model: Pick<Opened, "dir" | "config" | "tensors">,
+  { spec }: KnownModel,
+  dir: string,
+): Generator<Problem> {
   const config = model.config as JsonObject;
   const own = objectAt(config, "text_config");
   const at = `${join(dir, "config.json")} (--llm_dir)`;
