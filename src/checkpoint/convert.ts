@@ -4,6 +4,7 @@ import { hashFiles } from "./hash.ts";
 import type { ConvertSettings, NonFinite } from "./manifest.ts";
 import { nonFiniteProblems } from "./non-finite.ts";
 import { OutputDir } from "./output-dir.ts";
+import { withPackedFile } from "./packed-file.ts";
 import { bytesOf, type ConvertRequest, type Plan, planConversion } from "./plan.ts";
 import { openSource } from "./source.ts";
 import { writeAll } from "./write.ts";
@@ -27,7 +28,8 @@ export interface ConvertResult {
  * Errors: SPC… config.json, CKP… files, tensors, output; collected and thrown together per stage.
  */
 export async function convert(request: ConvertRequest): Promise<ConvertResult> {
-  const source = await openSource(request.modelDir, request.metaDir, request);
+  const stored = await openSource(request.modelDir, request.metaDir, request);
+  const source = await withPackedFile(stored, request.quantization);
   try {
     const plan = await planConversion(source, request);
     const output = await OutputDir.open(request.outputDir, plan.fingerprint);

@@ -42,6 +42,11 @@ export class Coverage {
     return undefined;
   }
 
+  /** Those of `names` that are stored and that nobody took. */
+  unused(names: readonly string[]): string[] {
+    return names.filter(name => this.#tensors.has(name) && !this.#used.has(name));
+  }
+
   ignore(patterns: readonly RegExp[]): void {
     for (const name of this.#tensors.keys()) {
       if (!this.#used.has(name) && patterns.some(pattern => pattern.test(name))) this.#ignored.add(name);

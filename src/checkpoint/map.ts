@@ -6,8 +6,12 @@ import {
   cast,
   type FloatDtype,
   fromStored,
+  isPacked,
+  linearForm,
+  moduleOf,
   multiplyRows,
   named,
+  type PackedPlanes,
   rowCount,
   type StoredTensor,
   sliceRows,
@@ -16,7 +20,7 @@ import {
 } from "../tensor/index.ts";
 import { Coverage, type CoverageSummary } from "./coverage.ts";
 import { canonicalNames } from "./names.ts";
-import { type Parallel, shard } from "./shard.ts";
+import { type Parallel, shard, shardPacked } from "./shard.ts";
 
 export interface Mapping {
   /** By rank: pp_rank · tp_size + tp_rank. */
@@ -61,11 +65,18 @@ export function mapWeights(
     const [copy, original] = [tensors.get(name), tensors.get(of)];
     return copy && original ? [{ copy, original }] : [];
   });
-  const zeros = (weights.zeros ?? []).flatMap(name => tensors.get(name) ?? []);
+  const zeros = [...(weights.zeros ?? []), ...coverage.unused(spareBiases(tensors))].flatMap(
+    name => tensors.get(name) ?? [],
+  );
   const known = [...copies.map(({ copy }) => copy), ...zeros].map(({ name }) => exactly(name, tensors));
   coverage.ignore([...weights.ignore, ...known]);
   throwIfAny(coverage.problems(spec.language.layers, layerPrefix(weights)));
   return { ranks, encoderRanks, visual, coverage: coverage.summary, copies, zeros };
+}
+
+/** GPTQ's tools store a bias of zeros for layers that have none. */
+function spareBiases(tensors: ReadonlyMap<string, StoredTensor>): string[] {
+  return [...tensors].flatMap(([name, tensor]) => (isPacked(tensor) ? [name.replace(/weight$/, "bias")] : []));
 }
 
 function exactly(storedName: string, tensors: ReadonlyMap<string, StoredTensor>): RegExp {
@@ -106,10 +117,12 @@ function mapLanguage(
     const parts = layer === undefined ? found : found.map((part, i) => quantizer?.prepare?.(whole, part, i) ?? part);
     // Layers are numbered from 0 in every pipeline stage.
     const to = layer === undefined ? rule.to : rule.to.replace("{l}", String(layer % perStage));
+    const codes = quantizer?.packed && codesOf(quantizer, whole, to);
     for (let r = 0; r < tpSize; r++) {
       const recipe = named(to, shard(rule, parts, r, language, parallel));
       const place = { tpRank: r, tpSize, layer: layer ?? 0, split: rule.split };
-      const stored = quantizer && layer !== undefined ? quantizer.store(recipe, place) : [recipe];
+      const share = codes && shardPacked(rule, codes, r, language, parallel);
+      const stored = quantizer && layer !== undefined ? quantizer.store(recipe, place, share) : [recipe];
       ranks[stage * tpSize + r]?.push(...stored);
     }
   };
@@ -121,6 +134,14 @@ function mapLanguage(
   }
   for (const rule of rulesOf("last")) place(rule, ppSize - 1);
   return ranks;
+}
+
+/** Codes of the source for the weight `whole`, unless the files have that layer (there called `to`) plain. */
+function codesOf(quantizer: Quantizer, whole: string, to: string): readonly PackedPlanes[] | undefined {
+  const [module, local] = [moduleOf(whole), moduleOf(to)];
+  if (module === undefined || local === undefined || linearForm(quantizer.spec, local).kind === "plain")
+    return undefined;
+  return quantizer.packed?.(module);
 }
 
 /** What every rank's file must hold, from the spec alone: the same rules run over tensors that are never read. */

@@ -32,7 +32,7 @@ export class NonFiniteCounter {
   /** `inspect` hook of the writer. Chunks hold whole elements. */
   readonly inspect = (recipe: TensorRecipe, chunk: Uint8Array): void => {
     const pattern = PATTERNS[recipe.dtype];
-    if (pattern === undefined || !this.#mayHold(chunk, pattern)) return;
+    if (pattern === undefined || recipe.opaque || !this.#mayHold(chunk, pattern)) return;
     const counts = this.#found.get(recipe.name) ?? { nan: 0, infinite: 0 };
     count(chunk, pattern, counts);
     if (counts.nan + counts.infinite > 0) this.#found.set(recipe.name, counts);

@@ -9,6 +9,7 @@ import { openGguf } from "./open/gguf.ts";
 import { withLanguageModel } from "./open/language-model.ts";
 import { findWeights, noCheckpoint, type WeightLayout } from "./open/layout.ts";
 import { withAspectRatio } from "./open/llava-processor.ts";
+import { withQuantConfig } from "./open/quant-config.ts";
 import { withVisionTower } from "./open/vision-tower.ts";
 import { openIndexed, openSingle } from "./open/weights.ts";
 
@@ -40,7 +41,9 @@ async function openWith(pool: FilePool, path: string, options: OpenOptions): Pro
   if (isFile && path.endsWith(".gguf")) return openGguf(pool, path);
   if (isFile) throw noCheckpoint(path, "it is a file; a directory or a .gguf file is expected");
   const names = (await readdir(path)).sort();
-  const config = names.includes("config.json") ? await readJsonObject(join(path, "config.json")) : undefined;
+  const config = names.includes("config.json")
+    ? await withQuantConfig(path, names, await readJsonObject(join(path, "config.json")))
+    : undefined;
   if (config && isFolderModel(config)) {
     const folders = await openFolders(pool, path, names, config);
     const model = await withVisionTower(pool, folders, options.visionTowerDir);

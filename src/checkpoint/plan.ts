@@ -21,6 +21,7 @@ import {
   VISUAL_WEIGHTS,
 } from "./manifest.ts";
 import { encoderSizes, expectedTensors, type Mapping, mapWeights } from "./map.ts";
+import { openPacked } from "./packed.ts";
 import { encoderProblems, type Origin, parallelProblems, withinLimits } from "./parallel-rules.ts";
 import { planQuantization } from "./quantization.ts";
 import { NO_QUANTIZATION, type QuantizationOptions } from "./quantization-options.ts";
@@ -87,7 +88,7 @@ export interface Plan {
   readonly warnings: readonly Problem[];
 }
 
-/** Reads headers only. Errors: SPC… of config.json, CKP040–CKP045, CKP049 with --strict, CKP052–CKP054. */
+/** Reads headers only. Errors: SPC… of config.json, CKP040–CKP045, CKP049 with --strict, CKP052–CKP054, CKP080–CKP094. */
 export async function planConversion(source: HfCheckpoint, request: ConvertRequest): Promise<Plan> {
   const model = readModel(source.config, source.format === "meta" ? "params.json" : CONFIG_FILE);
   const dtype = resolveDtype(request.dtype, source, model.spec);
@@ -100,17 +101,19 @@ export async function planConversion(source: HfCheckpoint, request: ConvertReque
     ...(encoder ? encoderProblems(encoder, parallel, origin) : []),
   ]);
   const weights = model.architecture.weights(model.spec);
-  const { quantizer, rangesSha256, problems } = await planQuantization(
+  const packed = await openPacked(source, model.spec, weights, parallel);
+  const { quantizer, rangesSha256, notes, problems } = await planQuantization(
     request.quantization ?? NO_QUANTIZATION,
     model.spec,
     weights,
     expectedTensors(model.spec, weights, parallel, dtype),
     origin,
     quant => request.measure?.(request, quant) ?? notMeasured(origin),
+    packed,
   );
   throwIfAny(problems);
   const quantization = quantizer?.spec;
-  const mapping = mapWeights(source.tensors, model.spec, weights, parallel, dtype, quantizer);
+  const mapping = mapWeights(packed?.tensors ?? source.tensors, model.spec, weights, parallel, dtype, quantizer);
   await compareCopies(mapping);
   await checkZeros(mapping);
   const extras = missingExtras(source, model.spec);
@@ -135,7 +138,7 @@ export async function planConversion(source: HfCheckpoint, request: ConvertReque
     jobs: groups.flat(),
     groups,
     fingerprint: await fingerprintOf(source, settings, request.version),
-    warnings: [...source.warnings, ...model.warnings, ...dropped, ...extras],
+    warnings: [...source.warnings, ...model.warnings, ...dropped, ...extras, ...notes],
   };
 }
 

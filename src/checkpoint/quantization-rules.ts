@@ -35,7 +35,8 @@ function askedBy(options: QuantizationOptions): keyof QuantizationOptions {
   return options.int8_kv_cache ? "int8_kv_cache" : "fp8_kv_cache";
 }
 
-function conflictProblems(options: QuantizationOptions, origin: Origin): Problem[] {
+/** Options that contradict each other, whatever the model is. */
+export function conflictProblems(options: QuantizationOptions, origin: Origin): Problem[] {
   const problems: Problem[] = [];
   const refuse = (holds: boolean, key: keyof QuantizationOptions, what: string, why: string, fix: string): void => {
     if (holds) problems.push({ code: "CKP081", what, at: origin(key), why, fix });
@@ -157,7 +158,7 @@ function unbuilt(options: QuantizationOptions, quant: QuantSpec, at: string): Pr
       what: `${quant.quantAlgo} cannot be made by this version of convert`,
       at,
       why: foreign
-        ? "its codes come out of a quantized checkpoint, which is not read yet"
+        ? "its codes come out of a quantized checkpoint, and no tensor here is called qweight"
         : "it needs a search over activations, which is not there yet",
       fix: "--use_weight_only --weight_only_precision int8, or int4 with --group_size 128",
     },
@@ -179,7 +180,7 @@ function groupProblems(quant: QuantSpec, at: string): Problem[] {
 }
 
 /** Every rank's shares of a layer have the same shapes, so one layer of each rank is looked at. */
-function shapeProblems(quant: QuantSpec, ranks: readonly (readonly TensorType[])[], at: string): Problem[] {
+export function shapeProblems(quant: QuantSpec, ranks: readonly (readonly TensorType[])[], at: string): Problem[] {
   const found = new Map<string, Problem>();
   for (const { name, shape } of ranks[0] ?? []) {
     const module = moduleOf(name);

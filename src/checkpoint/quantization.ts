@@ -3,20 +3,25 @@ import type { ModelWeights } from "../models/architecture.ts";
 import type { ModelSpec } from "../models/spec.ts";
 import type { ActRanges } from "../quantize/act-ranges.ts";
 import { quantizedCache } from "../quantize/kv-cache.ts";
+import { packedQuantizer } from "../quantize/packed.ts";
 import type { Quantizer } from "../quantize/quantizer.ts";
 import { smoothQuant } from "../quantize/smooth-quant.ts";
 import { weightOnly } from "../quantize/weight-only.ts";
-import type { QuantSpec, TensorType } from "../tensor/index.ts";
+import { type QuantSpec, type TensorType, UNQUANTIZED } from "../tensor/index.ts";
 import { loadRanges, rangeSources } from "./act-ranges.ts";
+import type { PackedSource } from "./packed.ts";
+import { sourceForm } from "./packed-rules.ts";
 import type { Origin } from "./parallel-rules.ts";
 import { type QuantizationOptions, quantSpec } from "./quantization-options.ts";
-import { quantizationProblems } from "./quantization-rules.ts";
+import { conflictProblems, quantizationProblems } from "./quantization-rules.ts";
 
 /** What is to be made of the tensors; `problems` says why it cannot be. */
 export interface QuantizationPlan {
   readonly quantizer?: Quantizer;
   /** Of the ranges that scales came from. */
   readonly rangesSha256?: string;
+  /** What is worth saying about a quantized source. */
+  readonly notes: readonly Problem[];
   readonly problems: readonly Problem[];
 }
 
@@ -28,14 +33,23 @@ export async function planQuantization(
   ranks: readonly (readonly TensorType[])[],
   origin: Origin,
   measure: (quant: QuantSpec) => string | Promise<string>,
+  packed?: PackedSource,
 ): Promise<QuantizationPlan> {
-  const quant = quantSpec(options);
-  const problems = quantizationProblems(options, quant, spec, ranks, origin);
-  if (quant === undefined || problems.length > 0) return { problems };
-  if (!needsRanges(quant)) return { quantizer: quantizerOf(quant, spec, new Map()), problems };
-  const file = options.act_ranges ?? (await measure(quant));
+  const asked = quantSpec(options);
+  const source = packed && sourceForm(options, asked, packed, ranks, origin);
+  const notes = source?.notes ?? [];
+  const quant = source?.spec ?? asked;
+  const problems = source?.keeps
+    ? [...conflictProblems(options, origin), ...source.problems]
+    : quantizationProblems(options, quant, spec, ranks, origin);
+  if (quant === undefined || problems.length > 0) return { notes, problems };
+  const linear = source?.keeps && packed ? packedQuantizer(quant, packed) : undefined;
+  // Of a source whose codes are kept, the cache alone can have scales that are not there.
+  const measured = linear ? { ...UNQUANTIZED, kvCacheQuantAlgo: asked?.kvCacheQuantAlgo ?? null } : quant;
+  if (!needsRanges(measured)) return { quantizer: quantizerOf(quant, spec, new Map(), linear), notes, problems };
+  const file = options.act_ranges ?? (await measure(measured));
   const { ranges, sha256 } = await loadRanges(file, rangeSources(spec.language, weights));
-  return { quantizer: quantizerOf(quant, spec, ranges), rangesSha256: sha256, problems };
+  return { quantizer: quantizerOf(quant, spec, ranges, linear), rangesSha256: sha256, notes, problems };
 }
 
 /** Whether scales come from activations that have to be measured. */
@@ -43,9 +57,9 @@ export function needsRanges({ quantAlgo, kvCacheQuantAlgo }: QuantSpec): boolean
   return quantAlgo?.startsWith("W8A8") === true || kvCacheQuantAlgo === "INT8";
 }
 
-function quantizerOf(quant: QuantSpec, spec: ModelSpec, ranges: ActRanges): Quantizer {
-  const linear = quant.quantAlgo === null ? undefined : linearQuantizer(quant, spec, ranges);
-  if (quant.kvCacheQuantAlgo === null && linear !== undefined) return linear;
+function quantizerOf(quant: QuantSpec, spec: ModelSpec, ranges: ActRanges, packed?: Quantizer): Quantizer {
+  const linear = packed ?? (quant.quantAlgo === null ? undefined : linearQuantizer(quant, spec, ranges));
+  if (linear !== undefined && (quant.kvCacheQuantAlgo === null || linear.storesCacheScales)) return linear;
   return quantizedCache(quant, linear, ranges);
 }
 

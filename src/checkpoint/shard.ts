@@ -1,6 +1,16 @@
 import type { WeightRule } from "../models/architecture.ts";
 import type { DecoderSpec } from "../models/spec.ts";
-import { concatRows, padRows, rowCount, sliceColumns, sliceRows, type TensorRecipe } from "../tensor/index.ts";
+import { mapPlanes, sliceInputs, sliceOutputs, stackOutputs } from "../quantize/packed-codes.ts";
+import {
+  concatRows,
+  type PackedPlanes,
+  type Plane,
+  padRows,
+  rowCount,
+  sliceColumns,
+  sliceRows,
+  type TensorRecipe,
+} from "../tensor/index.ts";
 
 /** How the checkpoint is dealt out: rank = pp_rank · tp_size + tp_rank. */
 export interface Parallel {
@@ -40,6 +50,46 @@ export function shard(
       if (!parallel.parallelEmbedding) return whole;
       return parallel.embeddingShardingDim === 0 ? paddedRowsOf(whole, r, tp) : columnsOf(whole, r, tp);
   }
+}
+
+/** The same for the codes, scales and zero points of a linear layer, part by part. */
+export function shardPacked(
+  rule: WeightRule,
+  parts: readonly PackedPlanes[],
+  r: number,
+  spec: DecoderSpec,
+  { tpSize: tp }: Parallel,
+): PackedPlanes {
+  const outputs = (plane: Plane, heads?: number): Plane => {
+    const rows = plane.recipe.shape[plane.turned ? 1 : 0] ?? 0;
+    const [start, end] = heads === undefined ? [(r * rows) / tp, ((r + 1) * rows) / tp] : headRows(heads, r, tp, rows);
+    return sliceOutputs(plane, start, end);
+  };
+  const inputs = (plane: Plane): Plane => {
+    const columns = plane.recipe.shape[plane.turned ? 0 : 1] ?? 0;
+    // One scale for all inputs of an output is every rank's.
+    return columns === 1 ? plane : sliceInputs(plane, (r * columns) / tp, ((r + 1) * columns) / tp);
+  };
+  const shares = parts.map((part, i) => {
+    if (rule.split === "row") return mapPlanes(part, inputs);
+    const heads = rule.split === "qkv" ? (i === 0 ? spec.heads : spec.kvHeads) : undefined;
+    return mapPlanes(part, plane => outputs(plane, heads));
+  });
+  const [first] = shares as [PackedPlanes];
+  const stack = (pick: (planes: PackedPlanes) => Plane | undefined): Plane =>
+    stackOutputs(shares.map(share => pick(share) as Plane));
+  return {
+    codes: stack(share => share.codes),
+    scales: stack(share => share.scales),
+    ...(first.zeros && { zeros: stack(share => share.zeros) }),
+  };
+}
+
+/** With fewer heads than ranks rank r has head ⌊r · heads / tp⌋ whole. */
+function headRows(heads: number, r: number, tp: number, rows: number): readonly [number, number] {
+  if (heads >= tp) return [(r * rows) / tp, ((r + 1) * rows) / tp];
+  const head = Math.floor((r * heads) / tp);
+  return [(head * rows) / heads, ((head + 1) * rows) / heads];
 }
 
 function rowsOf(recipe: TensorRecipe, r: number, tp: number): TensorRecipe {

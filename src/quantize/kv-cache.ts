@@ -12,8 +12,9 @@ export function quantizedCache(spec: QuantSpec, inner: Quantizer | undefined, ra
   return {
     spec,
     ...(inner?.prepare && { prepare: inner.prepare }),
-    store(recipe, place) {
-      const stored = inner?.store(recipe, place) ?? [recipe];
+    ...(inner?.packed && { packed: inner.packed }),
+    store(recipe, place, share) {
+      const stored = inner?.store(recipe, place, share) ?? [recipe];
       const module = moduleOf(recipe.name);
       if (!module?.endsWith(".qkv")) return stored;
       return [...stored, cacheScale(module, spec, place.layer, ranges, recipe.sources)];

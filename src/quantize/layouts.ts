@@ -1,4 +1,4 @@
-import type { TensorRecipe, WeightLayout } from "../tensor/index.ts";
+import { type FloatDtype, halfDtype, type TensorRecipe, type WeightLayout } from "../tensor/index.ts";
 
 /** What a generation's kernels expect of the matrix [k, n] of codes. */
 interface Arrangement {
@@ -55,6 +55,12 @@ export function permuted(codes: TensorRecipe, bits: 8 | 4, layout: Exclude<Weigh
     return bytes.subarray(from, from + (end - start) * width);
   };
   return { name: codes.name, dtype: "int8", shape: [k, width], sources: codes.sources, readRows };
+}
+
+/** Four INT4 codes as one 16-bit float: how TensorRT-LLM keeps group-wise weights, int8 [k, n / 2] as [k, n / 4]. */
+export function asHalves(codes: TensorRecipe, float: FloatDtype): TensorRecipe {
+  const [k = 0, width = 0] = codes.shape;
+  return { ...codes, dtype: halfDtype(float), shape: [k, width / 2], opaque: true };
 }
 
 function arrange(codes: Int8Array, k: number, bits: 8 | 4, arrangement: Arrangement): Uint8Array {

@@ -1,6 +1,6 @@
 import { cast, type FloatDtype, moduleOf, named, type QuantSpec, transpose } from "../tensor/index.ts";
 import { CodedMatrix } from "./codes.ts";
-import { permuted } from "./layouts.ts";
+import { asHalves, permuted } from "./layouts.ts";
 import type { Quantizer } from "./quantizer.ts";
 
 /**
@@ -19,8 +19,9 @@ export function weightOnly(spec: QuantSpec): Quantizer {
       const matrix = new CodedMatrix(recipe, bits, grouped ? spec.groupSize : undefined);
       const { weightLayout, floatWeights } = spec;
       const codes = weightLayout === "plain" ? matrix.turned : permuted(matrix.codes, bits, weightLayout);
+      const ordered = grouped && weightLayout !== "plain" ? asHalves(codes, float) : codes;
       return [
-        named(recipe.name, floatWeights ? transpose(recipe) : codes),
+        named(recipe.name, floatWeights ? transpose(recipe) : ordered),
         named(`${module}.${grouped ? "weights_scaling_factor" : "per_channel_scale"}`, cast(matrix.scales, float)),
       ];
     },

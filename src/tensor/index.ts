@@ -17,6 +17,7 @@ export { concatColumns, sliceColumns, transpose } from "./ops-columns.ts";
 export { multiplyRows } from "./ops-matmul.ts";
 export { cutRanges } from "./ops-ranges.ts";
 export * from "./or-scan.ts";
+export * from "./packed.ts";
 export * from "./quantization.ts";
 export * from "./recipe.ts";
 export * from "./shape.ts";

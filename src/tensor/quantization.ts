@@ -96,6 +96,11 @@ export interface TensorType {
   readonly shape: Shape;
 }
 
+/** The 16-bit dtype that TensorRT-LLM calls its permuted group-wise codes by: its engines have no float32 ones. */
+export function halfDtype(float: FloatDtype): "float16" | "bfloat16" {
+  return float === "bfloat16" ? "bfloat16" : "float16";
+}
+
 /** What a rank's file holds in place of `module.weight` [n, k] of the float dtype; biases are stored as they are. */
 export function storedLinear(
   quant: QuantSpec,
@@ -121,7 +126,9 @@ export function storedLinear(
       ];
     case "group":
       return [
-        tensor("weight", "int8", [k, n / 2]),
+        quant.weightLayout === "plain"
+          ? tensor("weight", "int8", [k, n / 2])
+          : tensor("weight", halfDtype(float), [k, n / 4]),
         tensor("weights_scaling_factor", float, [k / form.size, n]),
         ...(form.zeros ? [tensor("zero", float, [k / form.size, n])] : []),
         ...(form.prequant ? [tensor("prequant_scaling_factor", float, [k])] : []),

@@ -16,6 +16,10 @@ export interface TensorRecipe {
   readonly ranges?: readonly ByteRange[];
   /** Set when the output is columns of another recipe: the writer picks them for all ranks from one read. */
   readonly columns?: Columns;
+  /** The bytes are codes, whatever the dtype says: their values mean nothing. */
+  readonly opaque?: boolean;
+  /** Known only when a narrower tensor has been written, so that it stands behind those where its alignment allows. */
+  readonly late?: boolean;
   /** Rows [start, end) of axis 0 as row-major little-endian bytes of `dtype`; a scalar is one row. */
   readRows(start: number, end: number): Promise<Uint8Array>;
 }

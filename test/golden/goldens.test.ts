@@ -18,7 +18,7 @@ interface Case {
   readonly args: readonly string[];
 }
 
-/** Decoder-only families as NVIDIA's v0.10 converts them, encoder-decoders as v0.11 does; plain and weight-only. */
+/** Decoder-only families as NVIDIA's v0.10 converts them, encoder-decoders as v0.11 does; plain and quantized. */
 function cases(): Case[] {
   if (!present) return [];
   return readdirSync(join(goldens, "out"))
@@ -30,8 +30,7 @@ function cases(): Case[] {
     .map(name => ({
       ...(JSON.parse(readFileSync(join(goldens, "out", name, "case.json"), "utf8")) as Case),
       case: name,
-    }))
-    .filter(({ args }) => !args.some(arg => /gptq/.test(arg)));
+    }));
 }
 
 /** Derived tables that TensorRT-LLM recomputes when they are absent. */
@@ -101,7 +100,10 @@ function request({ args, case: name }: Case): Omit<Parameters<typeof convert>[0]
     quantization: {
       ...NO_QUANTIZATION,
       use_weight_only: args.includes("--use_weight_only"),
-      weight_only_precision: value("--weight_only_precision") === "int4" ? "int4" : "int8",
+      weight_only_precision: (value("--weight_only_precision") ?? "int8") as "int8" | "int4" | "int4_gptq",
+      per_group: args.includes("--per_group"),
+      group_size: value("--group_size") === undefined ? undefined : Number(value("--group_size")),
+      quant_ckpt_path: source("--modelopt_quant_ckpt_path"),
       // NVIDIA's converter permutes for the GPU it runs on; the goldens are for 8.0.
       weight_layout: args.includes("--use_weight_only") ? "sm80" : "plain",
       smoothquant: args.includes("--smoothquant") ? Number(value("--smoothquant")) : undefined,

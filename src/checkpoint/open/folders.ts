@@ -5,6 +5,7 @@ import { isJsonObject, type JsonObject, readJsonObject } from "../../formats/jso
 import type { HfCheckpoint, StoredTensor } from "../../tensor/index.ts";
 import { extraFilesOf } from "./extra-files.ts";
 import { findWeights, noCheckpoint } from "./layout.ts";
+import { withQuantConfig } from "./quant-config.ts";
 import { openIndexed, openSingle, type Weights } from "./weights.ts";
 
 /** VILA's folders; each is a Hugging Face checkpoint, and config.json has its own copy of their configs. */
@@ -64,7 +65,7 @@ export async function openPart(pool: FilePool, dir: string): Promise<PartDir> {
   const found = findWeights(dir, names);
   if (found.format === "gguf")
     throw noCheckpoint(dir, "its weights are a GGUF file; safetensors or PyTorch is expected");
-  const config = await readJsonObject(join(dir, "config.json"));
+  const config = await withQuantConfig(dir, names, await readJsonObject(join(dir, "config.json")));
   const weights = await (found.indexed ? openIndexed : openSingle)(pool, dir, found);
   return { config, weights, format: found.format, names };
 }

@@ -282,6 +282,21 @@ export const CKP = {
     about:
       "SmoothQuant, INT8 KV caches, FP8 and AWQ need to know what values the model's layers see. mmtrt convert measures them; a program that calls convert itself has to give a file of ranges.",
   },
+  CKP092: {
+    title: "the tensors of a quantized layer do not fit together",
+    about:
+      "A layer of a quantized checkpoint is stored as codes, scales and, where the format has them, zero points. One of them is missing, has another shape than the codes and the group size of config.json imply, or another element type. A shard is missing or config.json belongs to another checkpoint.",
+  },
+  CKP093: {
+    title: "a quantized layer has its inputs in another order",
+    about:
+      "GPTQ with desc_act puts inputs into groups by importance, so that neighbouring weights have scales of different groups. The kernels of TensorRT and ONNX Runtime have one scale for each run of neighbouring inputs. A g_idx that is in order is accepted whatever desc_act says. Convert a checkpoint that was quantized with desc_act false.",
+  },
+  CKP094: {
+    title: "quantized weights are stored in another form than they came in",
+    about:
+      "A note: engines have no form that is exactly that of the checkpoint, so that weights were put in smaller groups (the same numbers), brought to one scale, or turned back into float numbers. Float numbers take more memory; --use_weight_only or --qformat quantizes them again.",
+  },
   CKP086: {
     title: "SmoothQuant does not fit the model",
     about:

@@ -41,8 +41,8 @@ export const SPC = {
       "mmtrt builds each architecture from a file of its own and does not guess one from sizes. The message lists the architectures of this version.",
   },
   SPC009: {
-    title: "the checkpoint is quantized in a way mmtrt does not read yet",
+    title: "the checkpoint is quantized in a way mmtrt does not read",
     about:
-      "config.json has a quantization_config: the stored tensors are codes and scales, not weights. Convert the unquantized checkpoint of the same model.",
+      "config.json has a quantization_config: the stored tensors are codes and scales, not weights. GPTQ, AutoAWQ's gemm layout, compressed-tensors and ModelOpt's FP8 and W4A16_AWQ are read (docs/guide/quantization.md). For others convert the unquantized checkpoint of the same model.",
   },
 } as const satisfies Record<string, CodeInfo>;

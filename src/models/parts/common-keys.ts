@@ -1,5 +1,6 @@
 import type { ConfigReader } from "../config-reader.ts";
 import type { ModelSpec } from "../spec.ts";
+import { readPackedScheme } from "./quantization-config.ts";
 
 /**
  * Keys of transformers' base class, which old versions wrote out in full for nested configs. They steer training,
@@ -94,21 +95,9 @@ export function readSharedKeys(c: ConfigReader): void {
   }
 }
 
-/** `quantization_config` in any form: the stored tensors are then codes that nothing here decodes. */
+/** Refuses a `quantization_config` that nothing here decodes; what can be decoded is read again when tensors are mapped. */
 export function refuseQuantized(c: ConfigReader): void {
-  for (const key of ["quantization_config", "compression_config"]) {
-    const value = c.raw(key);
-    if (value === undefined || value === null) continue;
-    const method = (value as { quant_method?: unknown }).quant_method;
-    const name = typeof method === "string" ? method : "an unnamed method";
-    c.problem(
-      "SPC009",
-      key,
-      `says the weights are quantized by ${name}, which is not readable yet`,
-      "the stored tensors are codes and scales; read as weights they would give a wrong model",
-      "convert the unquantized checkpoint of the same model",
-    );
-  }
+  readPackedScheme(c);
 }
 
 /** Weight counts are products of these sizes; a damaged config must not make a loop of a billion layers. */

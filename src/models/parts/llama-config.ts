@@ -40,9 +40,7 @@ export function llamaConfig(language: DecoderSpec, layout: CheckpointLayout): Ch
     kv_dtype: cacheDtype(layout),
     rotary_base: language.ropeTheta,
     rotary_scaling: rotaryScaling(language),
-    ...(fromMeta
-      ? {}
-      : { residual_mlp: false, disable_weight_only_quant_plugin: layout.quantization?.floatWeights === true }),
+    ...(fromMeta ? {} : { residual_mlp: false, ...pluginKey(layout) }),
     moe_normalization_mode: fromMeta ? 1 : null,
     moe_num_experts: 0,
     moe_top_k: 0,
@@ -51,6 +49,12 @@ export function llamaConfig(language: DecoderSpec, layout: CheckpointLayout): Ch
     mlp_bias: language.mlpBias,
     ...weightLayoutKey(layout),
   };
+}
+
+/** The path that reads GPTQ's files does not write it. */
+function pluginKey({ quantization }: CheckpointLayout): Record<string, unknown> {
+  if (quantization?.quantAlgo === "W4A16_GPTQ") return {};
+  return { disable_weight_only_quant_plugin: quantization?.floatWeights === true };
 }
 
 /** SmoothQuant and INT8 caches go through a part of NVIDIA's converter that writes its config by hand. */

@@ -300,7 +300,7 @@ describe("wrong input", () => {
       c => ({ ...c, text_config: { ...(c.text_config as object), num_hidden_layers: 5 } }),
     ],
     ["with an image token outside the vocabulary", "SPC007", c => ({ ...c, image_token_index: 199 })],
-    ["that is quantized", "SPC009", c => ({ ...c, quantization_config: { quant_method: "gptq" } })],
+    ["that is quantized", "SPC009", c => ({ ...c, quantization_config: { quant_method: "hqq" } })],
     ["that is no object", "CKP008", () => [1]],
   ])("%s is refused with %s and leaves nothing", async (_, code, edit) => {
     const copy = await changed(at => editConfig(at, edit));
