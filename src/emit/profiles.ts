@@ -31,7 +31,7 @@ export function defaultRange(max: number, opt?: number): SizeRange {
 }
 
 /**
- * `context`: an empty cache and prompts of 1 … max_input_len tokens, beams not yet apart, so batch counts sequences.
+ * `context`: an empty cache (`emptyCache`) and prompts of 1 … max_input_len tokens, beams not yet apart, so batch counts sequences.
  * `generation`: one token a step after up to max_seq_len − 1 others; every beam is a row of the batch.
  * As profiles of one engine they share weights, and need no `If` in the graph.
  */
@@ -44,7 +44,7 @@ export function decoderProfiles(graph: Graph, limits: DecoderLimits): readonly E
   const optTotal = limits.optSeqLen ?? Math.floor((limits.maxSeqLen + 1) / 2);
   const past = { min: 0, opt: optTotal - 1, max: limits.maxSeqLen - 1 };
   const contexts = contextRanges(limits).map(({ name, seq }) =>
-    profileOf(name, graph.inputs, { batch, seq, past: fixed(0), rows, encoder_seq }),
+    profileOf(name, graph.inputs, { batch, seq, past: emptyCache(seq, limits), rows, encoder_seq }),
   );
   const generation = profileOf("generation", graph.inputs, {
     batch: rowsOfBatch,
@@ -54,6 +54,14 @@ export function decoderProfiles(graph: Graph, limits: DecoderLimits): readonly E
     encoder_seq,
   });
   return [...contexts, generation];
+}
+
+/**
+ * No tokens before the prompt. Where a prompt can only be the start token of an encoder-decoder, one is allowed: past + seq
+ * would have a single value, and TensorRT-RTX gives the cache's outputs the size that the first profile fixes.
+ */
+function emptyCache(seq: SizeRange, { maxSeqLen }: DecoderLimits): SizeRange {
+  return seq.max === 1 ? { min: 0, opt: 0, max: Math.min(1, maxSeqLen - 1) } : fixed(0);
 }
 
 /** One profile, of an encoder or of the graph behind it: it runs once a request, before beams come apart. */

@@ -35,6 +35,32 @@ const CASES: readonly Case[] = [
   { model: "t5_gated", dtype: "bfloat16", parts: PAIR, build: { max_batch_size: 1 } },
   { model: "bart_post", dtype: "float16", parts: PAIR },
   { model: "nougat_odd", dtype: "float16", parts: IMAGE_TO_TEXT, build: { max_batch_size: 1 } },
+  // The trained ones, as they are built to be run; llava-shapes is in build.test.ts.
+  {
+    model: "models/blip2-opt-shapes",
+    dtype: "float16",
+    parts: WITH_IMAGES,
+    build: { max_input_len: 80, max_seq_len: 110 },
+  },
+  {
+    model: "models/blip2-t5-shapes",
+    dtype: "bfloat16",
+    parts: [...PAIR, "visual"],
+    build: { max_encoder_input_len: 60, max_input_len: 1 },
+  },
+  {
+    model: "models/vila-shapes",
+    dtype: "float16",
+    parts: WITH_IMAGES,
+    build: { max_input_len: 120, max_seq_len: 150 },
+  },
+  { model: "models/gpt2-shapes", dtype: "float16", parts: WITH_IMAGES, build: { max_input_len: 90, max_seq_len: 120 } },
+  {
+    model: "models/nougat-shapes",
+    dtype: "float16",
+    parts: IMAGE_TO_TEXT,
+    build: { max_encoder_input_len: 84, max_input_len: 1, max_seq_len: 56 },
+  },
 ];
 
 interface Case {
@@ -54,7 +80,7 @@ describeTensorRT("engines of every family", python => {
   const tensorrt = { backend: "tensorrt_rtx", python, compute_capabilities: [SM], workers: 2 } as const;
 
   it.each(CASES)("$model in $dtype is $parts", async ({ model, dtype, parts, build = {} }) => {
-    const checkpoint = await convertTo(work, join(FIXTURES, model), dtype);
+    const checkpoint = await convertTo(work, join(FIXTURES, model.includes("/") ? ".." : ".", model), dtype);
     const dir = await buildTo(work, checkpoint, { ...LIMITS, ...tensorrt, ...build }, { env: { PATH: "/nowhere" } });
     const opened = await openEngine(dir);
     const { manifest, llmParts, encoderParts, crossParts, visualPart } = opened;

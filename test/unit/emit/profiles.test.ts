@@ -52,6 +52,23 @@ describe("decoderProfiles", () => {
     expect(generation?.last_token_ids).toEqual({ min: [1], opt: [20], max: [40] });
   });
 
+  it("leaves the cache's size open in both profiles where a prompt is one token, within max_seq_len", () => {
+    const total = (maxSeqLen: number) =>
+      decoderProfiles(graph, { ...LIMITS, maxInputLen: 1, maxSeqLen }).map(({ shapes }) => [
+        shapes.past_key_0?.max[2],
+        shapes.attention_mask?.max[1],
+      ]);
+    const [context, generation] = total(40);
+    expect([context, generation]).toEqual([
+      [1, 2],
+      [39, 40],
+    ]);
+    expect(total(1)).toEqual([
+      [0, 1],
+      [0, 1],
+    ]);
+  });
+
   it("never lets the prompt table's min exceed its opt, as TensorRT-LLM does with one row", () => {
     const { context } = byName(decoderProfiles(graph, { ...LIMITS, promptRows: 1 }));
     expect(context?.prompt_embedding_table).toEqual({ min: [1, 24], opt: [1, 24], max: [1, 24] });
