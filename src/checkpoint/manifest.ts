@@ -34,6 +34,18 @@ export interface SourceFileRecord {
   readonly sha256: string | null;
 }
 
+/** A source that came from the Hugging Face Hub. */
+export interface DownloadRecord {
+  /** The option of convert that named it. */
+  readonly option: string;
+  /** `org/name`. */
+  readonly repo: string;
+  /** As asked for: a branch, a tag, or the commit. */
+  readonly revision: string;
+  /** What that was on the day; `--revision` with it gives the same files again. */
+  readonly commit: string;
+}
+
 /** NaN and infinite values written into one tensor of one rank. */
 export interface NonFinite {
   readonly file: string;
@@ -89,6 +101,8 @@ export interface CheckpointManifest {
   readonly source: {
     readonly format: "safetensors" | "torch" | "meta" | "gguf";
     readonly files: readonly SourceFileRecord[];
+    /** Absent for a model from disk. */
+    readonly hub?: readonly DownloadRecord[];
   };
   readonly options: ConvertSettings;
   /** Weight files written, with their sizes in bytes. */

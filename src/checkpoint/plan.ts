@@ -13,6 +13,7 @@ import {
 import {
   CONFIG_FILE,
   type ConvertSettings,
+  type DownloadRecord,
   ENCODER_DIR,
   languageDir,
   quantizationSettings,
@@ -37,6 +38,8 @@ export interface ConvertRequest {
   readonly visionTowerDir?: string | undefined;
   /** Directory of a language model that takes the place of BLIP-2's or LLaVA's own. */
   readonly llmDir?: string | undefined;
+  /** Which of these were downloaded, for the manifest. */
+  readonly hub?: readonly DownloadRecord[];
   readonly outputDir: string;
   readonly dtype: FloatDtype | "auto";
   readonly parallel: Parallel;
@@ -137,7 +140,7 @@ export async function planConversion(source: HfCheckpoint, request: ConvertReque
     quantization,
     jobs: groups.flat(),
     groups,
-    fingerprint: await fingerprintOf(source, settings, request.version),
+    fingerprint: await fingerprintOf(source, settings, request),
     warnings: [...source.warnings, ...model.warnings, ...dropped, ...extras, ...notes],
   };
 }

@@ -5,7 +5,7 @@ import { fail, type Problem } from "../diagnostics/index.ts";
 import type { ModelSpec } from "../models/spec.ts";
 import { byteLength, type FloatDtype, type HfCheckpoint, isFloatDtype } from "../tensor/index.ts";
 import { sampleHash } from "./hash.ts";
-import type { ConvertSettings, SourceFileRecord } from "./manifest.ts";
+import type { ConvertSettings, DownloadRecord, SourceFileRecord } from "./manifest.ts";
 import { type OpenOptions, openHf, openMeta } from "./open.ts";
 
 /** Errors: CKP055 when not exactly one source is named, CKP001–CKP024 from the files. */
@@ -42,14 +42,19 @@ export function resolveDtype(asked: FloatDtype | "auto", source: HfCheckpoint, s
  * Tells whether an earlier run had the same inputs: settings, config, and of every weight file name, size and time of
  * change. Not their hashes: reading every byte to find out that nothing is to do would cost as much as converting.
  */
-export async function fingerprintOf(source: HfCheckpoint, settings: ConvertSettings, version: string): Promise<string> {
+export async function fingerprintOf(
+  source: HfCheckpoint,
+  settings: ConvertSettings,
+  { version, hub = [] }: { readonly version: string; readonly hub?: readonly DownloadRecord[] },
+): Promise<string> {
   const files = await Promise.all(
     source.weightFiles.map(async file => {
       const { size, mtimeMs } = await stat(file);
       return { name: relative(source.dir, file), size, mtimeMs };
     }),
   );
-  const key = { version, settings, config: source.config, files };
+  const commits = hub.map(({ option, repo, commit }) => [option, repo, commit]);
+  const key = { version, settings, config: source.config, files, ...(commits.length > 0 && { commits }) };
   return createHash("sha256").update(JSON.stringify(key)).digest("hex");
 }
 

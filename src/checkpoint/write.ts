@@ -148,7 +148,11 @@ async function writeRest(
     version: request.version,
     fingerprint: plan.fingerprint,
     architecture: model.spec.architecture,
-    source: { format: source.format, files: await recordFiles(source, hashes) },
+    source: {
+      format: source.format,
+      files: await recordFiles(source, hashes),
+      ...(request.hub && request.hub.length > 0 && { hub: request.hub }),
+    },
     options: settings,
     files: await output.sizes(plan.jobs.map(({ file }) => file)),
     coverage: plan.mapping.coverage,

@@ -23,6 +23,7 @@ export const COMMANDS = {
     about: "Turn a Hugging Face model directory into a checkpoint with one file per rank.",
     examples: [
       "convert llava-1.5-7b-hf --output_dir checkpoint",
+      "convert llava-hf/llava-1.5-7b-hf --revision main --output_dir checkpoint",
       "convert llava-1.5-7b-hf --output_dir checkpoint --dtype float16 --tp_size 2 --workers 2",
       "convert --meta_ckpt_dir llama-2-7b --output_dir checkpoint",
     ],

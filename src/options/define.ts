@@ -40,6 +40,8 @@ export interface OptionSpec {
   readonly positional?: boolean;
   /** What stands for the value in help (`DIR`); by default made from the type. */
   readonly placeholder?: string;
+  /** A path that may be a model of the Hugging Face Hub instead: org/name, where no such file is. */
+  readonly hub?: boolean;
   /** Heading in help. */
   readonly group?: string;
   readonly hidden?: boolean;

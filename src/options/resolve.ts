@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
 import { type Problem, throwIfAny } from "../diagnostics/index.ts";
 import { type Mention, type ParsedArgv, parseArgv, positionalName } from "./argv.ts";
@@ -30,6 +31,9 @@ export interface ResolveInput {
   /** Whether words after `--` are wanted. */
   readonly passthrough?: boolean;
 }
+
+/** What could be org/name or org/name@revision. */
+const HUB_NAME = /^[\w-][\w.-]*\/[\w-][\w.-]*(?:@[^@]+)?$/;
 
 /** A value as the user gave it, with the place. */
 interface Given {
@@ -171,7 +175,7 @@ class Resolver {
     for (const [key, { value, origin }] of found.values) {
       const spec = this.#table[key];
       if (spec === undefined || this.given.has(key)) continue;
-      this.given.set(key, { value: spec.type === "path" ? besideFile(file, value) : value, origin });
+      this.given.set(key, { value: spec.type === "path" ? besideFile(file, value, spec) : value, origin });
     }
   }
 
@@ -255,10 +259,14 @@ class Resolver {
   }
 }
 
-/** A relative path in a YAML file is meant from where the file lies. */
-function besideFile(file: string, value: OptionValue): OptionValue {
-  const move = (path: OptionScalar): string =>
-    isAbsolute(String(path)) ? String(path) : join(dirname(file), String(path));
+/** A relative path in a YAML file is meant from where the file lies; a model of the Hub is where nothing lies. */
+function besideFile(file: string, value: OptionValue, { hub = false }: OptionSpec): OptionValue {
+  const move = (path: OptionScalar): string => {
+    const text = String(path);
+    if (isAbsolute(text) || (hub && text.startsWith("hf://"))) return text;
+    const beside = join(dirname(file), text);
+    return hub && HUB_NAME.test(text) && !existsSync(beside) ? text : beside;
+  };
   return Array.isArray(value) ? value.map(move) : move(value as OptionScalar);
 }
 

@@ -13,7 +13,7 @@ describe("mmtrt plan", () => {
     expect(stdout).toMatch(/max_batch_size +1 +8 +recommended for llava-1.5-7b-hf/);
     // 8 × 1536 tokens × 2 × 32 heads × 128 × 32 layers × 2 B = 6 GiB.
     expect(stdout).toMatch(/kv_cache +6\.00 GiB +batch 8 × beams 1 × 2 × kv_heads 32 × max_seq_len 1536/);
-    expect(stdout).toContain("mmtrt convert llava-1.5-7b-hf --output_dir checkpoint --dtype float16\n");
+    expect(stdout).toContain("mmtrt convert llava-hf/llava-1.5-7b-hf --output_dir checkpoint --dtype float16\n");
     expect(stdout).toContain("mmtrt build --checkpoint_dir checkpoint --output_dir engines --backend tensorrt");
   });
 
@@ -35,7 +35,7 @@ describe("mmtrt plan", () => {
     });
     expect(result.memory.ranks).toHaveLength(8);
     expect(result.steps).toEqual([]);
-    expect(result.next[0]).toBe("mmtrt convert Llama-2-70b-hf --output_dir checkpoint --dtype float16 --tp_size 8");
+    expect(result.next[0]).toBe("mmtrt convert meta-llama/Llama-2-70b-hf --output_dir checkpoint --dtype float16 --tp_size 8");
   });
 
   it("plans a directory with nothing but a config.json, the model beside it, and what convert made of it", async () => {

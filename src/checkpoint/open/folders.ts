@@ -9,7 +9,7 @@ import { withQuantConfig } from "./quant-config.ts";
 import { openIndexed, openSingle, type Weights } from "./weights.ts";
 
 /** VILA's folders; each is a Hugging Face checkpoint, and config.json has its own copy of their configs. */
-const FOLDERS = ["llm", "vision_tower", "mm_projector"] as const;
+export const FOLDERS = ["llm", "vision_tower", "mm_projector"] as const;
 
 /** A part of a model in a directory of its own. */
 export interface PartDir {

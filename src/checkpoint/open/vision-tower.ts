@@ -84,6 +84,6 @@ function missing(modelDir: string, named: string): never {
     what: `the vision tower ${JSON.stringify(named.slice(0, 200))} is not stored with the model`,
     at: `${modelDir}/config.json: mm_vision_tower`,
     why: "LLaVA's own checkpoints name the image encoder that they were trained with, and its weights are needed too",
-    fix: `download ${named.slice(0, 200)} and give its directory with --vision_tower_dir DIR`,
+    fix: `--vision_tower_dir ${named.slice(0, 200)}, where that is its name on the Hub, or its directory`,
   });
 }

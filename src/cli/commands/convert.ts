@@ -1,17 +1,25 @@
 import { convert as convertCheckpoint } from "../../checkpoint/convert.ts";
 import { convertOptions } from "../../options/tables/convert.ts";
 import { defineCommand } from "../command.ts";
+import { localPaths } from "../hub.ts";
 import { VERSION } from "../version.ts";
 
 export const convert = defineCommand({
   name: "convert",
   options: convertOptions,
   async run({ options, origin, ui, signal }) {
+    const { paths, hub } = await localPaths({ ui, signal, origin }, [
+      { key: "model_dir", value: options.model_dir, revision: options.revision },
+      { key: "vision_tower_dir", value: options.vision_tower_dir },
+      { key: "llm_dir", value: options.llm_dir },
+    ]);
+    const [modelDir, visionTowerDir, llmDir] = paths;
     const result = await convertCheckpoint({
-      modelDir: options.model_dir,
+      modelDir,
       metaDir: options.meta_ckpt_dir,
-      visionTowerDir: options.vision_tower_dir,
-      llmDir: options.llm_dir,
+      visionTowerDir,
+      llmDir,
+      hub,
       outputDir: options.output_dir,
       dtype: options.dtype === "auto" ? (options.weight_data_type ?? "auto") : options.dtype,
       parallel: {

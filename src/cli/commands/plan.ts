@@ -18,9 +18,9 @@ import { VERSION } from "../version.ts";
 export const plan = defineCommand({
   name: "plan",
   options: planOptions,
-  async run({ options, origin, given, ui }) {
+  async run({ options, origin, given, ui, signal }) {
     if (options.list) return listModels(ui);
-    const target = await targetOf(options, origin);
+    const target = await targetOf(options, { origin, ui, signal });
     const chosen: Chosen & { readonly adjustments?: readonly Adjustment[] } =
       target.kind === "published"
         ? withRecommended({ options, origin, given }, target.model)
@@ -94,7 +94,7 @@ function modelOf(target: Target, checkpoint: ConvertedCheckpoint, { options, giv
   return {
     parameters: parameterCount(checkpoint),
     published,
-    source: published ? (published.hub?.split("/")[1] ?? published.name) : checkpoint.dir,
+    source: published ? (published.hub ?? published.name) : checkpoint.dir,
     converted: target.kind === "checkpoint",
     options: new Map(shown as [string, OptionValue][]),
   };

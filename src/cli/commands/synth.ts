@@ -1,9 +1,9 @@
 import { synth as writeSynthetic } from "../../checkpoint/synth.ts";
 import { synthConfig } from "../../checkpoint/synth-presets.ts";
 import type { LanguageSizes } from "../../checkpoint/synth-sizes.ts";
-import { readJsonObject } from "../../formats/json.ts";
 import { type SynthOptions, synthOptions } from "../../options/tables/synth.ts";
 import { defineCommand } from "../command.ts";
+import { hubConfig } from "../hub.ts";
 
 /** Options that override one size of the language model. */
 const SIZES = [
@@ -20,7 +20,7 @@ export const synth = defineCommand({
   name: "synth",
   options: synthOptions,
   async run({ options, origin, ui, signal }) {
-    const base = options.model_config === undefined ? undefined : await readJsonObject(options.model_config);
+    const base = await hubConfig({ ui, origin, signal }, { key: "model_config", value: options.model_config });
     const result = await writeSynthetic({
       config: await synthConfig({
         base,

@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
+import { hubNameOf, parseHubName } from "../../checkpoint/hub/name.ts";
 import { openHf } from "../../checkpoint/open.ts";
 import type { PublishedModel } from "../../checkpoint/published.ts";
 import { type ConvertedCheckpoint, openCheckpoint } from "../../checkpoint/read.ts";
@@ -9,6 +10,7 @@ import { readJsonObject } from "../../formats/json.ts";
 import { readModel } from "../../models/registry.ts";
 import type { PlanOptions } from "../../options/tables/plan.ts";
 import type { FloatDtype } from "../../tensor/index.ts";
+import { type HubContext, hubConfig } from "../hub.ts";
 import { recognise } from "../inspect/recognise.ts";
 
 type Config = Readonly<Record<string, unknown>>;
@@ -19,9 +21,10 @@ export type Target =
   | { readonly kind: "model"; readonly dir: string; readonly config: Config; readonly dtype: FloatDtype | "auto" }
   | { readonly kind: "checkpoint"; readonly checkpoint: ConvertedCheckpoint };
 
-/** Errors: CKP057 unknown name, CKP063 neither or both, CKP001…CKP024 and CKP050 from files, SPC…. */
-export async function targetOf(options: PlanOptions, origin: (key: string) => string): Promise<Target> {
-  const { dir, model } = options;
+/** Errors: CKP057 unknown name, CKP063 neither or both, HUB001… for a model of the Hub, CKP001…CKP024 and CKP050 from files, SPC…. */
+export async function targetOf(options: PlanOptions, context: HubContext): Promise<Target> {
+  const { dir, model, revision } = options;
+  const origin = (key: string): string => context.origin(key);
   if (dir === undefined && model !== undefined) {
     const { findPublished } = await import("../../checkpoint/published.ts");
     return { kind: "published", model: await findPublished(model, origin("model")) };
@@ -33,6 +36,11 @@ export async function targetOf(options: PlanOptions, origin: (key: string) => st
       "mmtrt plan DIR, mmtrt plan --model NAME, or mmtrt plan --list for the names",
     );
   }
+  if (parseHubName(dir) !== undefined && (await missing(dir))) {
+    const config = await hubConfig(context, { key: "dir", value: dir, revision });
+    if (config !== undefined) return { kind: "model", dir, config, dtype: "auto" };
+  }
+  if (revision !== undefined) await hubNameOf(dir, revision, origin, "dir");
   if (await missing(dir)) {
     const fix = `mmtrt plan --model ${dir}, if that is meant as a published model's name`;
     return nothing(`there is no directory or file ${dir}`, origin("dir"), fix);

@@ -8,7 +8,15 @@ export const convertOptions = defineOptions({
     group: "Model",
     placeholder: "MODEL_DIR",
     aliases: [{ name: "i" }, { name: "hf_model_dir" }],
-    about: "Hugging Face model directory (config.json and weights), or a GGUF file.",
+    hub: true,
+    about:
+      "Hugging Face model directory (config.json and weights), a GGUF file, or a model of the Hub: org/name or org/name@revision, downloaded into the Hub's cache.",
+  },
+  revision: {
+    type: "string",
+    group: "Model",
+    placeholder: "REV",
+    about: "Branch, tag or commit of a model of the Hub (main). The commit is recorded in mmtrt.json.",
   },
   meta_ckpt_dir: {
     type: "path",
@@ -20,15 +28,17 @@ export const convertOptions = defineOptions({
     type: "path",
     group: "Model",
     placeholder: "DIR",
+    hub: true,
     about:
-      "Hugging Face directory of the CLIP or SigLIP that a checkpoint of LLaVA's own code names (mm_vision_tower).",
+      "Hugging Face directory, or org/name on the Hub, of the CLIP or SigLIP that a checkpoint of LLaVA's own code names (mm_vision_tower).",
   },
   llm_dir: {
     type: "path",
     group: "Model",
     placeholder: "DIR",
+    hub: true,
     about:
-      "Hugging Face directory of the language model (facebook/opt-2.7b) that takes the place of the one inside a BLIP-2 or LLaVA directory, with its tokenizer.",
+      "Hugging Face directory, or org/name on the Hub, of the language model (facebook/opt-2.7b) that takes the place of the one inside a BLIP-2 or LLaVA directory, with its tokenizer.",
   },
   output_dir: {
     type: "path",

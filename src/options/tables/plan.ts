@@ -5,7 +5,7 @@ import { convertOptions } from "./convert.ts";
 // Nothing is read from a checkpoint or written, so build's options for files have no say here.
 const { checkpoint_dir, output_dir, copy_weights, compute_dtype, plan, report, force, tp_size, pp_size, ...limits } =
   buildOptions;
-const { dtype, use_parallel_embedding, embedding_sharding_dim, use_embedding_sharing, vision_tower_dir } =
+const { revision, dtype, use_parallel_embedding, embedding_sharding_dim, use_embedding_sharing, vision_tower_dir } =
   convertOptions;
 
 /** Options of `convert` and `build` that shape engines, for a model whose weights need not be there. */
@@ -15,8 +15,11 @@ export const planOptions = defineOptions({
     positional: true,
     group: "Model",
     placeholder: "DIR",
-    about: "A Hugging Face directory, of which config.json will do, a GGUF file, or what mmtrt convert wrote.",
+    hub: true,
+    about:
+      "A Hugging Face directory, of which config.json will do, a GGUF file, what mmtrt convert wrote, or org/name on the Hub, of which config.json is downloaded.",
   },
+  revision: { ...revision, about: "Branch, tag or commit of a model of the Hub (main)." },
   model: {
     type: "string",
     group: "Model",

@@ -27,7 +27,9 @@ export const synthOptions = defineOptions({
     type: "path",
     group: "Model",
     placeholder: "FILE",
-    about: "A Hugging Face config.json with all sizes, instead of --architecture and --preset.",
+    hub: true,
+    about:
+      "A Hugging Face config.json with all sizes, or org/name on the Hub that has one, instead of --architecture and --preset.",
   },
   dtype: {
     type: "string",
