@@ -3,6 +3,7 @@
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { EDITOR, matrixSchema } from "../src/build/matrix/schema.ts";
 import { groupsOf } from "../src/cli/command-help.ts";
 import { isCommand } from "../src/cli/registry.ts";
 import { CODES, type Code, type CodeInfo, exitCodeOf } from "../src/diagnostics/index.ts";
@@ -30,6 +31,7 @@ export async function generatedFiles(): Promise<ReadonlyMap<string, string>> {
     ["docs/reference/README.md", commandIndex(names)],
     ...(Object.keys(CODES) as Code[]).map(code => [`docs/errors/${code}.md`, errorPage(code)] as const),
     ["docs/errors/README.md", errorIndex()],
+    ["configs/schema/matrix.schema.json", `${JSON.stringify(matrixSchema(EDITOR), null, 2)}\n`],
     ["configs/schema/mmtrt.schema.json", `${JSON.stringify(documentSchema(await allTables()), null, 2)}\n`],
   ]);
 }

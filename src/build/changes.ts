@@ -7,16 +7,27 @@ export function changesOf(before: Json, after: Json, path = ""): readonly string
   if (isTree(before) && isTree(after) && Array.isArray(before) === Array.isArray(after)) {
     const [a, b] = [before, after] as unknown as readonly Readonly<Record<string, Json>>[];
     const keys = [...new Set([...Object.keys(a ?? {}), ...Object.keys(b ?? {})])];
-    return keys.flatMap(key => changesOf(a?.[key] ?? null, b?.[key] ?? null, path === "" ? key : `${path}.${key}`));
+    return keys.flatMap(key => {
+      const [x, y] = [a?.[key], b?.[key]];
+      const own = path === "" ? key : `${path}.${key}`;
+      // Null stands for what is not there, but for a null that is there on one side alone.
+      if ((x === undefined && y === null) || (x === null && y === undefined))
+        return [`${nameOf(own)} ${x === undefined ? "is null now" : "was null"}`];
+      return changesOf(x ?? null, y ?? null, own);
+    });
   }
   if (JSON.stringify(before) === JSON.stringify(after)) return [];
-  const name = path.replace(/^options\./, "") || "the value";
+  const name = nameOf(path);
   const isHash = (value: Json): boolean => typeof value === "string" && /^[0-9a-f]{64}$/.test(value);
   if (isHash(before) || isHash(after)) {
     const verb = before === null ? "is new" : after === null ? "is gone" : "changed";
     return [`${name} ${verb}`];
   }
   return [`${name} ${brief(before)} → ${brief(after)}`];
+}
+
+function nameOf(path: string): string {
+  return path.replace(/^options\./, "") || "the value";
 }
 
 function brief(value: Json): string {

@@ -74,7 +74,7 @@ export class Ledger {
       label: step.label,
       key: step.key.key,
       cells: [...line.cells],
-      ...(line.reason !== null && { reason: line.reason }),
+      ...(line.reason !== null && !(event.event === "done" && event.cached) && { reason: line.reason }),
     };
     switch (event.event) {
       case "start":
@@ -121,7 +121,7 @@ export class Ledger {
       attempts: line.attempts,
       bytes: line.found === undefined ? 0 : bytesOfEntry(line.found.entry),
       peak_bytes: line.found?.entry.peak_bytes ?? null,
-      reason: line.reason,
+      reason: line.state === "cached" ? null : line.reason,
     }));
   }
 

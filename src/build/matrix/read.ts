@@ -7,7 +7,7 @@ import type { Layer, MatrixFile } from "./cell.ts";
 import { LayerReader } from "./layers.ts";
 import { commandsWith, isReserved } from "./options.ts";
 import { beside } from "./read-path.ts";
-import { matrixSchema } from "./schema.ts";
+import { FORM, matrixSchema } from "./schema.ts";
 
 const OUTPUT_DIR = "engines";
 const CACHE_DIR = ".mmtrt/cache";
@@ -56,7 +56,7 @@ function fileOf(source: YamlSource, reader: LayerReader): MatrixFile {
 
 /** ajv says which place and which rule. Values of options are told about when they are read, in the options' own words. */
 function formProblems(source: YamlSource): readonly Problem[] {
-  const errors = source.check(matrixSchema());
+  const errors = source.check(matrixSchema(FORM));
   const inside = (outer: ErrorObject, inner: ErrorObject): boolean =>
     outer.keyword !== "additionalProperties" &&
     (inner.instancePath.startsWith(`${outer.instancePath}/`) ||

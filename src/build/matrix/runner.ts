@@ -8,7 +8,7 @@ import type { Cell } from "./cell.ts";
 import type { StepContext, StepProgress } from "./context.ts";
 import { builderIdentity, cellKey, engineKey, graphKey } from "./keys.ts";
 import type { Outcome, TaskRunner } from "./scheduler.ts";
-import { type CellFacts, runCell } from "./step-cell.ts";
+import { type CellFacts, clearDamaged, runCell } from "./step-cell.ts";
 import { runConvert } from "./step-convert.ts";
 import { runEngine, runGraph } from "./step-engine.ts";
 import { asJson, factsOf, planCell } from "./step-plan.ts";
@@ -43,6 +43,8 @@ export class MatrixRunner implements TaskRunner<MatrixStep> {
   readonly #hooks: RunnerHooks;
   /** Results of this run by the task's id. */
   readonly #found = new Map<string, Found>();
+  /** What was once written into engine directories that are not whole any more. */
+  readonly #damaged = new Map<string, CellFacts>();
   /** By key: a plan is made once for all that need more of it than its facts. */
   readonly #plans = new Map<string, Promise<BuildPlan>>();
 
@@ -62,6 +64,7 @@ export class MatrixRunner implements TaskRunner<MatrixStep> {
       const damage = await this.#cellDamage(task, looked.entry);
       if (damage !== undefined) {
         this.#hooks.onDamaged(task, damage);
+        this.#damaged.set(task.id, looked.entry.facts as unknown as CellFacts);
         return undefined;
       }
     }
@@ -122,6 +125,7 @@ export class MatrixRunner implements TaskRunner<MatrixStep> {
       case "cell":
         return async () => {
           const plan = { ...(await this.#planned(step)), output_dir: this.dirOf(step.cell) };
+          await clearDamaged(plan.output_dir, this.#damaged.get(task.id));
           const parts = new Map(Object.keys(step.uses).map(label => [label, this.#use(step, label)]));
           return runCell(plan, parts, context);
         };

@@ -1,4 +1,4 @@
-import type { OptionSpec } from "../../options/define.ts";
+import type { OptionSpec, OptionTable } from "../../options/define.ts";
 import { type JsonSchema, optionSchema, sharedOptions, tableSchema } from "../../options/schema.ts";
 import { AXIS_WORDS, CELL_OPTIONS } from "./options.ts";
 
@@ -8,9 +8,15 @@ const NAMES = { propertyNames: NAME } as const;
 const PATH = { type: "string", minLength: 1 } as const;
 const ITEM = { type: ["string", "number", "boolean"] } as const;
 
+/** For editors: with the values that each option takes. */
+export const EDITOR = "editor";
+/** For reading: values are checked one by one afterwards, and a schema without them compiles in a tenth of the time. */
+export const FORM = "form";
+type Purpose = typeof EDITOR | typeof FORM;
+
 /** The schema of a matrix file: options as mmtrt convert and mmtrt build have them, under names, multiplied by axes. */
-export function matrixSchema(): JsonSchema {
-  const layer = layerSchema();
+export function matrixSchema(purpose: Purpose): JsonSchema {
+  const layer = layerSchema(purpose);
   return {
     $schema: "https://json-schema.org/draft/2020-12/schema",
     title: "matrix.yaml",
@@ -48,17 +54,25 @@ function namedLayers(description: string, layer: JsonSchema): JsonSchema {
 }
 
 /** Options at the top of a layer are for each command that has them; a section is for one command. */
-function layerSchema(): JsonSchema & { readonly properties: Readonly<Record<string, unknown>> } {
-  return { type: "object", additionalProperties: false, properties: layerProperties() };
+function layerSchema(purpose: Purpose): JsonSchema & { readonly properties: Readonly<Record<string, unknown>> } {
+  return { type: "object", additionalProperties: false, properties: layerProperties(purpose) };
 }
 
-function layerProperties(): Record<string, unknown> {
+function layerProperties(purpose: Purpose): Record<string, unknown> {
+  const section = (table: OptionTable): JsonSchema => {
+    const whole = tableSchema(table);
+    return purpose === EDITOR ? whole : { ...whole, properties: withoutValues(Object.keys(table)) };
+  };
   return {
-    ...anyOption(),
-    convert: { description: "Options of mmtrt convert.", ...tableSchema(CELL_OPTIONS.convert) },
-    build: { description: "Options of mmtrt build.", ...tableSchema(CELL_OPTIONS.build) },
+    ...(purpose === EDITOR ? anyOption() : withoutValues(Object.keys(anyOption()))),
+    convert: { description: "Options of mmtrt convert.", ...section(CELL_OPTIONS.convert) },
+    build: { description: "Options of mmtrt build.", ...section(CELL_OPTIONS.build) },
     trtexec_flags: { description: "Words for trtexec.", type: "array", items: { type: "string" } },
   };
+}
+
+function withoutValues(keys: readonly string[]): Record<string, unknown> {
+  return Object.fromEntries(keys.map(key => [key, true]));
 }
 
 function anyOption(): Record<string, unknown> {

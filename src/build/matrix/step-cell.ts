@@ -1,7 +1,9 @@
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { JsonObject } from "../../formats/json.ts";
 import type { EngineReport } from "../../toolchain/tensorrt/request.ts";
 import type { EntryFile } from "../cache/entry.ts";
+import { filesBelow } from "../cache/files.ts";
 import type { Found } from "../cache/store.ts";
 import type { BuildPlan } from "../plan.ts";
 import { type Prebuilt, type PrebuiltEngine, runPlan } from "../run-plan.ts";
@@ -42,4 +44,15 @@ function prebuiltOf(plan: BuildPlan, parts: Parts): Prebuilt {
     });
   }
   return { graphs, engines };
+}
+
+/**
+ * Makes room for an engine directory that was changed or half removed: `build` replaces only whole ones. Not when anything
+ * lies in it that was not written by the run that `facts` are of.
+ */
+export async function clearDamaged(dir: string, facts: CellFacts | undefined): Promise<void> {
+  if (facts === undefined) return;
+  const known = new Set(facts.files.map(({ path }) => path));
+  const present = await filesBelow(dir).catch(() => []);
+  if (present.every(path => known.has(path))) await rm(dir, { recursive: true, force: true });
 }
