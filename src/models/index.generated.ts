@@ -9,9 +9,10 @@ import llava from "./llava.ts";
 import llavaLlama from "./llava-llama.ts";
 import mbart from "./mbart.ts";
 import mistral from "./mistral.ts";
+import mt5 from "./mt5.ts";
 import nougat from "./nougat.ts";
 import opt from "./opt.ts";
 import qwen2 from "./qwen2.ts";
 import t5 from "./t5.ts";
 
-export const ARCHITECTURES: readonly Architecture[] = [bart, blip2, gpt2, gpt2Multimodal, llama, llava, llavaLlama, mbart, mistral, nougat, opt, qwen2, t5];
+export const ARCHITECTURES: readonly Architecture[] = [bart, blip2, gpt2, gpt2Multimodal, llama, llava, llavaLlama, mbart, mistral, mt5, nougat, opt, qwen2, t5];

@@ -25,6 +25,8 @@ from transformers import (
     DonutSwinConfig,
     MBartConfig,
     MBartForConditionalGeneration,
+    MT5Config,
+    MT5ForConditionalGeneration,
     T5Config,
     T5ForConditionalGeneration,
     VisionEncoderDecoderConfig,
@@ -35,10 +37,10 @@ LENGTHS = (7, 19, 3)
 # transformers 5.17 sizes the decoder's cache by the encoder's layers, so decoders here have no more of them.
 
 
-def t5(**changes):
+def t5(cls=T5ForConditionalGeneration, config=T5Config, **changes):
     base = dict(vocab_size=107, d_model=40, d_kv=9, d_ff=52, num_layers=3, num_decoder_layers=2, num_heads=5, relative_attention_num_buckets=12,
                 relative_attention_max_distance=17, decoder_start_token_id=0)
-    return T5ForConditionalGeneration(T5Config(**{**base, **changes}))
+    return cls(config(**{**base, **changes}))
 
 
 def bart(cls, config, **changes):
@@ -68,6 +70,8 @@ CASES = {
     "t5_plain": lambda: t5(),
     "t5_gated": lambda: t5(feed_forward_proj="gated-gelu", tie_word_embeddings=False, d_model=32, d_kv=16, num_heads=3, num_decoder_layers=None,
                            relative_attention_num_buckets=8, relative_attention_max_distance=32, vocab_size=91),
+    "t5_multilingual_gated": lambda: t5(MT5ForConditionalGeneration, MT5Config, feed_forward_proj="gated-gelu", d_model=28, d_kv=12, d_ff=36, num_heads=5,
+                                        vocab_size=79),
     "bart_post": lambda: bart(BartForConditionalGeneration, BartConfig),
     "bart_scaled": lambda: bart(BartForConditionalGeneration, BartConfig, scale_embedding=True, activation_function="relu", d_model=40,
                                 encoder_attention_heads=5, decoder_attention_heads=5, vocab_size=83),
