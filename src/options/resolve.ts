@@ -1,8 +1,7 @@
-import { existsSync } from "node:fs";
-import { dirname, isAbsolute, join } from "node:path";
 import { type Problem, throwIfAny } from "../diagnostics/index.ts";
 import { type Mention, type ParsedArgv, parseArgv, positionalName } from "./argv.ts";
 import { badValue } from "./bad-value.ts";
+import { besideFile } from "./beside.ts";
 import { COMMANDS, type CommandName } from "./commands.ts";
 import type { OptionScalar, OptionSpec, OptionTable, OptionValue, Values } from "./define.ts";
 import { ENV_PREFIX, type Environment, envName, optionVariables } from "./env.ts";
@@ -31,9 +30,6 @@ export interface ResolveInput {
   /** Whether words after `--` are wanted. */
   readonly passthrough?: boolean;
 }
-
-/** What could be org/name or org/name@revision. */
-const HUB_NAME = /^[\w-][\w.-]*\/[\w-][\w.-]*(?:@[^@]+)?$/;
 
 /** A value as the user gave it, with the place. */
 interface Given {
@@ -175,7 +171,9 @@ class Resolver {
     for (const [key, { value, origin }] of found.values) {
       const spec = this.#table[key];
       if (spec === undefined || this.given.has(key)) continue;
-      this.given.set(key, { value: spec.type === "path" ? besideFile(file, value, spec) : value, origin });
+      const move = (path: OptionScalar): string => besideFile(file, String(path), spec);
+      const moved = Array.isArray(value) ? value.map(move) : move(value as OptionScalar);
+      this.given.set(key, { value: spec.type === "path" ? moved : value, origin });
     }
   }
 
@@ -257,17 +255,6 @@ class Resolver {
       fix: "leave out -- and what follows",
     });
   }
-}
-
-/** A relative path in a YAML file is meant from where the file lies; a model of the Hub is where nothing lies. */
-function besideFile(file: string, value: OptionValue, { hub = false }: OptionSpec): OptionValue {
-  const move = (path: OptionScalar): string => {
-    const text = String(path);
-    if (isAbsolute(text) || (hub && text.startsWith("hf://"))) return text;
-    const beside = join(dirname(file), text);
-    return hub && HUB_NAME.test(text) && !existsSync(beside) ? text : beside;
-  };
-  return Array.isArray(value) ? value.map(move) : move(value as OptionScalar);
 }
 
 function shown(value: OptionValue): string {

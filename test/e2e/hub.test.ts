@@ -99,6 +99,26 @@ describe("mmtrt convert org/name", () => {
   });
 });
 
+describe("mmtrt matrix", () => {
+  it("builds a model of the Hub by its files' hashes, and locks its commit", async () => {
+    rig.file("hub/matrix.yaml", "models:\n  llava: shapes/llava\nmatrix:\n  max_batch_size: [1, 3]\n");
+    const build = async (): Promise<readonly string[]> => {
+      const { code, stdout } = await rig.run(["matrix", "hub/matrix.yaml", "--json"], { env });
+      expect(code, stdout).toBe(0);
+      const events = stdout
+        .trimEnd()
+        .split("\n")
+        .map(line => JSON.parse(line));
+      return events.find(({ event }) => event === "result").steps.map((step: { state: string }) => step.state);
+    };
+    expect(await build()).toContain("done");
+    expect(new Set(await build())).toEqual(new Set(["cached"]));
+    const { sources } = JSON.parse(readFileSync(join(rig.dir, "hub/mmtrt.lock"), "utf8"));
+    expect(Object.keys(sources)).toEqual([`hf://shapes/llava@${COMMIT}`]);
+    expect(Object.keys(sources[`hf://shapes/llava@${COMMIT}`])).toContain("model.safetensors");
+  });
+});
+
 describe("commands that need no weights", () => {
   it("plan from config.json alone, and give a convert line that downloads", async () => {
     const own = { ...env, HF_HOME: join(rig.dir, "plan") };

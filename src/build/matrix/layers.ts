@@ -1,10 +1,10 @@
 import type { Problem } from "../../diagnostics/index.ts";
 import { badValue } from "../../options/bad-value.ts";
+import { besideFile } from "../../options/beside.ts";
 import type { OptionValue } from "../../options/define.ts";
 import { asRecord, type YamlPath, type YamlSource } from "../../options/yaml-source.ts";
 import { type CellCommand, COMMANDS_OF_CELL, type Layer, type Setting } from "./cell.ts";
 import { commandsWith, readValue, specOf } from "./options.ts";
-import { beside } from "./read-path.ts";
 
 /** Turns parts of the file into settings; what is wrong with values is collected in `problems`. */
 export class LayerReader {
@@ -42,9 +42,8 @@ export class LayerReader {
       return undefined;
     }
     if (spec.type !== "path") return value;
-    return Array.isArray(value)
-      ? value.map(one => beside(this.source.file, String(one)))
-      : beside(this.source.file, String(value));
+    const placed = (path: unknown): string => besideFile(this.source.file, String(path), spec);
+    return Array.isArray(value) ? value.map(placed) : placed(value);
   }
 
   #settings(key: string, data: unknown, path: YamlPath): readonly Setting[] {

@@ -1,4 +1,5 @@
 import { basename, dirname, relative, resolve } from "node:path";
+import { snapshotName } from "../../checkpoint/hub/name.ts";
 import { fail, MmtrtError, type Problem } from "../../diagnostics/index.ts";
 import { isJsonObject, type Json, type JsonObject, parseJson, readJsonObject } from "../../formats/json.ts";
 import { fileAtRevision } from "../../toolchain/git.ts";
@@ -66,11 +67,11 @@ export async function currentLock(
   };
 }
 
-/** Paths are as seen from the lockfile, which lies beside the matrix file on every machine. */
+/** Paths are as seen from the lockfile, which lies beside the matrix file on every machine; the Hub's cache does not. */
 function sourcesOf(cell: Cell, file: MatrixFile, { sources }: Prepared): readonly (readonly [string, SourceHashes])[] {
   const home = dirname(resolve(file.lockFile));
   return pathsOf("convert", cell).map(([, path]) => [
-    relative(home, resolve(path)) || ".",
+    snapshotName(path) ?? (relative(home, resolve(path)) || "."),
     sources.get(path)?.hashes ?? {},
   ]);
 }

@@ -55,6 +55,12 @@ export function shownName({ repo, revision }: HubName): string {
   return `${repo.includes("/") ? "" : PREFIX}${repo}${revision === undefined ? "" : `@${revision}`}`;
 }
 
+/** `hf://org/name@commit` of a directory in the Hub's cache; undefined for any other. */
+export function snapshotName(path: string): string | undefined {
+  const [, repo, commit] = /(?:^|[/\\])models--([^/\\]+)[/\\]snapshots[/\\]([0-9a-f]{40})[/\\]?$/.exec(path) ?? [];
+  return repo === undefined ? undefined : `${PREFIX}${repo.replaceAll("--", "/")}@${commit}`;
+}
+
 function exists(path: string): Promise<boolean> {
   return stat(path).then(
     () => true,

@@ -24,6 +24,7 @@ import { environment } from "../../options/env.ts";
 import type { matrixOptions } from "../../options/tables/matrix.ts";
 import type { CommandContext } from "../command.ts";
 import { VERSION } from "../version.ts";
+import { withLocalModels } from "./hub.ts";
 import { showPlan } from "./plan.ts";
 import { Reports } from "./reports.ts";
 import { MatrixView } from "./view.ts";
@@ -45,7 +46,7 @@ export async function matrixCommand(context: MatrixCommand): Promise<void> {
   const { options, origin, signal } = context;
   const file = await readMatrix(options.matrix_file, origin("matrix_file"));
   const all = expandMatrix(file);
-  const chosen = selected(all, context);
+  const chosen = await withLocalModels(selected(all, context), context);
   const reports = await Reports.open(options);
   const cache = await Cache.open(resolve(options.cache_dir ?? file.cacheDir));
   try {
