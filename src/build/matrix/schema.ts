@@ -16,13 +16,15 @@ type Purpose = typeof EDITOR | typeof FORM;
 
 /** The schema of a matrix file: options as mmtrt convert and mmtrt build have them, under names, multiplied by axes. */
 export function matrixSchema(purpose: Purpose): JsonSchema {
-  const layer = layerSchema(purpose);
+  const whole = layerSchema(purpose);
+  const layer: JsonSchema = { $ref: "#/$defs/layer" };
   return {
     $schema: "https://json-schema.org/draft/2020-12/schema",
     title: "matrix.yaml",
     type: "object",
     additionalProperties: false,
     required: ["models"],
+    $defs: { layer: whole },
     properties: {
       output_dir: { description: "Where the engine directories go, one for each cell (engines).", ...PATH },
       cache_dir: { description: "Results of steps, shared by cells, runs and machines (.mmtrt/cache).", ...PATH },
@@ -39,11 +41,11 @@ export function matrixSchema(purpose: Purpose): JsonSchema {
       targets: namedLayers("What engines are built for, by name: backend, compute_capabilities, builder.", layer),
       matrix: axesSchema(),
       exclude: { description: "Combinations to leave out.", type: "array", items: conditionSchema() },
-      include: { description: "Cells beside the product of the axes.", type: "array", items: inclusionSchema(layer) },
+      include: { description: "Cells beside the product of the axes.", type: "array", items: inclusionSchema(whole) },
       overrides: {
         description: "Options of the cells that `when` holds for; later ones win.",
         type: "array",
-        items: overrideSchema(layer),
+        items: overrideSchema(whole),
       },
     },
   };
@@ -112,9 +114,14 @@ function conditionSchema(): JsonSchema {
 
 function inclusionSchema(layer: ReturnType<typeof layerSchema>): JsonSchema {
   const words = Object.fromEntries(AXIS_WORDS.map(key => [key, { type: "string" }]));
-  return { ...layer, properties: { name: NAME, ...words, ...layer.properties } };
+  return { ...layer, properties: { name: NAME, ...words, ...referenced(layer) } };
 }
 
 function overrideSchema(layer: ReturnType<typeof layerSchema>): JsonSchema {
-  return { ...layer, required: ["when"], properties: { when: conditionSchema(), ...layer.properties } };
+  return { ...layer, required: ["when"], properties: { when: conditionSchema(), ...referenced(layer) } };
+}
+
+/** The options of a layer by reference: there are some two hundred. */
+function referenced({ properties }: ReturnType<typeof layerSchema>): JsonSchema {
+  return Object.fromEntries(Object.keys(properties).map(key => [key, { $ref: `#/$defs/layer/properties/${key}` }]));
 }
