@@ -21,9 +21,9 @@ import {
   VISUAL_DIR,
   VISUAL_WEIGHTS,
 } from "./manifest.ts";
-import { encoderSizes, expectedTensors, type Mapping, mapWeights } from "./map.ts";
+import { expectedTensors, type Mapping, mapWeights } from "./map.ts";
 import { openPacked } from "./packed.ts";
-import { encoderProblems, type Origin, parallelProblems, withinLimits } from "./parallel-rules.ts";
+import { dealtOut, type Origin } from "./parallel-rules.ts";
 import { planQuantization } from "./quantization.ts";
 import { NO_QUANTIZATION, type QuantizationOptions } from "./quantization-options.ts";
 import type { Parallel } from "./shard.ts";
@@ -96,13 +96,7 @@ export async function planConversion(source: HfCheckpoint, request: ConvertReque
   const model = readModel(source.config, source.format === "meta" ? "params.json" : CONFIG_FILE);
   const dtype = resolveDtype(request.dtype, source, model.spec);
   const origin = request.origin ?? (key => `--${key}`);
-  const limits = model.architecture.limits?.(model.spec) ?? {};
-  const { parallel, warnings: dropped } = withinLimits(request.parallel, limits, origin);
-  const encoder = encoderSizes(model.spec);
-  throwIfAny([
-    ...parallelProblems(model.spec.language, parallel, limits, origin),
-    ...(encoder ? encoderProblems(encoder, parallel, origin) : []),
-  ]);
+  const { parallel, warnings: dropped } = dealtOut(model, request.parallel, origin);
   const weights = model.architecture.weights(model.spec);
   const packed = await openPacked(source, model.spec, weights, parallel);
   const { quantizer, rangesSha256, notes, problems } = await planQuantization(

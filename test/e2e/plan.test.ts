@@ -57,6 +57,54 @@ describe("mmtrt plan", () => {
     expect(checkpoint.next).toHaveLength(1);
   });
 
+  it("plans a visual part with the language model of another directory, with weights, with config.json alone, and converted", async () => {
+    const small = ["--shrink", "32", "--quiet"];
+    await rig.run(["synth", "blip2", "--preset", "blip2-opt-2.7b", "--layers", "1", ...small]);
+    await rig.run(["synth", "opt", "--preset", "opt-2.7b", "--layers", "3", ...small]);
+    await rig.run(["synth", "words", "--preset", "opt-2.7b", "--layers", "3", "--vocab_size", "97", ...small]);
+    const { readFileSync } = await import("node:fs");
+    for (const name of ["blip2", "opt"])
+      rig.file(`bare-${name}/config.json`, readFileSync(`${rig.dir}/${name}/config.json`, "utf8"));
+    const merged = await rig.run(["convert", "blip2", "--llm_dir", "opt", "--output_dir", "merged", "--quiet"]);
+    expect(merged).toMatchObject({ code: 0 });
+    const limits = ["--max_input_len", "40", "--max_seq_len", "51", "--json"];
+    const plans = await Promise.all(
+      [["merged"], ["blip2", "--llm_dir", "opt"], ["bare-blip2", "--llm_dir", "bare-opt"]].map(argv =>
+        rig.run(["plan", ...argv, ...limits]),
+      ),
+    );
+    expect(plans.map(({ code }) => code)).toEqual([0, 0, 0]);
+    const [converted, ...planned] = plans.map(({ stdout }) => JSON.parse(stdout.trim().split("\n").at(-1) ?? ""));
+    expect(converted.memory.ranks).toHaveLength(1);
+    for (const plan of planned) {
+      expect(plan.memory).toEqual(converted.memory);
+      expect(plan.parameters).toBe(converted.parameters);
+    }
+    expect(planned[0].next[0]).toContain("--llm_dir opt");
+    const alone = await rig.run(["plan", "blip2", ...limits]);
+    expect(JSON.parse(alone.stdout.trim().split("\n").at(-1) ?? "").parameters).toBeLessThan(converted.parameters);
+  });
+
+  it.each([
+    [
+      "a converted checkpoint",
+      ["merged", "--llm_dir", "opt"],
+      /CKP063.*--llm_dir is given, and merged is a converted/s,
+    ],
+    ["a text-only model", ["opt", "--llm_dir", "opt"], /CKP070.*opt has no text_config/s],
+    ["a directory that is not there", ["blip2", "--llm_dir", "nowhere"], /CKP001.*nowhere/s],
+    [
+      "another family's language model",
+      ["--model", "blip2-flan-t5-xl", "--llm_dir", "opt"],
+      /CKP070.*model_type opt.*t5/s,
+    ],
+    ["another vocabulary", ["--model", "blip2-opt-2.7b", "--llm_dir", "words"], /CKP070.*vocab_size 97/s],
+  ])("refuses --llm_dir for %s", async (_, argv, message) => {
+    const { code, stdout, stderr } = await rig.run(["plan", ...argv]);
+    expect([code, stdout]).toEqual([message.source.startsWith("CKP063") ? 2 : 1, ""]);
+    expect(stderr).toMatch(message);
+  });
+
   it("lists the models it knows", async () => {
     const { code, stdout } = await rig.run(["plan", "--list"]);
     expect(code).toBe(0);

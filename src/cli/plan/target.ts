@@ -1,16 +1,17 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { hubNameOf, parseHubName } from "../../checkpoint/hub/name.ts";
+import { withLanguageConfig } from "../../checkpoint/open/language-model.ts";
 import { openHf } from "../../checkpoint/open.ts";
 import type { PublishedModel } from "../../checkpoint/published.ts";
 import { type ConvertedCheckpoint, openCheckpoint } from "../../checkpoint/read.ts";
 import { resolveDtype } from "../../checkpoint/source.ts";
 import { fail, MmtrtError, type Problem } from "../../diagnostics/index.ts";
-import { readJsonObject } from "../../formats/json.ts";
+import { type JsonObject, readJsonObject } from "../../formats/json.ts";
 import { readModel } from "../../models/registry.ts";
 import type { PlanOptions } from "../../options/tables/plan.ts";
 import type { FloatDtype } from "../../tensor/index.ts";
-import { type HubContext, hubConfig } from "../hub.ts";
+import { type HubContext, hubConfig, localPaths } from "../hub.ts";
 import { recognise } from "../inspect/recognise.ts";
 
 type Config = Readonly<Record<string, unknown>>;
@@ -23,6 +24,20 @@ export type Target =
 
 /** Errors: CKP057 unknown name, CKP063 neither or both, HUB001… for a model of the Hub, CKP001…CKP024 and CKP050 from files, SPC…. */
 export async function targetOf(options: PlanOptions, context: HubContext): Promise<Target> {
+  const { paths } = await localPaths(context, [{ key: "llm_dir", value: options.llm_dir, configOnly: true }]);
+  const [llmDir] = paths;
+  const target = await modelTarget(options, context, llmDir);
+  if (llmDir === undefined || target.kind === "model") return target;
+  if (target.kind === "published") {
+    const { name: dir, config } = target.model;
+    return { ...target, model: { ...target.model, config: await withLanguageConfig({ dir, config }, llmDir) } };
+  }
+  await target.checkpoint.close();
+  const what = `--llm_dir is given, and ${target.checkpoint.dir} is a converted checkpoint`;
+  return nothing(what, context.origin("llm_dir"), "leave out --llm_dir; convert --llm_dir makes another checkpoint");
+}
+
+async function modelTarget(options: PlanOptions, context: HubContext, llmDir: string | undefined): Promise<Target> {
   const { dir, model, revision } = options;
   const origin = (key: string): string => context.origin(key);
   if (dir === undefined && model !== undefined) {
@@ -38,7 +53,8 @@ export async function targetOf(options: PlanOptions, context: HubContext): Promi
   }
   if (parseHubName(dir) !== undefined && (await missing(dir))) {
     const config = await hubConfig(context, { key: "dir", value: dir, revision });
-    if (config !== undefined) return { kind: "model", dir, config, dtype: "auto" };
+    if (config !== undefined)
+      return { kind: "model", dir, config: await joined({ dir, config }, llmDir), dtype: "auto" };
   }
   if (revision !== undefined) await hubNameOf(dir, revision, origin, "dir");
   if (await missing(dir)) {
@@ -51,16 +67,17 @@ export async function targetOf(options: PlanOptions, context: HubContext): Promi
     const found = kind === "engine" ? "an engine directory" : `${kind === "onnx" ? "an ONNX" : "a safetensors"} file`;
     return nothing(`${dir} is ${found}`, origin("dir"), `mmtrt inspect ${dir}`);
   }
-  return { kind: "model", dir, ...(await sourceAt(dir, options.vision_tower_dir)) };
+  return { kind: "model", dir, ...(await sourceAt(dir, options.vision_tower_dir, llmDir)) };
 }
 
 /** With weights their dtype counts; a directory with config.json alone is enough. */
 async function sourceAt(
   dir: string,
   visionTowerDir: string | undefined,
+  llmDir: string | undefined,
 ): Promise<{ readonly config: Config; readonly dtype: FloatDtype | "auto" }> {
   try {
-    const source = await openHf(dir, { visionTowerDir });
+    const source = await openHf(dir, { visionTowerDir, llmDir });
     try {
       return { config: source.config, dtype: resolveDtype("auto", source, readModel(source.config).spec) };
     } finally {
@@ -69,8 +86,16 @@ async function sourceAt(
   } catch (error) {
     const noWeights = error instanceof MmtrtError && error.problems.every(({ code }) => code === "CKP019");
     if (!noWeights) throw error;
-    return { config: await readJsonObject(join(dir, "config.json")), dtype: "auto" };
+    const config = await readJsonObject(join(dir, "config.json"));
+    return { config: await joined({ dir, config }, llmDir), dtype: "auto" };
   }
+}
+
+function joined(
+  model: { readonly dir: string; readonly config: JsonObject },
+  llmDir: string | undefined,
+): Promise<Config> {
+  return llmDir === undefined ? Promise.resolve(model.config) : withLanguageConfig(model, llmDir);
 }
 
 function missing(path: string): Promise<boolean> {

@@ -5,8 +5,8 @@ import { convertOptions } from "./convert.ts";
 // Nothing is read from a checkpoint or written, so build's options for files have no say here.
 const { checkpoint_dir, output_dir, copy_weights, compute_dtype, plan, report, force, tp_size, pp_size, ...limits } =
   buildOptions;
-const { revision, dtype, use_parallel_embedding, embedding_sharding_dim, use_embedding_sharing, vision_tower_dir } =
-  convertOptions;
+const { revision, dtype, use_parallel_embedding, embedding_sharding_dim, use_embedding_sharing } = convertOptions;
+const { vision_tower_dir, llm_dir } = convertOptions;
 
 /** Options of `convert` and `build` that shape engines, for a model whose weights need not be there. */
 export const planOptions = defineOptions({
@@ -29,6 +29,7 @@ export const planOptions = defineOptions({
   },
   list: { type: "boolean", default: false, group: "Model", about: "List the models that --model knows." },
   vision_tower_dir,
+  llm_dir,
   dtype: {
     ...dtype,
     about: "Element type of the converted weights. auto is the recommended one, or the checkpoint's own.",
