@@ -39,9 +39,10 @@ export async function planQuantization(
   const source = packed && sourceForm(options, asked, packed, ranks, origin);
   const notes = source?.notes ?? [];
   const quant = source?.spec ?? asked;
-  const problems = source?.keeps
-    ? [...conflictProblems(options, origin), ...source.problems]
-    : quantizationProblems(options, quant, spec, ranks, origin);
+  const problems = [
+    ...(source?.problems ?? []),
+    ...(source?.keeps ? conflictProblems(options, origin) : quantizationProblems(options, quant, spec, ranks, origin)),
+  ];
   if (quant === undefined || problems.length > 0) return { notes, problems };
   const linear = source?.keeps && packed ? packedQuantizer(quant, packed) : undefined;
   // Of a source whose codes are kept, the cache alone can have scales that are not there.

@@ -54,13 +54,14 @@ export function unpackColumns(
 ): TensorRecipe {
   const [rows = 0, width = 0] = words.shape;
   const [perWord, mask] = [32 / bits, 2 ** bits - 1];
+  const shifts = places.map(place => bits * place);
   const readRows = async (start: number, end: number): Promise<Uint8Array> => {
     const source = wordsOf(await words.readRows(start, end));
     const out = codesOf(dtype, (end - start) * columns);
     for (let row = 0, i = 0; row < end - start; row++)
-      for (let c = 0; c < columns; c++, i++) {
-        const word = source[row * width + Math.floor(c / perWord)] as number;
-        out[i] = ((word >>> (bits * (places[c % perWord] as number))) & mask) + offset;
+      for (let w = 0, left = columns; w < width; w++, left -= perWord) {
+        const word = source[row * width + w] as number;
+        for (let c = 0; c < perWord && c < left; c++) out[i++] = ((word >>> (shifts[c] as number)) & mask) + offset;
       }
     return new Uint8Array(out.buffer);
   };

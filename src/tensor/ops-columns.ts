@@ -85,20 +85,33 @@ export function transpose(recipe: TensorRecipe): TensorRecipe {
   return make(recipe.name, recipe.dtype, [columns, rows], recipe.sources, undefined, read);
 }
 
+/** Columns whose elements of a few rows are still in a core's cache when the next row is read. */
+const TILE = 64;
+
 async function readTransposed(recipe: TensorRecipe, start: number, end: number, element: number): Promise<Uint8Array> {
   const [rows = 0, columns = 0] = recipe.shape;
-  const out = Buffer.allocUnsafe((end - start) * rows * element);
+  const out = new Uint8Array(Buffer.allocUnsafeSlow((end - start) * rows * element).buffer);
   await eachBand(recipe, 0, rows, (bytes, row, count) => {
-    const source = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    for (let c = start; c < end; c++) {
-      for (let r = 0; r < count; r++) {
-        const from = (r * columns + c) * element;
-        const to = ((c - start) * rows + row + r) * element;
-        for (let b = 0; b < element; b++) out[to + b] = source[from + b] as number;
-      }
-    }
+    // Elements of 8 bytes are turned as two of 4.
+    const width = Math.min(element, 4);
+    const [source, target] = [elements(bytes, width), elements(out, width)];
+    const parts = element / width;
+    for (let tile = start; tile < end; tile += TILE)
+      for (let r = 0; r < count; r++)
+        for (let c = tile; c < Math.min(end, tile + TILE); c++)
+          for (let part = 0; part < parts; part++)
+            target[((c - start) * rows + row + r) * parts + part] = source[(r * columns + c) * parts + part] as number;
   });
   return out;
+}
+
+/** Bits of elements of 1, 2 or 4 bytes. */
+function elements(bytes: Uint8Array, width: number): Uint8Array | Uint16Array | Uint32Array {
+  if (width === 1) return bytes;
+  const { buffer, byteOffset, byteLength } = bytes.byteOffset % width === 0 ? bytes : new Uint8Array(bytes);
+  return width === 2
+    ? new Uint16Array(buffer, byteOffset, byteLength / 2)
+    : new Uint32Array(buffer, byteOffset, byteLength / 4);
 }
 
 async function eachBand(

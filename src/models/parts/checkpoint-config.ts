@@ -1,4 +1,4 @@
-import { UNQUANTIZED } from "../../tensor/index.ts";
+import { type QuantSpec, UNQUANTIZED } from "../../tensor/index.ts";
 import type { CheckpointConfig, CheckpointLayout } from "../architecture.ts";
 import type { DecoderSpec } from "../spec.ts";
 
@@ -37,7 +37,7 @@ export function fullQuantization(layout: CheckpointLayout, exclude: readonly str
     smoothquant_val: quant.smoothquantVal,
     has_zero_point: quant.hasZeroPoint,
     pre_quant_scale: quant.preQuantScale,
-    exclude_modules: exclude,
+    exclude_modules: keepsMore(quant) ? quant.excludeModules : exclude,
   };
 }
 
@@ -54,7 +54,13 @@ export function briefQuantization({ quantization }: CheckpointLayout): Record<st
       pre_quant_scale: quant.preQuantScale,
     }),
     ...(quant.smoothquantVal !== null && { smoothquant_val: quant.smoothquantVal }),
+    ...(keepsMore(quant) && { exclude_modules: quant.excludeModules }),
   };
+}
+
+/** Linear layers of the decoder are plain, which the source was quantized without. */
+function keepsMore({ excludeModules }: QuantSpec): boolean {
+  return excludeModules.some(name => name !== "lm_head");
 }
 
 /** `kv_dtype`: element type of cached keys and values. */
