@@ -3,6 +3,7 @@ import type { Cache } from "../cache/store.ts";
 import type { BuilderAtHand } from "../find-builder.ts";
 import type { Cell } from "./cell.ts";
 import type { SourceHashes } from "./keys.ts";
+import type { TimingCaches } from "./timing.ts";
 
 /** What every step of a run has at hand. */
 export interface StepContext {
@@ -16,6 +17,7 @@ export interface StepContext {
   builderOf(cell: Cell): BuilderAtHand | null;
   /** Plugin libraries of a cell by their hash. */
   pluginsOf(cell: Cell): SourceHashes;
+  readonly timing: TimingCaches;
   progress(progress: StepProgress): void;
 }
 

@@ -11,6 +11,7 @@ import { fingerprint, sortedJson } from "../fingerprint.ts";
 import { type Cell, COMMANDS_OF_CELL, type MatrixFile } from "./cell.ts";
 import { builderIdentity, pathsOf, type SourceHashes } from "./keys.ts";
 import type { Prepared } from "./prepare.ts";
+import type { PinnedTimings } from "./timing.ts";
 
 /** `mmtrt.lock`: what the engines of a matrix were built from. Sorted JSON, to be committed. */
 export interface Lockfile {
@@ -18,6 +19,8 @@ export interface Lockfile {
   readonly mmtrt: string;
   /** CUDA compiler, where plugins are used, and the driver, where kernels are timed; null where neither matters. */
   readonly cuda: { readonly nvcc: string | null; readonly driver: string | null };
+  /** Times of kernels that the engines were chosen by. */
+  readonly timing_caches: PinnedTimings;
   /** SHA-256 of the files of every model, by the model's path from the lockfile's directory. */
   readonly sources: Readonly<Record<string, SourceHashes>>;
   readonly cells: Readonly<Record<string, LockedCell>>;
@@ -45,10 +48,16 @@ export interface LockInput {
   readonly signal: AbortSignal;
 }
 
-/** The lockfile as things are now. `outputs` are known after the run. */
+/** What is known after a run alone. */
+export interface LockedRun {
+  readonly outputs: ReadonlyMap<string, Readonly<Record<string, string>>>;
+  readonly timing: PinnedTimings;
+}
+
+/** The lockfile as things are now. */
 export async function currentLock(
   { file, cells, prepared, version, signal }: LockInput,
-  outputs: ReadonlyMap<string, Readonly<Record<string, string>>> = new Map(),
+  made: LockedRun = { outputs: new Map(), timing: {} },
 ): Promise<Lockfile> {
   const usesPlugins = cells.some(({ build }) => (build.plugins ?? []).length > 0);
   const timed = cells.some(({ build }) => build.backend === "tensorrt");
@@ -56,12 +65,15 @@ export async function currentLock(
     usesPlugins ? nvccVersion({ signal }) : undefined,
     timed ? queryGpus({ signal }) : undefined,
   ]);
-  const locked = cells.map(cell => [cell.name, lockCell(cell, file, prepared, outputs.get(cell.name) ?? {})] as const);
+  const locked = cells.map(
+    cell => [cell.name, lockCell(cell, file, prepared, made.outputs.get(cell.name) ?? {})] as const,
+  );
   const sources = cells.flatMap(cell => sourcesOf(cell, file, prepared));
   return {
     format: 1,
     mmtrt: version,
     cuda: { nvcc: nvcc ?? null, driver: gpus?.[0]?.driver ?? null },
+    timing_caches: made.timing,
     sources: Object.fromEntries(sources),
     cells: Object.fromEntries(locked),
   };
@@ -128,6 +140,7 @@ function asLock(json: Json, path: string): Lockfile {
     json.format !== 1 ||
     typeof json.mmtrt !== "string" ||
     !isJsonObject(json.sources) ||
+    !isJsonObject(json.timing_caches) ||
     !isJsonObject(json.cells)
   )
     fail(unusable(path, "it has another form"));
@@ -207,7 +220,8 @@ export async function writeLock(path: string, now: Lockfile, all: readonly Cell[
     const cells = { ...Object.fromEntries(kept), ...now.cells };
     const used = new Set(Object.values(cells).flatMap(cell => Object.keys(cell.sources)));
     const sources = Object.entries({ ...before?.sources, ...now.sources }).filter(([path]) => used.has(path));
-    const merged = { ...now, sources: Object.fromEntries(sources), cells };
+    const timing = { ...before?.timing_caches, ...now.timing_caches };
+    const merged = { ...now, timing_caches: timing, sources: Object.fromEntries(sources), cells };
     await writeWhole(path, `${JSON.stringify(JSON.parse(sortedJson(merged)), undefined, 2)}\n`);
   } finally {
     if ("release" in lock) await lock.release();

@@ -10,6 +10,7 @@ import type { Prepared } from "./prepare.ts";
 import { MatrixRunner } from "./runner.ts";
 import { type Clock, type Limits, schedule } from "./scheduler.ts";
 import { idOf, type MatrixStep, type MatrixTask } from "./tasks.ts";
+import type { TimingCaches } from "./timing.ts";
 
 export interface MatrixRun {
   readonly file: MatrixFile;
@@ -25,6 +26,7 @@ export interface MatrixRun {
   readonly signal: AbortSignal;
   readonly clock: Clock;
   readonly shard: string | null;
+  readonly timing: TimingCaches;
 }
 
 export interface MatrixEnd {

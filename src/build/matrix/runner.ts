@@ -120,7 +120,9 @@ export class MatrixRunner implements TaskRunner<MatrixStep> {
       case "engine":
         return async stage => {
           const graph = join(this.#use(step, `graph ${nameOf(step)}`).dir, "model.onnx");
-          return asJson(await runEngine(await this.#planned(step), nameOf(step), graph, stage, gpus, context));
+          const identity = builderIdentity(context.builderOf(step.cell), step.cell.build.backend);
+          const place = { gpus, timing: context.timing.nameOf(step.cell, identity) };
+          return asJson(await runEngine(await this.#planned(step), nameOf(step), graph, stage, place, context));
         };
       case "cell":
         return async () => {

@@ -24,16 +24,20 @@ export async function runGraph(plan: BuildPlan, name: string, stage: Stage): Pro
   }
 }
 
-/**
- * One engine into the stage, from a graph of the cache beside a link to the weights that it points into. `gpus` are the
- * ones that it may use, by their numbers among those that are visible.
- */
+export interface EnginePlace {
+  /** Those that it may use, by their numbers among the visible ones. */
+  readonly gpus: readonly number[];
+  /** The shared timing cache, where kernels are timed. */
+  readonly timing: string | undefined;
+}
+
+/** One engine into the stage, from a graph of the cache beside a link to the weights that it points into. */
 export async function runEngine(
   plan: BuildPlan,
   name: string,
   graph: string,
   stage: Stage,
-  gpus: readonly number[],
+  { gpus, timing }: EnginePlace,
   context: StepContext,
 ): Promise<EngineReport> {
   const part = partOf(plan, name);
@@ -47,8 +51,11 @@ export async function runEngine(
   const step = plan.steps.find(({ id }) => id === `engine ${name}`);
   if (step === undefined) throw new Error(`the plan has no step for ${name}`);
   const log = join(stage.files, LOG_FILE);
+  const times = join(work, "timing.cache");
+  const { timingCache: _, ...rest } = request;
+  if (timing !== undefined) await context.timing.take(timing, times);
   const events = buildEngines({
-    jobs: [{ step, engine: part, request, log }],
+    jobs: [{ step, engine: part, request: timing === undefined ? rest : { ...rest, timingCache: times }, log }],
     workers: 1,
     stage: work,
     builder: plan.builder,
@@ -58,6 +65,7 @@ export async function runEngine(
   const reports = await reportsOf(events, context);
   const report = reports.get(name);
   if (report === undefined) throw new Error(`${name} was not built`);
+  if (timing !== undefined) await context.timing.give(timing, times);
   await rename(join(work, request.engine), join(stage.files, ENGINE_FILE));
   await rm(work, { recursive: true });
   // Paths of the stage mean nothing later.

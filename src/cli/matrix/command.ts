@@ -5,6 +5,7 @@ import type { Cell, MatrixFile } from "../../build/matrix/cell.ts";
 import type { MatrixResult } from "../../build/matrix/events.ts";
 import { expandMatrix } from "../../build/matrix/expand.ts";
 import { History } from "../../build/matrix/history.ts";
+import { builderIdentity } from "../../build/matrix/keys.ts";
 import {
   changedCells,
   currentLock,
@@ -17,8 +18,9 @@ import {
 } from "../../build/matrix/lockfile.ts";
 import { narrowed, type Prepared, prepare } from "../../build/matrix/prepare.ts";
 import { readMatrix } from "../../build/matrix/read.ts";
-import { type MatrixRun, REAL_CLOCK, runMatrix } from "../../build/matrix/run.ts";
+import { type MatrixEnd, type MatrixRun, REAL_CLOCK, runMatrix } from "../../build/matrix/run.ts";
 import { onlyCells, readShard, shardOf } from "../../build/matrix/select.ts";
+import { TimingCaches } from "../../build/matrix/timing.ts";
 import { MmtrtError, type Problem, throwIfAny } from "../../diagnostics/index.ts";
 import { environment } from "../../options/env.ts";
 import type { matrixOptions } from "../../options/tables/matrix.ts";
@@ -93,6 +95,7 @@ async function build(context: MatrixCommand, start: Start, reports: Reports, loc
     signal,
     clock: REAL_CLOCK,
     shard: options.shard ?? null,
+    timing: new TimingCaches(cache, locked?.timing_caches),
   };
   const view = new MatrixView(ui, { explain: options.explain });
   const events = runMatrix(run);
@@ -103,7 +106,7 @@ async function build(context: MatrixCommand, start: Start, reports: Reports, loc
       if (result !== undefined) await reports.write(result);
       view.close();
       if (next.value.bug !== undefined) throw next.value.bug;
-      await settleLock(context, start, result, next.value.outputs, locked);
+      await settleLock(context, run, start.all, { result, outputs: next.value.outputs, locked });
       break;
     }
     if (next.value.event === "finished") result = next.value.result;
@@ -115,20 +118,27 @@ async function build(context: MatrixCommand, start: Start, reports: Reports, loc
 /** After a frozen run the same bytes must be there; after another one the lockfile says what was built. */
 async function settleLock(
   { options, signal }: MatrixCommand,
-  start: Start,
-  result: MatrixResult | undefined,
-  outputs: Parameters<typeof currentLock>[1],
-  locked: Lockfile | undefined,
+  run: MatrixRun,
+  all: readonly Cell[],
+  ended: Pick<MatrixEnd, "outputs"> & {
+    readonly result: MatrixResult | undefined;
+    readonly locked: Lockfile | undefined;
+  },
 ): Promise<void> {
-  const ready = new Set(
-    result?.cells.filter(({ state }) => state === "built" || state === "unchanged").map(({ name }) => name),
-  );
-  const cells = start.cells.filter(({ name }) => ready.has(name));
+  const { result, outputs, locked } = ended;
+  const isReady = (name: string): boolean =>
+    result?.cells.some(cell => cell.name === name && ["built", "unchanged"].includes(cell.state)) === true;
+  const cells = run.cells.filter(({ name }) => isReady(name));
   if (cells.length === 0) return;
-  const now = await currentLock({ ...start, cells, version: VERSION, signal }, outputs);
-  const path = start.file.lockFile;
+  const names = cells.flatMap(cell => {
+    const identity = builderIdentity(run.prepared.builderOf(cell), cell.build.backend);
+    return run.timing.nameOf(cell, identity) ?? [];
+  });
+  const timing = locked === undefined ? await run.timing.pin(names) : locked.timing_caches;
+  const now = await currentLock({ ...run, cells, signal }, { outputs, timing });
+  const path = run.file.lockFile;
   if (locked !== undefined) throwIfAny(outputProblems(locked, now, path));
-  else if (options.lock) await writeLock(path, now, start.all, start.cache);
+  else if (options.lock) await writeLock(path, now, all, run.cache);
 }
 
 function selected(all: readonly Cell[], { options, origin }: MatrixCommand): readonly Cell[] {
