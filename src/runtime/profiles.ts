@@ -92,7 +92,8 @@ function checkProfile(
 }
 
 function asProblem(profile: string, { dim, seen, min, max, inputs }: Miss, at: string): Problem {
-  const flag = FLAGS[dim]?.(seen);
+  const isBeams = dim === "batch" && profile.startsWith("generation");
+  const flag = isBeams ? `--max_batch_size and --max_beam_width whose product is ${seen}` : FLAGS[dim]?.(seen);
   const range = min === max ? `exactly ${max}` : `${min} to ${max}`;
   const shown =
     inputs.length <= 3 ? inputs.join(", ") : `${inputs.slice(0, 2).join(", ")} and ${inputs.length - 2} more inputs`;

@@ -105,6 +105,13 @@ describe("mmtrt run on encoder-decoders", () => {
     expect(stderr).toContain("note: generation_config.json sets bad_words_ids, which run does not have\n");
   });
 
+  it("says how more pages than the engine takes at once are read", async () => {
+    const nine = new Array<string>(9).fill(page).flatMap(one => ["--image", one]);
+    const { code, stderr } = await run("nougat", ...nine);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/RUN010\]: batch is 9 .*--batch_size 1 reads the pages one after another/s);
+  });
+
   it("refuses a directory without its encoder, naming the files", async () => {
     for (const [missing, file] of [
       ["encoder", "encoder/rank0.onnx"],

@@ -280,6 +280,11 @@ describe("mmtrt run with an engine that has little room", () => {
     expect(profiled.stdout).toContain(`${prompt} prompt tokens, 6 new tokens (at most 6 an answer)`);
   });
 
+  it("names both limits of the rows that are decoded where beams are too many", async () => {
+    const { stderr } = await rig.run([...small, ...question, "--num_beams", "4"]);
+    expect(stderr).toMatch(/batch is 4 in .*--max_batch_size and --max_beam_width whose product is 4 or more/s);
+  });
+
   it("says how two pictures and one prompt were taken, and how to write the other", async () => {
     const finished = await rig.run([...small, "--image", DEMO, ...question]);
     expect(finished).toMatchObject({ code: 1, stdout: "" });

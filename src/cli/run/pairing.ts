@@ -28,6 +28,8 @@ export async function withPairing<T>(assistant: Assistant, asked: Asked, run: ()
 
 async function otherReading(assistant: Assistant, { options, origin }: Asked): Promise<string | undefined> {
   const { files, together } = pictureFiles(options, origin);
+  const { encoder_decoder: pair } = assistant.session.engine.manifest.model;
+  if (files.length > 1 && pair?.has_text_encoder === false) return "--batch_size 1 reads the pages one after another";
   const [prompt, ...others] = options.input_text ?? [];
   if (files.length < 2 || prompt === undefined || others.length > 0) return undefined;
   const writer = await assistant.writer();
