@@ -27,7 +27,7 @@ const COLUMNS = 512;
  *   s = max |w| / 2^(bits − 1) in float32 of the stored values; code = w / s rounded half away from zero, clipped to
  *   −2^(bits − 1) … 2^(bits − 1) − 1; a scale of 0 gives codes of 0.
  * Codes are made with the unrounded scale; what is stored is the scale rounded to the weight's dtype (TensorRT-LLM's
- * symmetric_quantize). The weight is read once for the scales and once for the codes, or for each PANEL of them.
+ * symmetric_quantize). The weight is read once for each PANEL of codes, and once more where the scales are asked for first.
  */
 export class CodedMatrix {
   readonly #weight: TensorRecipe;
@@ -49,7 +49,7 @@ export class CodedMatrix {
       throw new Error(`${weight.name} [${weight.shape}] has no groups of ${this.#group}`);
   }
 
-  /** float32: [n], or in groups [k / group, n]. */
+  /** In the weight's dtype: [n], or in groups [k / group, n]. */
   get scales(): TensorRecipe {
     const [n = 0, k = 0] = this.#weight.shape;
     const groups = k / this.#group;
@@ -62,7 +62,8 @@ export class CodedMatrix {
       return new Uint8Array(out.buffer);
     };
     const shape = this.#grouped ? [groups, n] : [n];
-    return { name: this.#weight.name, dtype: "float32", shape, sources: this.#weight.sources, readRows };
+    const { name, sources } = this.#weight;
+    return { ...cast({ name, dtype: "float32", shape, sources, readRows }, this.#dtype), late: true };
   }
 
   /** int8 [n, k], one code an element. */
@@ -95,14 +96,15 @@ export class CodedMatrix {
     let panel: Panel | undefined;
     let finite: boolean | undefined;
     const readRows = async (start: number, end: number): Promise<Uint8Array> => {
-      // A scale that is no number comes from a damaged weight; the slow way gives such rows codes of 0.
-      finite ??= (await this.#scaleOfRows()).every(Number.isFinite);
-      if (!finite) return plain.readRows(start, end);
+      if (finite === false) return plain.readRows(start, end);
       if (panel === undefined || start < panel.start || end > panel.end) {
         panel?.bench.giveBack();
         const first = Math.floor(start / this.#step) * this.#step;
         const last = Math.min(k, Math.max(Math.ceil(end / this.#step) * this.#step, first + panelRows));
         panel = await this.#turnedPanel(first, last);
+        // A scale that is no number comes from a damaged weight; the slow way gives such rows codes of 0.
+        finite ??= (await this.#scaleOfRows()).every(Number.isFinite);
+        if (!finite) return plain.readRows(start, end);
       }
       const { bench, at, start: first } = panel;
       const width = rowBytes("int8", plain.shape);
@@ -117,19 +119,23 @@ export class CodedMatrix {
     return { ...plain, readRows };
   }
 
-  /** Codes of inputs first … last − 1 for every output, by the kernels. */
+  /** Codes of inputs first … last − 1 for every output, by the kernels; finds the scales on the way if they are not known. */
   async #turnedPanel(first: number, last: number): Promise<Panel> {
     const [n = 0, k = 0] = this.#weight.shape;
-    const scales = await this.#scaleOfRows();
+    const known = await this.#scales;
+    const scales = known ?? new Float32Array((n * k) / this.#group);
+    const groups = k / this.#group;
     const width = (n * this.#bits) / 8;
-    const scalesAt = this.#bandRows * k * this.#size;
+    const scalesAt = this.#bandRows * (k * this.#size + groups * 4);
     const at = scalesAt + scales.byteLength;
     const bench = Workbench.take(at + (last - first) * width);
-    placeScales(bench.floats.subarray(scalesAt / 4, at / 4), scales, n);
     const { quantize } = bench.kernels(this.#dtype, this.#bits);
     const [bits, size, group, step] = [this.#bits, this.#size, this.#group, this.#step];
     // LINE rows by `step` columns of one group: what is read and written of a piece stays in a core's cache.
     const useBand = (row: number, end: number): void => {
+      const ofBand = scales.subarray(row * groups, end * groups);
+      if (known === undefined) this.#findLargest(bench, (end - row) * k * size, ofBand);
+      placeScales(bench.floats.subarray(scalesAt / 4, at / 4), ofBand, row, n);
       for (let line = row; line < end; line += LINE) {
         const lineEnd = Math.min(end, line + LINE);
         for (let column = first; column < last; column += step) {
@@ -144,6 +150,7 @@ export class CodedMatrix {
       }
     };
     await eachBand(this.#weight, this.#bandRows, () => bench.bytes, useBand);
+    this.#scales ??= Promise.resolve(scales);
     return { start: first, end: last, bench, at };
   }
 
@@ -220,10 +227,13 @@ interface Panel {
   readonly at: number;
 }
 
-/** Row by row → group by group: the scales of neighbouring outputs lie side by side. A scale of 0 gives codes of 0. */
-function placeScales(target: Float32Array, scales: Float32Array, n: number): void {
-  const groups = scales.length / n;
-  for (let row = 0, i = 0; row < n; row++) {
+/**
+ * Row by row from row `first` → group by group, all `n` outputs of each: the scales of neighbouring outputs lie side by
+ * side. A scale of 0 gives codes of 0.
+ */
+function placeScales(target: Float32Array, scales: Float32Array, first: number, n: number): void {
+  const groups = target.length / n;
+  for (let i = 0, row = first; i < scales.length; row++) {
     for (let g = 0; g < groups; g++, i++) {
       const scale = scales[i] as number;
       target[g * n + row] = scale === 0 ? Number.POSITIVE_INFINITY : scale;

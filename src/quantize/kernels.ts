@@ -75,9 +75,14 @@ function largest(dtype: FloatDtype): WasmFunction {
 }
 
 const TILE = 16;
-/** Adding 1.5 · 2^23 to a whole number of ±2^22 leaves the number in the low bits of the float. */
+/** Adding 1.5 · 2^23 to a number of ±2^22 rounds it and leaves the whole number in the low bits of the float. */
 const MAGIC = 12_582_912;
 const MAGIC_BITS = 0x4b400000;
+/**
+ * float16's exponent and mantissa moved to float32's place are the value times 2^-112, of subnormals as well. Quotients
+ * keep that factor and the magic number has it too: any that could round to a code of ±1 is still a normal number.
+ */
+const HALF_BIAS = -112;
 
 /**
  * Parameters 0 source, 1 rowBytes, 2 columns, 3 scales, 4 target, 5 targetStride; locals 6 row, 7 end of the first row,
@@ -89,7 +94,7 @@ function quantize(dtype: FloatDtype, bits: 8 | 4): WasmFunction {
   const loads = rows.map(r => [
     [r === 0 ? w.get(0) : [w.get(6), w.get(1), w.add], w.set(6)],
     codesOfRow(dtype, r, size),
-    bits === 4 ? [w.get(LOWEST), w.i8MaxSigned] : [],
+    bits === 4 ? [w.get(LOWEST), w.i8MaxSigned, w.get(HIGHEST), w.i8MinSigned] : [],
     w.set(ROW + r),
   ]);
   const stores = rows.map(column => [
@@ -108,45 +113,47 @@ function quantize(dtype: FloatDtype, bits: 8 | 4): WasmFunction {
     name: "quantize",
     params: 6,
     i32: 3,
-    v128: 2 * TILE + 1 + constants(bits).length,
-    body: [constants(bits), body],
+    v128: 2 * TILE + 1 + constants(dtype).length,
+    body: [constants(dtype), body],
   };
 }
 
 /** Held in locals: an engine makes a constant anew wherever it stands. */
-function constants(bits: 8 | 4): readonly Code[] {
+function constants(dtype: FloatDtype): readonly Code[] {
+  const bias = dtype === "float16" ? HALF_BIAS : 0;
   return [
-    [w.splatF32(2 ** (bits - 1) - 1), w.set(LIMIT)],
-    [w.splatF32(MAGIC), w.set(MAGIC_FLOAT)],
-    [w.splatBits(MAGIC_BITS), w.set(MAGIC_INT)],
+    [w.splatBits(1), w.set(TIE)],
+    [w.splatF32(MAGIC * 2 ** bias), w.set(MAGIC_FLOAT)],
+    [w.splatBits(MAGIC_BITS + (bias << 23)), w.set(MAGIC_INT)],
     [w.splatBits(0x8fffe000), w.set(HALF_MASK)],
-    [w.splatF32(2 ** 112), w.set(HALF_BIAS)],
+    [w.splatBits(0), w.set(ZERO)],
     [w.splatBits(0xf8f8f8f8), w.set(LOWEST)],
     [w.splatBits(0x0f0f0f0f), w.set(LOW_HALVES)],
     [w.splatBits(0x00ff00ff), w.set(EVEN_BYTES)],
+    [w.splatBits(0x07070707), w.set(HIGHEST)],
   ];
 }
 
 const ROW = 9;
 const OTHER = ROW + TILE;
 const QUOTIENT = OTHER + TILE;
-const LIMIT = QUOTIENT + 1;
-const MAGIC_FLOAT = LIMIT + 1;
-const MAGIC_INT = LIMIT + 2;
-const HALF_MASK = LIMIT + 3;
-const HALF_BIAS = LIMIT + 4;
-const LOWEST = LIMIT + 5;
-const LOW_HALVES = LIMIT + 6;
-const EVEN_BYTES = LIMIT + 7;
+const TIE = QUOTIENT + 1;
+const MAGIC_FLOAT = TIE + 1;
+const MAGIC_INT = TIE + 2;
+const HALF_MASK = TIE + 3;
+const ZERO = TIE + 4;
+const LOWEST = TIE + 5;
+const LOW_HALVES = TIE + 6;
+const EVEN_BYTES = TIE + 7;
+const HIGHEST = TIE + 8;
 
 /** 16 codes of the row at local 6, as bytes. */
 function codesOfRow(dtype: FloatDtype, row: number, size: number): Code {
+  // Half away from zero: a lowest bit of 1 moves a tie off the half and no other quotient over it; the magic number rounds.
   const quarter = (part: number): Code => [
     valuesAt(dtype, part, size),
-    [w.get(3), w.loadSplat32(4 * row), w.f32Divide, w.tee(QUOTIENT)],
-    // Half away from zero: x + (x − trunc x) is exact and passes the next whole number just when the fraction is ½ or more.
-    [w.get(QUOTIENT), w.get(QUOTIENT), w.f32Truncate, w.f32Subtract, w.f32Add, w.f32Truncate],
-    [w.get(LIMIT), w.f32PseudoMinimum, w.get(MAGIC_FLOAT), w.f32Add, w.get(MAGIC_INT), w.i32Subtract],
+    [w.get(3), w.loadSplat32(4 * row), w.f32Divide],
+    [w.get(TIE), w.or, w.get(MAGIC_FLOAT), w.f32Add, w.get(MAGIC_INT), w.i32Subtract],
   ];
   return [
     [quarter(0), quarter(1), w.i16Narrow32Signed],
@@ -155,14 +162,15 @@ function codesOfRow(dtype: FloatDtype, row: number, size: number): Code {
   ];
 }
 
-/** Four float32 of the row at local 6: numbers 4 · part … 4 · part + 3 from there. */
+/** Four float32 of the row at local 6: numbers 4 · part … 4 · part + 3 from there; float16 ones times 2^HALF_BIAS. */
 function valuesAt(dtype: FloatDtype, part: number, size: number): Code {
   if (dtype === "float32") return [w.get(6), w.load(4 * size * part)];
-  const eight = [w.get(6), w.load(8 * size * (part >> 1))];
-  const wide = [eight, part % 2 === 0 ? w.i32ExtendLowSigned : w.i32ExtendHighSigned];
-  if (dtype === "bfloat16") return [wide, w.i32(16), w.i32ShiftLeft];
-  // Exponent and mantissa moved to float32's place; 2^112 makes up for the other bias, of subnormals as well.
-  return [wide, w.i32(13), w.i32ShiftLeft, w.get(HALF_MASK), w.and, w.get(HALF_BIAS), w.f32Multiply];
+  // Halves in the high 16 bits of a lane each: what bfloat16 is in float32.
+  const first = part % 2 === 0 ? 0 : 8;
+  const lanes = Array.from({ length: 16 }, (_, i) => first + 2 * (i >> 2) + (i % 2) + (i % 4 < 2 ? 0 : 16));
+  const wide = [w.get(ZERO), w.get(6), w.load(8 * size * (part >> 1)), w.shuffle(lanes)];
+  if (dtype === "bfloat16") return wide;
+  return [wide, w.i32(3), w.i32ShiftRightSigned, w.get(HALF_MASK), w.and];
 }
 
 /** Four rounds, each interleaving rows r and r + 8 byte by byte; after them column j is where row j was. */

@@ -114,7 +114,6 @@ export const wasm = {
   loadSplat32: (offset = 0): Code => memory(0x09, offset),
   store: memory(0x0b),
   storeLow64: [memory(0x5b), 0x00],
-  splat32: simd(0x11),
   splatF32: (value: number): Code => [simd(0x0c), repeat4(new Uint8Array(Float32Array.of(value).buffer))],
   splatBits: (value: number): Code => [simd(0x0c), repeat4(new Uint8Array(Uint32Array.of(value).buffer))],
   /** Byte i of the result is byte lanes[i] of the two operands one after the other. */
@@ -130,18 +129,11 @@ export const wasm = {
   i16ShiftRightUnsigned: simd(0x8d),
   i16MaxUnsigned: simd(0x99),
   i32MaxUnsigned: simd(0xb9),
-  i32ExtendLowSigned: simd(0xa7),
-  i32ExtendHighSigned: simd(0xa8),
-  i32ShiftLeft: simd(0xab),
+  i32ShiftRightSigned: simd(0xac),
   i32ShiftRightUnsigned: simd(0xad),
   i32Subtract: simd(0xb1),
-  f32Truncate: simd(0x69),
   f32Add: simd(0xe4),
-  f32Subtract: simd(0xe5),
-  f32Multiply: simd(0xe6),
   f32Divide: simd(0xe7),
-  /** b < a ? b : a, one instruction of the processor; `min` takes several for the sake of NaN and −0. */
-  f32PseudoMinimum: simd(0xea),
 } as const;
 
 function repeat4(bytes: Uint8Array): number[] {

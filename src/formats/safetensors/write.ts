@@ -48,7 +48,8 @@ export async function writeSafetensors(
  * Streams the recipes into their files, headers first, so memory stays at a few bands whatever the size. The files
  * advance tensor by tensor: what the n-th tensors of several ranks share is read and computed once for all of them.
  * Each is written to `path.partial` and synced; when all are complete they are renamed. Nothing is left on failure.
- * Wider dtypes come first (each group in the order given), which keeps every tensor aligned to its element.
+ * Wider dtypes come first (each group in the order given), which keeps every tensor aligned to its element; `late` ones
+ * last where they are aligned there too.
  * Errors: CKP007 a recipe gives another number of bytes than its shape needs; CKP009 cannot write; those of the sources.
  */
 export async function writeTogether(files: readonly FileToWrite[], options: WriteOptions = {}): Promise<WrittenFile[]> {
@@ -77,8 +78,17 @@ interface Draft {
 }
 
 function draft(path: string, recipes: readonly TensorRecipe[], metadata: WriteOptions["metadata"]): Draft {
-  const ordered = [...recipes].sort((a, b) => DTYPES[b.dtype].bits - DTYPES[a.dtype].bits);
+  const ordered = inOrder(recipes);
   return { path, partial: `${path}.partial`, recipes: ordered, ...encodeHeader(ordered, metadata) };
+}
+
+function inOrder(recipes: readonly TensorRecipe[]): TensorRecipe[] {
+  const byWidth = [...recipes].sort((a, b) => DTYPES[b.dtype].bits - DTYPES[a.dtype].bits);
+  const late = byWidth.filter(recipe => recipe.late);
+  const others = byWidth.filter(recipe => !recipe.late);
+  const before = others.reduce((sum, { dtype, shape }) => sum + byteLength(dtype, shape), 0);
+  const widest = Math.max(0, ...late.map(({ dtype }) => DTYPES[dtype].bits / 8));
+  return widest > 0 && before % widest === 0 ? [...others, ...late] : byWidth;
 }
 
 /** One rank's part of a step: its tensor and where its chunks go. */
