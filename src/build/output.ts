@@ -126,9 +126,15 @@ async function clearStage(stage: string): Promise<void> {
   const names = await entriesOf(stage);
   if (names.length === 0) return;
   const holder = await holderOf(stage);
-  if (holder === undefined) fail(strangeStage(stage, names));
-  if (isRunning(holder)) fail(inUse(stage, holder.pid));
+  if (holder === undefined && !isAbandoned(names)) fail(strangeStage(stage, names));
+  if (holder !== undefined && isRunning(holder)) fail(inUse(stage, holder.pid));
   await rm(stage, { recursive: true, force: true });
+}
+
+/** Killed as it began, with the holder's file not yet written; or at the last moment, with everything there but that file. */
+function isAbandoned(names: readonly string[]): boolean {
+  if (names.every(name => name === HOLDER)) return true;
+  return names.includes(ENGINE_MANIFEST) && names.every(name => OWN_ENTRIES.includes(name));
 }
 
 interface Holder {

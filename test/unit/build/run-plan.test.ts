@@ -180,6 +180,16 @@ describe("runPlan", () => {
     expect(await readdir(`${engines}.partial`)).toEqual(["holiday.jpg"]);
   });
 
+  it.each([
+    ["before it wrote who it was", ["build.json"]],
+    ["when all was written and the directory had no name yet", ["mmtrt.json", "llm", "tokenizer"]],
+  ])("clears away what a build left that was killed %s", async (_, left) => {
+    await mkdir(`${engines}.partial`);
+    for (const name of left) await writeFile(join(`${engines}.partial`, name), "");
+    expect((await run(await planFor(checkpoint, engines))).at(-1)?.event).toBe("built");
+    expect(await names()).toEqual(["checkpoint", "engines"]);
+  });
+
   it("says so when the output cannot be written", async () => {
     await writeFile(join(dir, "file"), "");
     await expect(run(await planFor(checkpoint, join(dir, "file", "engines")))).rejects.toThrow(/CKP009.*cannot be/s);
