@@ -2,7 +2,8 @@
 
     python test/reference/make_parity_fixtures.py [CASE ...]
 
-Writes test/fixtures/parity/CASE/{config.json, model.safetensors, reference.safetensors}. Needs torch and transformers.
+Writes test/fixtures/parity/CASE/{config.json, weights.json, reference.safetensors} and model.safetensors, which is not kept:
+the tests make it from weights.json (seeded.py). Needs torch and transformers.
 reference.safetensors, all float32 unless said:
     pixel_values [3, 3, H, W], visual [3, N, hidden]                      (LLaVA cases)
     b1.* for one prompt, b3.* for three prompts of different length, left-padded:
@@ -17,6 +18,7 @@ import sys
 import torch
 from safetensors.torch import save_file
 from transformers import CLIPVisionConfig, LlamaConfig, LlamaForCausalLM, LlavaConfig, LlavaForConditionalGeneration
+from seeded import reseed
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "parity"
 NEW_TOKENS = 64
@@ -66,17 +68,6 @@ SINGLE = ("llama_tied_bias", "llama3_rope")
 GAIN = {"llava_deep": 1.0, "llava_mqa": 1.0, "llava_wide": 1.0}
 
 
-def randomise(model, gain):
-    """Weights large enough that attention is far from uniform and greedy tokens vary, norms around one."""
-    for name, p in model.named_parameters():
-        if p.dim() > 1:
-            torch.nn.init.normal_(p, std=p.shape[-1] ** -0.5 * gain)
-        elif "norm" in name and name.endswith("weight"):
-            torch.nn.init.uniform_(p, 0.5, 1.5)
-        else:
-            torch.nn.init.normal_(p, std=0.1)
-
-
 def prompts(config, vocab, features, lengths):
     """Random word ids, `features` image placeholders after the second word, left-padded."""
     width = max(lengths) + features
@@ -109,11 +100,13 @@ def rounded(model, dtype):
 def make(name, config):
     torch.manual_seed(sum(name.encode()))
     is_llava = isinstance(config, LlavaConfig)
-    model = (LlavaForConditionalGeneration if is_llava else LlamaForCausalLM)(config).float().eval()
-    randomise(model, GAIN.get(name, 1.25))
-    model.tie_weights()
-    if name not in SINGLE:
-        model = rounded(model, torch.float16)
+    folder = OUT / name
+    cls = LlavaForConditionalGeneration if is_llava else LlamaForCausalLM
+    single = name in SINGLE
+    cls(config).to(torch.float32 if single else torch.float16).save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    reseed(folder, sum(name.encode()), GAIN.get(name, 1.25), "F32" if single else "F16")
+    model = cls.from_pretrained(folder, dtype=torch.float32).eval()
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
     out, features, pixels = {}, 0, None
@@ -135,9 +128,6 @@ def make(name, config):
         out[f"{tag}.logits"], out[f"{tag}.tokens"] = logits, tokens.int()
         for dtype in (torch.float16, torch.bfloat16):
             out[f"{tag}.logits_{str(dtype).split('.')[1]}"] = answer(rounded(model, dtype), ids, mask, images)[0]
-    folder = OUT / name
-    (model if name in SINGLE else model.half()).save_pretrained(folder)
-    (folder / "generation_config.json").unlink(missing_ok=True)
     save_file({k: v.contiguous().clone() for k, v in out.items()}, folder / "reference.safetensors")
     print(name, {k: tuple(v.shape) for k, v in out.items() if k in ("visual", "b3.logits")}, "distinct tokens", len(set(tokens.flatten().tolist())))
 

@@ -14,7 +14,7 @@ export async function convertFixture(
   outputDir: string,
   change: Partial<Parallel> & { readonly dtype?: FloatDtype } = {},
 ): Promise<string> {
-  const { dtype = "auto", ...parallel } = change;
+  const { dtype = "float32", ...parallel } = change;
   await convert({
     modelDir: join(ROOT, "test/fixtures/parity", fixture),
     outputDir,

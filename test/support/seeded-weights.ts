@@ -1,0 +1,75 @@
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { writeSafetensors } from "../../src/formats/safetensors.ts";
+import { cast, type TensorRecipe } from "../../src/tensor/index.ts";
+
+const PARITY = fileURLToPath(new URL("../fixtures/parity", import.meta.url));
+
+interface SeededWeights {
+  readonly seed: number;
+  readonly gain: number;
+  readonly tensors: Readonly<Record<string, readonly ["F16" | "F32", readonly number[]]>>;
+}
+
+/**
+ * Before the first test: model.safetensors of every fixture that keeps weights.json in its place (5 MB that the repository
+ * need not carry). test/reference/seeded.py says what the numbers are and made the references from the same ones.
+ */
+export async function setup(): Promise<void> {
+  for (const name of readdirSync(PARITY)) {
+    const [recipe, model] = [join(PARITY, name, "weights.json"), join(PARITY, name, "model.safetensors")];
+    if (!existsSync(recipe) || isNewer(model, recipe)) continue;
+    const weights = JSON.parse(readFileSync(recipe, "utf8")) as SeededWeights;
+    await writeSafetensors(model, recipesOf(weights), { metadata: { format: "pt" } });
+  }
+}
+
+function isNewer(file: string, than: string): boolean {
+  return existsSync(file) && statSync(file).mtimeMs >= statSync(than).mtimeMs;
+}
+
+function recipesOf({ seed, gain, tensors }: SeededWeights): TensorRecipe[] {
+  return Object.entries(tensors).map(([name, [dtype, shape]]) => {
+    const row = shape.slice(1).reduce((product, size) => product * size, 1);
+    const recipe: TensorRecipe = {
+      name,
+      dtype: "float32",
+      shape,
+      sources: [],
+      readRows: async (start, end) => {
+        const values = seededValues(name, shape, seed, gain);
+        return new Uint8Array(values.buffer, start * row * 4, (end - start) * row * 4);
+      },
+    };
+    return dtype === "F16" ? cast(recipe, "float16") : recipe;
+  });
+}
+
+function seededValues(name: string, shape: readonly number[], seed: number, gain: number): Float32Array {
+  const key = (fnv1a(name) ^ seed) >>> 0;
+  const bell = (i: number): number => {
+    const [a, b] = [hash(2 * i, key), hash(2 * i + 1, key)];
+    const halves = (a & 0xffff) + (a >>> 16) + ((b & 0xffff) + (b >>> 16));
+    return ((halves - 131_070) / 65_536) * Math.sqrt(3);
+  };
+  const scale = gain / Math.sqrt(shape.at(-1) ?? 1);
+  const norm = name.includes("norm") && name.endsWith("weight");
+  const value = (x: number): number => (shape.length > 1 ? x * scale : norm ? x * 0.2 + 1 : x * 0.1);
+  const count = shape.reduce((product, size) => product * size, 1);
+  return Float32Array.from({ length: count }, (_, i) => value(bell(i)));
+}
+
+function fnv1a(name: string): number {
+  let key = 0x811c9dc5;
+  for (const byte of Buffer.from(name)) key = Math.imul(key ^ byte, 0x01000193) >>> 0;
+  return key;
+}
+
+/** MurmurHash3's finaliser over a counter. */
+function hash(counter: number, key: number): number {
+  let h = (Math.imul(counter, 0x9e3779b1) + key) >>> 0;
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b) >>> 0;
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35) >>> 0;
+  return (h ^ (h >>> 16)) >>> 0;
+}
