@@ -102,13 +102,15 @@ interface Modules {
 /** The decoder's linear layers under their checkpoint names. A layer of which a part is plain is plain. */
 function modulesOf(
   tensors: ReadonlyMap<string, StoredTensor>,
-  { language }: ModelSpec,
+  { language, encoderDecoder }: ModelSpec,
   { language: rules }: ModelWeights,
   scheme: PackedScheme,
 ): Modules {
   const modules = new Map<string, readonly PackedLinear[]>();
   const plain: string[] = [];
   const taken = new Set<string>();
+  // TensorRT-LLM has no quantized encoder-decoders.
+  if (encoderDecoder !== undefined) return { modules, plain, taken };
   for (const rule of rules.filter(({ stage }) => stage === "layer"))
     for (let layer = 0; layer < language.layers; layer++) {
       const module = moduleOf(rule.to.replace("{l}", String(layer)));

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { Problem } from "../diagnostics/index.ts";
 import { encodeHeader } from "../formats/safetensors.ts";
+import { packedSchemeOf } from "../models/parts/quantization-config.ts";
 import { readModel } from "../models/registry.ts";
 import { DTYPES, type FloatDtype, type StoredTensor, type TensorRecipe } from "../tensor/index.ts";
 import { ENCODER_DIR, languageDir, rankFile, VISUAL_DIR, VISUAL_WEIGHTS } from "./manifest.ts";
@@ -77,7 +78,19 @@ export function weightlessCheckpoint(request: WeightlessRequest): {
     },
     close: () => Promise.resolve(),
   };
-  return { checkpoint, warnings: [...model.warnings, ...warnings] };
+  const quantized = packedSchemeOf(request.config) === undefined ? [] : [plannedInFloat(dir)];
+  return { checkpoint, warnings: [...model.warnings, ...warnings, ...quantized] };
+}
+
+/** Zero points and layers that were left out are known from the weights alone. */
+function plannedInFloat(name: string): Problem {
+  return {
+    code: "CKP094",
+    what: `${name} is quantized, and is planned as if its weights were float`,
+    at: "config.json: quantization_config",
+    why: "the form that its weights will have is found when they are read",
+    fix: "convert it: mmtrt build --checkpoint_dir CHECKPOINT --plan then has its own sizes",
+  };
 }
 
 /** As `writeSafetensors` would lay the file out. */

@@ -70,7 +70,7 @@ interface Choice {
 
 function chooseForm(model: PackedModel, linears: readonly PackedLinear[]): Choice {
   const { codes, activations } = model.scheme;
-  if (linears.length === 0) return { algo: null, note: "no linear layer of the decoder is quantized" };
+  if (linears.length === 0) return { algo: null };
   if (codes === "fp8") return chooseFp8(model.scheme, linears);
   const one = linears.every(({ groups, zeros }) => groups === 1 && zeros === undefined);
   if (codes === "int4") {
