@@ -1,19 +1,18 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, open, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { mkdir, open, rename, rm, stat, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { asOutputProblem } from "../../checkpoint/files.ts";
 import { fail, MmtrtError } from "../../diagnostics/index.ts";
 import { type JsonObject, readJsonObject } from "../../formats/json.ts";
 import { fingerprint, sortedJson } from "../fingerprint.ts";
 import { ENTRY_FILE, type Entry, type EntryFile, encodeEntry, FILES_DIR, readEntry, type StepKind } from "./entry.ts";
 import { filesBelow, namesIn, writeWhole } from "./files.ts";
-import { readOwner, stateOf, thisOwner } from "./host.ts";
+import { type Owner, stateOf, thisOwner } from "./host.ts";
 import { Locks, type LockTimes } from "./locks.ts";
 import { HashMemo } from "./memo.ts";
 
 const FORMAT_FILE = "format.json";
-const OWNER_FILE = "owner.json";
 /** An entry's last use is written at most this often: a warm run should not write. */
 const USED_MS = 3_600_000;
 /** A stage of another machine, whose processes cannot be seen, is removed when it is this old. */
@@ -103,12 +102,10 @@ export class Cache {
 
   /** A directory of this process alone, on the file system of the results. */
   async stage(): Promise<Stage> {
-    const owner = await thisOwner();
-    const dir = join(this.dir, "stages", `${owner.pid}-${randomUUID()}`);
+    const dir = join(this.dir, "stages", stageName(await thisOwner()));
     const files = join(dir, FILES_DIR);
     try {
       await mkdir(files, { recursive: true });
-      await writeFile(join(dir, OWNER_FILE), JSON.stringify({ ...owner, token: "" }));
     } catch (error) {
       throw asOutputProblem(dir, error);
     }
@@ -142,7 +139,6 @@ export class Cache {
       if (attempt === 2) throw new Error(`${dir} is damaged and cannot be removed`);
       await this.remove(kind, key);
     }
-    await rm(join(dir, OWNER_FILE), { force: true });
     return { entry, dir: own };
   }
 
@@ -188,10 +184,16 @@ export class Cache {
   }
 }
 
+/** Whose it is stands in the name: a file in it would be missing for a moment, in which a process can be killed. */
+export function stageName({ host, pid, started }: Owner): string {
+  return `${fingerprint(host).slice(0, 16)}.${pid}.${started}.${randomUUID()}`;
+}
+
 async function isAbandoned(dir: string): Promise<boolean> {
-  const owner = readOwner(await readFile(join(dir, OWNER_FILE), "utf8").catch(() => ""));
-  const state = owner === undefined ? "unknown" : await stateOf(owner);
-  if (state !== "unknown") return state === "gone";
+  const own = await thisOwner();
+  const [, host, pid, started = ""] = /^([0-9a-f]{16})\.(\d+)\.(\d*)\./.exec(basename(dir)) ?? [];
+  if (host === fingerprint(own.host).slice(0, 16))
+    return (await stateOf({ host: own.host, pid: Number(pid), started })) === "gone";
   const info = await stat(dir).catch(() => undefined);
   return info !== undefined && Date.now() - info.mtimeMs > FOREIGN_STAGE_MS;
 }

@@ -5,7 +5,7 @@ import { collect, listEntries, verifyEntries } from "../../../../src/build/cache
 import { thisOwner } from "../../../../src/build/cache/host.ts";
 import { Locks } from "../../../../src/build/cache/locks.ts";
 import { HashMemo } from "../../../../src/build/cache/memo.ts";
-import { Cache, type StepKey, stepKey } from "../../../../src/build/cache/store.ts";
+import { Cache, type StepKey, stageName, stepKey } from "../../../../src/build/cache/store.ts";
 import { Workspace } from "../../../support/pipeline.ts";
 
 const work = new Workspace();
@@ -108,14 +108,13 @@ describe("the step cache", () => {
     const dir = await work.dir();
     const cache = await Cache.open(dir);
     const mine = await cache.stage();
-    const gone = join(dir, "stages", "gone");
-    await mkdir(gone);
-    await writeFile(join(gone, "owner.json"), JSON.stringify({ ...(await thisOwner()), pid: 2 ** 22 + 1, token: "" }));
-    const far = join(dir, "stages", "far");
-    await mkdir(far);
-    await writeFile(join(far, "owner.json"), JSON.stringify({ host: "elsewhere", pid: 1, started: "", token: "" }));
+    const own = await thisOwner();
+    const dead = stageName({ ...own, pid: 2 ** 22 + 1 });
+    const reused = stageName({ ...own, started: "1" });
+    const far = stageName({ ...own, host: "elsewhere", pid: 2 ** 22 + 1 });
+    for (const name of [dead, reused, far]) await mkdir(join(dir, "stages", name));
     await Cache.open(dir);
-    expect((await readdir(join(dir, "stages"))).toSorted()).toEqual([mine.dir.split("/").at(-1), "far"].toSorted());
+    expect((await readdir(join(dir, "stages"))).toSorted()).toEqual([mine.dir.split("/").at(-1), far].toSorted());
   });
 
   it("refuses a directory with files of somebody else, and one of another format", async () => {
