@@ -9,7 +9,7 @@ import { readMmProjector } from "./parts/mm-projector.ts";
 import { visualGraph, visualWeights } from "./parts/visual-graph.ts";
 import { readVision } from "./parts/vit-spec.ts";
 import { TOWER_NAMES, towerIgnored } from "./parts/vit-weights.ts";
-import { IMAGE_PLACEHOLDER, type ModelSpec, type ProjectorSpec, type VisionSpec } from "./spec.ts";
+import { type DecoderSpec, IMAGE_PLACEHOLDER, type ModelSpec, type ProjectorSpec, type VisionSpec } from "./spec.ts";
 
 /**
  * Everything mmtrt knows about model_type llava_llama: LLaVA as its own repository saves it (the language model's keys
@@ -74,10 +74,12 @@ function readSpec(c: ConfigReader): ModelSpec {
   c.ignore(...WITHOUT_EFFECT);
   refuseVariants(c);
   const language = LLAMA.read(text, false);
+  if (isVila) readVilaLanguage(text, language);
   const tower = readTower(c);
   const projector = isVila ? c.object("mm_projector_cfg") : c;
   if (isVila) {
     readCommonKeys(projector);
+    projector.ignore("tie_word_embeddings");
     same(c, "hidden_size", language.hiddenSize, "the language model's");
     c.only(
       "mm_projector_type",
@@ -98,6 +100,20 @@ function readSpec(c: ConfigReader): ModelSpec {
     prompt: PROMPT,
     ...readMultimodalIds(c, text, { bos: 1, eos: 2 }),
   };
+}
+
+/** What VILA's training wrote into llm/config.json. */
+function readVilaLanguage(c: ConfigReader, { maxPositions }: DecoderSpec): void {
+  c.ignore("tokenizer_model_max_length", "tokenizer_padding_side");
+  const longest = c.signed("model_max_length", maxPositions);
+  if (longest <= maxPositions || c.has("rope_scaling")) return;
+  c.problem(
+    "SPC004",
+    "model_max_length",
+    `is ${longest}, more than max_position_embeddings ${maxPositions}`,
+    "VILA's own code then stretches the rotary angles by the ratio of the two, which config.json does not say",
+    `add "rope_scaling": { "type": "linear", "factor": ${Math.ceil(longest / maxPositions)}.0 }`,
+  );
 }
 
 /** Extensions that compute something else than one tower and one projector. */

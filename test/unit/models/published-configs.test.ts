@@ -145,6 +145,27 @@ const QWEN25: Config = {
   ...{ tie_word_embeddings: true, use_cache: true, use_mrope: false, use_sliding_window: false, vocab_size: 151_936 },
 };
 
+const VILA: Config = {
+  ...{ architectures: ["LlavaLlamaModel"], drop_path_rate: 0.0, hidden_size: 2560, image_aspect_ratio: "resize" },
+  ...{ interpolate_mode: "linear", mm_hidden_size: 1152, mm_projector_lr: null, mm_use_im_patch_token: false },
+  ...{ mm_use_im_start_end: false, mm_vision_select_feature: "cls_patch", mm_vision_select_layer: -2 },
+  ...{ model_dtype: "torch.bfloat16", model_type: "llava_llama", num_video_frames: 8, resume_path: "./vlm", s2: false },
+  ...{ s2_max_split_size: 336, s2_scales: "336,672,1008", tune_language_model: true, tune_mm_projector: true },
+  ...{ tune_vision_tower: true, vision_resolution: -1 },
+  llm_cfg: {
+    ...{ architectures: ["LlamaForCausalLM"], attention_bias: false, hidden_act: "silu", hidden_size: 2560 },
+    ...{ intermediate_size: 6912, max_position_embeddings: 4096, model_max_length: 4096, model_type: "llama" },
+    ...{ num_attention_heads: 20, num_hidden_layers: 32, num_key_value_heads: 20, pretraining_tp: 1 },
+    ...{ rms_norm_eps: 1e-5, rope_scaling: null, rope_theta: 10_000.0, tokenizer_model_max_length: 4096 },
+    ...{ tokenizer_padding_side: "right", torch_dtype: "bfloat16", vocab_size: 32_000 },
+  },
+  mm_projector_cfg: { mm_projector_type: "mlp_downsample", model_type: "v2l_projector", tie_word_embeddings: true },
+  vision_tower_cfg: {
+    ...{ architectures: ["SiglipVisionModel"], hidden_size: 1152, image_size: 384, intermediate_size: 4304 },
+    ...{ model_type: "siglip_vision_model", num_attention_heads: 16, num_hidden_layers: 27, patch_size: 14 },
+  },
+};
+
 describe("a published config.json", () => {
   it("of T5 v1.0 and ByT5, older than relative_attention_max_distance, has transformers' 128", () => {
     const small = readModel(T5).spec;
@@ -183,6 +204,20 @@ describe("a published config.json", () => {
     expect(forced({ ...BART, forced_eos_token_id: 7 })).toBe(7);
     expect(readModel(BART).spec.encoderDecoder).toMatchObject({ decoderStartTokenId: 2, forcedBosTokenId: 0 });
     expect(readModel(MBART).spec.encoderDecoder?.decoderStartTokenId).toBeUndefined();
+  });
+
+  it("of VILA-1.5 has 196 features, and says nothing by what training wrote into its parts", () => {
+    const { vision, language, projector } = readModel(VILA).spec;
+    expect([vision?.numVisualFeatures, vision?.hiddenSize, projector?.kind]).toEqual([196, 1152, "mlp_downsample"]);
+    expect(language).toMatchObject({ hiddenSize: 2560, maxPositions: 4096 });
+    const llm = VILA.llm_cfg as Config;
+    const longer = { ...VILA, llm_cfg: { ...llm, model_max_length: 8192 } };
+    expect(() => readModel(longer)).toThrow(/SPC004.*model_max_length is 8192.*"factor": 2\.0/s);
+    const scaled = { ...longer.llm_cfg, rope_scaling: { type: "linear", factor: 2.0 } };
+    expect(readModel({ ...VILA, llm_cfg: scaled }).spec.language.ropeScaling).toMatchObject({
+      type: "linear",
+      factor: 2,
+    });
   });
 
   it("of Nougat has 588 features of the last of four stages", () => {
