@@ -20,10 +20,13 @@ export function commandHelp(name: CommandName, table: OptionTable, columns = 110
     "",
   ]);
   const shown = examples.length === 0 ? [] : ["Examples", ...examples.map(line => `  mmtrt ${line}`), ""];
-  return [usage(name, table, passthrough), "", about, "", ...sections.flat(), ...shown].join("\n").trimEnd();
+  return [`usage: ${usage(name, table, passthrough)}`, "", about, "", ...sections.flat(), ...shown]
+    .join("\n")
+    .trimEnd();
 }
 
-function usage(name: CommandName, options: OptionTable, passthrough: string | undefined): string {
+/** `mmtrt convert [MODEL_DIR] --output_dir DIR [options]`, without the words in front. */
+export function usage(name: CommandName, options: OptionTable, passthrough: string | undefined): string {
   const words = Object.entries(options)
     .filter(([, spec]) => spec.positional)
     .map(
@@ -34,7 +37,7 @@ function usage(name: CommandName, options: OptionTable, passthrough: string | un
     .filter(([, spec]) => spec.required && !spec.positional)
     .map(([key, spec]) => `--${key} ${placeholderOf(spec)}`);
   const rest = passthrough === undefined ? [] : [`[-- ${passthrough} flags]`];
-  return ["usage: mmtrt", name, ...words, ...needed, "[options]", ...rest].join(" ");
+  return ["mmtrt", name, ...words, ...needed, "[options]", ...rest].join(" ");
 }
 
 /** The visible options by heading, in the order of the table. */
@@ -57,7 +60,7 @@ function optionLines(key: string, spec: OptionSpec, columns: number): string[] {
 }
 
 /** `MODEL_DIR, --model_dir`, `-q, --quiet`, `--backend onnxruntime|tensorrt`. */
-function flagOf(key: string, spec: OptionSpec): string {
+export function flagOf(key: string, spec: OptionSpec): string {
   const short = spec.short === undefined ? "" : `-${spec.short}, `;
   const name = spec.type === "boolean" && spec.default === true ? `--no_${key}` : `--${key}`;
   if (spec.positional) return `${positionalName(key, spec)}, ${name}`;
@@ -75,7 +78,7 @@ function facts(key: string, spec: OptionSpec): string {
   return parts.length === 0 ? "" : `[${parts.join(", ")}]`;
 }
 
-function wrap(text: string, columns: number): string[] {
+export function wrap(text: string, columns: number): string[] {
   const lines: string[] = [];
   let line = "";
   for (const word of text.trim().split(" ")) {

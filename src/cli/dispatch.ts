@@ -14,8 +14,8 @@ import { VERSION } from "./version.ts";
 
 const EXIT_BUG = 70;
 
-/** Runs `mmtrt <argv>` and gives the exit code (DESIGN §7). Never throws. */
-export async function dispatch(argv: readonly string[]): Promise<number> {
+/** Runs `mmtrt <argv>` and gives the exit code (DESIGN §7); help is short, or the whole page. Never throws. */
+export async function dispatch(argv: readonly string[], help: "short" | "page" = "short"): Promise<number> {
   const [name = "", ...rest] = argv;
   const interruption = new Interruption(() => ui);
   let ui = makeUi(argv, {}, interruption);
@@ -26,7 +26,7 @@ export async function dispatch(argv: readonly string[]): Promise<number> {
     const table = await COMMANDS[command].table();
     ui = makeUi(rest, table, interruption);
     debug = peekCommon(rest, environment(), table).debug;
-    if (wantsHelp(rest, table)) await showHelp(command, table);
+    if (wantsHelp(rest, table)) await showHelp(command, table, help);
     else await run(command, table, rest, ui, interruption.signal);
     return interruption.exitCode ?? 0;
   } catch (error) {
@@ -71,9 +71,13 @@ function wantsHelp(argv: readonly string[], table: OptionTable): boolean {
   return parseArgv({ ...commonOptions, ...table }, argv).mentions.some(mention => mention.key === "help");
 }
 
-async function showHelp(name: CommandName, table: OptionTable): Promise<void> {
-  const { commandHelp } = await import("./command-help.ts");
-  process.stdout.write(`${commandHelp(name, table, process.stdout.columns)}\n`);
+async function showHelp(name: CommandName, table: OptionTable, form: "short" | "page"): Promise<void> {
+  const columns = process.stdout.columns;
+  const text =
+    form === "short"
+      ? (await import("./command-help.ts")).commandHelp(name, table, columns)
+      : (await import("./help-page.ts")).helpPage(name, table, columns);
+  process.stdout.write(`${text}\n`);
 }
 
 function makeUi(argv: readonly string[], table: OptionTable, interruption: Interruption): Ui {

@@ -14,8 +14,9 @@ export function overview(): string {
     "Commands",
     ...names.map(name => `  ${name.padEnd(wide)}  ${COMMANDS[name].about}`),
     "",
-    "mmtrt COMMAND --help shows the options. Each can also be set as MMTRT_<NAME> in the environment or in the YAML",
-    "file given by --config; a flag beats the environment, which beats the file. --json prints NDJSON events.",
+    "mmtrt COMMAND --help shows the options, mmtrt help COMMAND all that there is to know about them. Each can also be set",
+    "as MMTRT_<NAME> in the environment or in the YAML file given by --config; a flag beats the environment, which beats",
+    "the file. --json prints NDJSON events.",
     "",
     "Exit codes: 0 ok, 1 bad input, 2 usage, 3 the machine lacks something, 4 numbers disagree, 70 a bug in mmtrt.",
   ].join("\n");

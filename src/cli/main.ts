@@ -16,7 +16,7 @@ async function main(argv: readonly string[]): Promise<number> {
     case "--help":
     case "-h":
     case "help":
-      if (first === "help" && second !== undefined) return dispatch([second, "--help"]);
+      if (first === "help" && second !== undefined) return dispatch([second, "--help"], "page");
       process.stdout.write(`${overview()}\n`);
       return 0;
     default:

@@ -7,11 +7,13 @@ type Loader = () => Promise<Command>;
 export const REGISTRY: Readonly<Partial<Record<CommandName, Loader>>> = {
   build: async () => (await import("./commands/build.ts")).build,
   cache: async () => (await import("./commands/cache.ts")).cache,
+  completion: async () => (await import("./commands/completion.ts")).completion,
   convert: async () => (await import("./commands/convert.ts")).convert,
   demo: async () => (await import("./commands/demo.ts")).demo,
   diff: async () => (await import("./commands/diff.ts")).diff,
   doctor: async () => (await import("./commands/doctor.ts")).doctor,
   explain: async () => (await import("./commands/explain.ts")).explain,
+  init: async () => (await import("./commands/init.ts")).init,
   inspect: async () => (await import("./commands/inspect.ts")).inspect,
   matrix: async () => (await import("./commands/matrix.ts")).matrix,
   plan: async () => (await import("./commands/plan.ts")).plan,

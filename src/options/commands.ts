@@ -117,6 +117,20 @@ export const COMMANDS = {
     ],
     table: async () => (await import("./tables/synth.ts")).synthOptions,
   },
+  init: {
+    about: "Start a project: mmtrt.yaml for one model, matrix.yaml for many engines, and a file for CI.",
+    examples: ["init", "init vlm --model blip2-opt-2.7b --ci gitlab", "init . --model my-org/my-llava --ci none"],
+    table: async () => (await import("./tables/init.ts")).initOptions,
+  },
+  completion: {
+    about: "Print a script that makes a shell complete commands, flags and their values.",
+    examples: [
+      "completion bash > ~/.local/share/bash-completion/completions/mmtrt",
+      "completion zsh > ~/.zfunc/_mmtrt",
+      "completion fish > ~/.config/fish/completions/mmtrt.fish",
+    ],
+    table: async () => (await import("./tables/completion.ts")).completionOptions,
+  },
 } as const satisfies Record<string, CommandInfo>;
 
 export type CommandName = keyof typeof COMMANDS;

@@ -33,7 +33,24 @@ describe("mmtrt", () => {
     expect(stdout).toMatch(/^ {2}CODE\|LOG, --what {2,}An error code [^[]*\[required,\s+MMTRT_WHAT\]$/m);
     expect(stdout).toMatch(/^ {2}-q, --quiet {2,}/m);
     expect((await rig.run(["explain", "--nonsense", "-h"])).stdout).toBe(stdout);
-    expect((await rig.run(["help", "explain"])).stdout).toBe(stdout);
+  });
+
+  it("help COMMAND is the whole page: values, YAML keys, old spellings, flags without effect", async () => {
+    const { code, stdout, stderr } = await rig.run(["help", "convert"]);
+    expect([code, stderr]).toEqual([0, ""]);
+    const heads = [...stdout.matchAll(/^[A-Z].*$/gm)].map(([line]) => line);
+    expect(heads).toEqual([
+      ...["NAME", "SYNOPSIS", "OPTIONS", "OLD FLAGS", "EXAMPLES", "FILES AND ENVIRONMENT", "EXIT STATUS"],
+    ]);
+    const about = (flag: string): string =>
+      stdout.split(`\n    ${flag}`)[1]?.split("\n\n")[0]?.replace(/\s+/g, " ") ?? "";
+    expect(about("--tp_size N")).toMatch(
+      /Value: a whole number from 1 to 1024\. Default: 1\. YAML: convert\.tp_size\. Environment: MMTRT_TP_SIZE\. Old: --inference_tensor_para_size, --tensor_parallel_size\.$/,
+    );
+    expect(about("--dtype ")).toContain("Also: fp16, half, bf16, fp32, float.");
+    expect(stdout).toContain("    --load_by_shard\n        No effect: weights are always streamed.\n");
+    expect(Math.max(...stdout.split("\n").map(line => line.length))).toBeLessThanOrEqual(100);
+    expect((await rig.run(["help", "convrt"])).stderr).toContain("did you mean mmtrt convert?");
   });
 
   it("names the nearest command", async () => {

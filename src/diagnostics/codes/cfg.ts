@@ -65,4 +65,10 @@ export const CFG = {
     title: "neither an error code nor a log file",
     about: "`mmtrt explain` takes a code of docs/errors, the path of a log file, or - for stdin.",
   },
+  CFG013: {
+    exit: 2,
+    title: "files of the new project are there already",
+    about:
+      "`mmtrt init` writes mmtrt.yaml, matrix.yaml and a file for CI, and overwrites none of them. A .gitignore that is there stays as it is.",
+  },
 } as const satisfies Record<string, CodeInfo>;
