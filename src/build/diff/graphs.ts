@@ -8,10 +8,10 @@ export async function graphDifferences(first: string, second: string): Promise<r
     ...valueDifferences("input", a.graph.input, b.graph.input),
     ...valueDifferences("output", a.graph.output, b.graph.output),
     ...operatorDifferences(a, b),
+    ...firstNode(a.graph.node, b.graph.node),
+    // Last: another dtype is one line for every tensor.
     ...initializerDifferences(a, b),
   ];
-  const node = firstNode(a.graph.node, b.graph.node);
-  if (node !== undefined) found.push(node);
   return found.length === 0 ? ["the same nodes; weights lie elsewhere in their file, or metadata differs"] : found;
 }
 
@@ -51,13 +51,13 @@ function initializerDifferences(a: OnnxModel, b: OnnxModel): string[] {
   });
 }
 
-function firstNode(a: readonly OnnxNode[], b: readonly OnnxNode[]): string | undefined {
+function firstNode(a: readonly OnnxNode[], b: readonly OnnxNode[]): string[] {
   const text = (node: OnnxNode | undefined): string => JSON.stringify(node ?? null);
   const at = Array.from({ length: Math.max(a.length, b.length) }, (_, i) => i).find(i => text(a[i]) !== text(b[i]));
-  if (at === undefined) return undefined;
+  if (at === undefined) return [];
   const show = (node: OnnxNode | undefined): string =>
     node === undefined ? "none" : `${node.opType} ${node.name || (node.output[0] ?? "")}`;
-  return `first other node, number ${at}: ${show(a[at])} → ${show(b[at])}`;
+  return [`first other node, number ${at}: ${show(a[at])} → ${show(b[at])}`];
 }
 
 function names(a: ReadonlyMap<string, unknown> | undefined, b: ReadonlyMap<string, unknown> | undefined): string[] {
