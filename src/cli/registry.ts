@@ -17,6 +17,7 @@ export const REGISTRY: Readonly<Partial<Record<CommandName, Loader>>> = {
   inspect: async () => (await import("./commands/inspect.ts")).inspect,
   matrix: async () => (await import("./commands/matrix.ts")).matrix,
   plan: async () => (await import("./commands/plan.ts")).plan,
+  plugins: async () => (await import("./commands/plugins.ts")).plugins,
   run: async () => (await import("./commands/run.ts")).run,
   synth: async () => (await import("./commands/synth.ts")).synth,
   verify: async () => (await import("./commands/verify.ts")).verify,

@@ -108,6 +108,16 @@ export const COMMANDS = {
     examples: ["diff engines/llava-float16 engines/llava-int8_wo", "diff before after --exit_code --json"],
     table: async () => (await import("./tables/diff.ts")).diffOptions,
   },
+  plugins: {
+    about: "Compile mmtrt's CUDA kernels into a library of TensorRT plugins and ONNX Runtime custom ops.",
+    examples: [
+      "plugins build --tensorrt_root /usr/local/tensorrt --sm 90",
+      "plugins build --sm 80,86,89,90,120 --onnxruntime_root onnxruntime --output_dir plugins",
+      "plugins list",
+      "plugins new RotaryEmbedding --plugin_sources native-plugins",
+    ],
+    table: async () => (await import("./tables/plugins.ts")).pluginsOptions,
+  },
   synth: {
     about: "Write a Hugging Face checkpoint of any size with seeded random weights, to try shapes offline.",
     examples: [

@@ -1,0 +1,330 @@
+// Every plugin of the library as an ONNX Runtime custom op of domain `mmtrt`, for the CUDA provider. A registered custom op wins
+// over the model-local function of the same name, so the same .onnx runs with these kernels.
+#include "abi.h"
+#include "guard.h"
+#include <algorithm>
+#include <cuda_runtime_api.h>
+#include <cstring>
+#include <memory>
+#include <onnxruntime_c_api.h>
+#include <string>
+#include <vector>
+
+namespace mmtrt
+{
+namespace
+{
+// Functions of this version are all that is used, so that older runtimes load the library.
+constexpr uint32_t kAPI_VERSION = 20;
+
+ONNXTensorElementDataType elementType(int32_t dtype) noexcept
+{
+    switch (dtype)
+    {
+    case MMTRT_FLOAT32: return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    case MMTRT_FLOAT16: return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+    case MMTRT_BFLOAT16: return ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
+    case MMTRT_INT8: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
+    case MMTRT_INT4: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT4;
+    case MMTRT_INT32: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+    case MMTRT_INT64: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+    case MMTRT_FLOAT8: return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E4M3FN;
+    default: return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+    }
+}
+
+// Thrown inside guard() alone.
+class Failure : public std::exception
+{
+public:
+    explicit Failure(std::string text)
+        : mText(std::move(text))
+    {
+    }
+    char const* what() const noexcept override { return mText.c_str(); }
+
+private:
+    std::string mText;
+};
+
+void check(OrtApi const& api, OrtStatus* status)
+{
+    if (status == nullptr)
+        return;
+    std::string text = api.GetErrorMessage(status);
+    api.ReleaseStatus(status);
+    throw Failure(std::move(text));
+}
+
+// One instance of an operator: an ONNX Runtime kernel for one combination of types.
+struct Op : OrtCustomOp
+{
+    MmtrtPluginFacts const* facts{nullptr};
+    // MMTRT_… of every input, then output.
+    std::vector<int32_t> dtypes;
+};
+
+Op const& self(OrtCustomOp const* op) noexcept { return *static_cast<Op const*>(op); }
+
+struct Kernel
+{
+    Kernel(Op const& op, OrtApi const& api, OrtKernelInfo const* info)
+        : op(op)
+        , api(api)
+        , attributes(op.facts->attributesBytes)
+    {
+        for (int32_t i = 0; i < op.facts->nbAttributes; ++i)
+            readAttribute(info, op.facts->attributes[i]);
+        auto const bytes = op.facts->stateBytes;
+        if (bytes > 0 && (cudaMalloc(&state, bytes) != cudaSuccess || cudaMemset(state, 0, bytes) != cudaSuccess))
+            throw Failure(std::string(op.facts->name) + ": no device memory for its state");
+    }
+    Kernel(Kernel const&) = delete;
+    Kernel& operator=(Kernel const&) = delete;
+    ~Kernel() { cudaFree(state); }
+
+    void readAttribute(OrtKernelInfo const* info, MmtrtAttributeFacts const& facts)
+    {
+        char* const to = attributes.data() + facts.offset;
+        OrtStatus* status = nullptr;
+        if (facts.type == MMTRT_ATTRIBUTE_INT)
+        {
+            auto wide = static_cast<int64_t>(facts.initial);
+            status = api.KernelInfoGetAttribute_int64(info, facts.name, &wide);
+            auto const value = static_cast<int32_t>(wide);
+            std::memcpy(to, &value, sizeof(value));
+        }
+        else
+        {
+            auto value = static_cast<float>(facts.initial);
+            status = api.KernelInfoGetAttribute_float(info, facts.name, &value);
+            std::memcpy(to, &value, sizeof(value));
+        }
+        if (facts.required != 0)
+            check(api, status);
+        else if (status != nullptr)
+            api.ReleaseStatus(status);
+    }
+
+    void compute(OrtKernelContext* context);
+
+    Op const& op;
+    OrtApi const& api;
+    std::vector<char> attributes;
+    void* state{nullptr};
+};
+
+MmtrtTensor tensorOf(OrtApi const& api, OrtValue const* value, int32_t dtype)
+{
+    MmtrtTensor tensor{};
+    tensor.rank = -1;
+    tensor.dtype = dtype;
+    if (value == nullptr)
+        return tensor;
+    OrtTensorTypeAndShapeInfo* info = nullptr;
+    check(api, api.GetTensorTypeAndShape(value, &info));
+    std::unique_ptr<OrtTensorTypeAndShapeInfo, void (*)(OrtTensorTypeAndShapeInfo*)> const owner(info, api.ReleaseTensorTypeAndShapeInfo);
+    size_t rank = 0;
+    check(api, api.GetDimensionsCount(info, &rank));
+    if (rank > MMTRT_MAX_RANK)
+        throw Failure("a tensor of more than 8 axes");
+    tensor.rank = static_cast<int32_t>(rank);
+    check(api, api.GetDimensions(info, tensor.dims, rank));
+    void* data = nullptr;
+    // The accessor for writing serves for reading as well; the kernels do not write to inputs.
+    check(api, api.GetTensorMutableData(const_cast<OrtValue*>(value), &data));
+    tensor.data = data;
+    return tensor;
+}
+
+int64_t valueOf(MmtrtTerm const& term, std::vector<MmtrtTensor> const& inputs)
+{
+    if (term.input == MMTRT_CONSTANT)
+        return term.value;
+    auto const& tensor = inputs.at(term.input);
+    int64_t const axis = term.value < 0 ? tensor.rank + term.value : term.value;
+    if (axis < 0 || axis >= tensor.rank)
+        throw Failure("an input has fewer axes than plugin.yaml names");
+    return tensor.dims[axis];
+}
+
+int64_t sizeOf(MmtrtDim const& dim, std::vector<MmtrtTensor> const& inputs)
+{
+    int64_t const a = valueOf(dim.a, inputs);
+    int64_t const b = valueOf(dim.b, inputs);
+    switch (dim.op)
+    {
+    case '+': return a + b;
+    case '-': return a - b;
+    case '*': return a * b;
+    case '/': return b == 0 ? throw Failure("a size is divided by 0") : a / b;
+    default: return a;
+    }
+}
+
+void Kernel::compute(OrtKernelContext* context)
+{
+    auto const& facts = *op.facts;
+    size_t count = 0;
+    check(api, api.KernelContext_GetInputCount(context, &count));
+    std::vector<MmtrtTensor> inputs;
+    for (size_t i = 0; i < count; ++i)
+    {
+        OrtValue const* value = nullptr;
+        check(api, api.KernelContext_GetInput(context, i, &value));
+        inputs.push_back(tensorOf(api, value, op.dtypes[i]));
+    }
+    std::vector<MmtrtTensor> outputs;
+    for (int32_t i = 0; i < facts.nbOutputs; ++i)
+    {
+        std::vector<int64_t> shape;
+        if (auto const from = facts.outputs[i].leadingOf; from >= 0)
+        {
+            auto const& tensor = inputs.at(from);
+            shape.assign(tensor.dims, tensor.dims + std::max(0, tensor.rank - facts.inputs[from].rank));
+        }
+        for (int32_t j = 0; j < facts.outputs[i].rank; ++j)
+            shape.push_back(sizeOf(facts.outputs[i].dims[j], inputs));
+        OrtValue* value = nullptr;
+        check(api, api.KernelContext_GetOutput(context, i, shape.data(), shape.size(), &value));
+        outputs.push_back(tensorOf(api, value, op.dtypes[facts.nbInputs + i]));
+    }
+    MmtrtCall call{};
+    call.inputs = inputs.data();
+    call.outputs = outputs.data();
+    call.nbInputs = static_cast<int32_t>(inputs.size());
+    call.nbOutputs = facts.nbOutputs;
+    call.attributes = attributes.data();
+    call.state = state;
+    check(api, api.KernelContext_GetGPUComputeStream(context, &call.stream));
+    call.workspaceBytes = facts.workspace(&call);
+    if (call.workspaceBytes < 0)
+        throw Failure(mmtrt_last_error());
+    auto const stream = static_cast<cudaStream_t>(call.stream);
+    // From the device's memory pool, in the order of the stream: no synchronization, and reused by the next call.
+    if (call.workspaceBytes > 0 && cudaMallocAsync(&call.workspace, call.workspaceBytes, stream) != cudaSuccess)
+        throw Failure(std::string(facts.name) + ": no device memory for its workspace");
+    int32_t const status = facts.run(&call);
+    std::string const error = status == MMTRT_OK ? "" : mmtrt_last_error();
+    if (call.workspace != nullptr)
+        cudaFreeAsync(call.workspace, stream);
+    if (status != MMTRT_OK)
+        throw Failure(error);
+}
+
+OrtStatus* failure(OrtApi const& api, char const* text) noexcept { return api.CreateStatus(ORT_FAIL, text); }
+
+OrtStatus* ORT_API_CALL createKernel(OrtCustomOp const* op, OrtApi const* api, OrtKernelInfo const* info, void** kernel) noexcept
+{
+    return guard(
+        [&]() -> OrtStatus*
+        {
+            *kernel = new Kernel(self(op), *api, info);
+            return nullptr;
+        },
+        [&](char const* text) { return failure(*api, text); });
+}
+
+OrtStatus* ORT_API_CALL computeKernel(void* kernel, OrtKernelContext* context) noexcept
+{
+    auto& mine = *static_cast<Kernel*>(kernel);
+    return guard(
+        [&]() -> OrtStatus*
+        {
+            mine.compute(context);
+            return nullptr;
+        },
+        [&](char const* text) { return failure(mine.api, text); });
+}
+
+OrtCustomOpInputOutputCharacteristic characteristic(MmtrtTensorFacts const& facts) noexcept
+{
+    return facts.optional != 0 ? INPUT_OUTPUT_OPTIONAL : INPUT_OUTPUT_REQUIRED;
+}
+
+void fill(Op& op, MmtrtPluginFacts const& facts, std::vector<int32_t> dtypes)
+{
+    op.facts = &facts;
+    op.dtypes = std::move(dtypes);
+    op.version = kAPI_VERSION;
+    op.CreateKernelV2 = createKernel;
+    op.KernelComputeV2 = computeKernel;
+    op.KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
+    op.GetName = [](OrtCustomOp const* o) { return self(o).facts->name; };
+    op.GetExecutionProviderType = [](OrtCustomOp const*) { return "CUDAExecutionProvider"; };
+    op.GetInputTypeCount = [](OrtCustomOp const* o) { return static_cast<size_t>(self(o).facts->nbInputs); };
+    op.GetOutputTypeCount = [](OrtCustomOp const* o) { return static_cast<size_t>(self(o).facts->nbOutputs); };
+    op.GetInputType = [](OrtCustomOp const* o, size_t i) { return elementType(self(o).dtypes[i]); };
+    op.GetOutputType = [](OrtCustomOp const* o, size_t i) { return elementType(self(o).dtypes[self(o).facts->nbInputs + i]); };
+    op.GetInputCharacteristic = [](OrtCustomOp const* o, size_t i) { return characteristic(self(o).facts->inputs[i]); };
+    op.GetOutputCharacteristic = [](OrtCustomOp const* o, size_t i) { return characteristic(self(o).facts->outputs[i]); };
+    op.GetInputMemoryType = [](OrtCustomOp const*, size_t) { return OrtMemTypeDefault; };
+    op.GetStartVersion = [](OrtCustomOp const*) { return 1; };
+    op.GetEndVersion = [](OrtCustomOp const*) { return INT32_MAX; };
+}
+
+// Every choice of a dtype for each type variable, as the dtypes of all inputs and outputs.
+void combinations(MmtrtPluginFacts const& facts, std::vector<int32_t> dtypes, std::vector<std::vector<int32_t>>& all)
+{
+    auto const at = static_cast<int32_t>(dtypes.size());
+    if (at == facts.nbInputs + facts.nbOutputs)
+    {
+        all.push_back(std::move(dtypes));
+        return;
+    }
+    auto const factsAt = [&](int32_t i) -> MmtrtTensorFacts const&
+    { return i < facts.nbInputs ? facts.inputs[i] : facts.outputs[i - facts.nbInputs]; };
+    for (int32_t dtype = 0; dtype < 32; ++dtype)
+    {
+        bool allowed = ((factsAt(at).dtypes >> dtype) & 1U) != 0;
+        for (int32_t i = 0; i < at; ++i)
+            allowed = allowed && (factsAt(at).group < 0 || factsAt(i).group != factsAt(at).group || dtypes[i] == dtype);
+        if (!allowed)
+            continue;
+        auto next = dtypes;
+        next.push_back(dtype);
+        combinations(facts, std::move(next), all);
+    }
+}
+
+// There until the process ends: sessions keep pointers into it.
+std::vector<std::unique_ptr<Op>>& allOps()
+{
+    static std::vector<std::unique_ptr<Op>> ops;
+    if (!ops.empty())
+        return ops;
+    int32_t count = 0;
+    auto const* const table = mmtrt_plugins(&count);
+    for (int32_t i = 0; i < count; ++i)
+    {
+        std::vector<std::vector<int32_t>> all;
+        combinations(table[i], {}, all);
+        for (auto& dtypes : all)
+        {
+            ops.push_back(std::make_unique<Op>());
+            fill(*ops.back(), table[i], std::move(dtypes));
+        }
+    }
+    return ops;
+}
+} // namespace
+} // namespace mmtrt
+
+extern "C" MMTRT_API OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options, OrtApiBase const* base)
+{
+    auto const* const api = base->GetApi(mmtrt::kAPI_VERSION);
+    if (api == nullptr)
+        return nullptr;
+    return mmtrt::guard(
+        [&]() -> OrtStatus*
+        {
+            OrtCustomOpDomain* domain = nullptr;
+            mmtrt::check(*api, api->CreateCustomOpDomain("mmtrt", &domain));
+            for (auto const& op : mmtrt::allOps())
+                mmtrt::check(*api, api->CustomOpDomain_Add(domain, op.get()));
+            // The session options keep the domain.
+            mmtrt::check(*api, api->AddCustomOpDomain(options, domain));
+            return nullptr;
+        },
+        [&](char const* text) { return mmtrt::failure(*api, text); });
+}
