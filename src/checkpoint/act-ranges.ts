@@ -36,14 +36,18 @@ function sourceOf(rule: WeightRule, layer: string): RangeSource {
 }
 
 /** Errors: CKP001–CKP006 for the file, CKP085 when it does not hold this model's ranges. */
-export async function loadRanges(file: string, sources: readonly RangeSource[]): Promise<RangesFile> {
+export async function loadRanges(
+  file: string,
+  sources: readonly RangeSource[],
+  needsRows: boolean,
+): Promise<RangesFile> {
   const pool = new FilePool();
   try {
     const { tensors } = await openSafetensors(pool, file);
-    const { ranges, problems } = await readRanges(tensors, sources, file);
+    const { ranges, problems } = await readRanges(tensors, sources, file, needsRows);
     throwIfAny(problems);
     return {
-      ranges,
+      ranges: needsRows ? reopening(ranges, sources, file) : ranges,
       sha256: createHash("sha256")
         .update(await readFile(file))
         .digest("hex"),
@@ -51,4 +55,25 @@ export async function loadRanges(file: string, sources: readonly RangeSource[]):
   } finally {
     await pool.close();
   }
+}
+
+/** Rows are read one input after the other while weights are written; the file is opened again for each. */
+function reopening(ranges: ActRanges, sources: readonly RangeSource[], file: string): ActRanges {
+  const rowsOf = async (source: RangeSource): Promise<Float32Array> => {
+    const pool = new FilePool();
+    try {
+      const { tensors } = await openSafetensors(pool, file);
+      const { ranges: fresh, problems } = await readRanges(tensors, [source], file, true);
+      throwIfAny(problems);
+      return (await fresh.get(source.module)?.rows?.()) ?? new Float32Array(0);
+    } finally {
+      await pool.close();
+    }
+  };
+  return new Map(
+    sources.flatMap(source => {
+      const range = ranges.get(source.module);
+      return range === undefined ? [] : [[source.module, { ...range, rows: () => rowsOf(source) }]];
+    }),
+  );
 }

@@ -150,16 +150,14 @@ function postNorm(quant: QuantSpec, { language }: ModelSpec, at: string): Proble
 
 /** Formats whose codes are made by somebody else, or not at all yet. */
 function unbuilt(options: QuantizationOptions, quant: QuantSpec, at: string): Problem[] {
-  const foreign = options.weight_only_precision === "int4_gptq" && options.use_weight_only;
-  if (!foreign && quant.quantAlgo !== "W4A16_AWQ" && quant.quantAlgo !== "FP8") return [];
+  const foreign = options.weight_only_precision.startsWith("int4_") && options.use_weight_only;
+  if (!foreign) return [];
   return [
     {
       code: "CKP084",
       what: `${quant.quantAlgo} cannot be made by this version of convert`,
       at,
-      why: foreign
-        ? "its codes come out of a quantized checkpoint, and no tensor here is called qweight"
-        : "it needs a search over activations, which is not there yet",
+      why: "its codes come out of a quantized checkpoint, and no tensor here is called qweight",
       fix: "--use_weight_only --weight_only_precision int8, or int4 with --group_size 128",
     },
   ];

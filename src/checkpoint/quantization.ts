@@ -2,6 +2,8 @@ import type { Problem } from "../diagnostics/index.ts";
 import type { ModelWeights } from "../models/architecture.ts";
 import type { ModelSpec } from "../models/spec.ts";
 import type { ActRanges } from "../quantize/act-ranges.ts";
+import { awq } from "../quantize/awq.ts";
+import { fp8 } from "../quantize/fp8.ts";
 import { quantizedCache } from "../quantize/kv-cache.ts";
 import { packedQuantizer } from "../quantize/packed.ts";
 import type { Quantizer } from "../quantize/quantizer.ts";
@@ -49,13 +51,22 @@ export async function planQuantization(
   const measured = linear ? { ...UNQUANTIZED, kvCacheQuantAlgo: asked?.kvCacheQuantAlgo ?? null } : quant;
   if (!needsRanges(measured)) return { quantizer: quantizerOf(quant, spec, new Map(), linear), notes, problems };
   const file = options.act_ranges ?? (await measure(measured));
-  const { ranges, sha256 } = await loadRanges(file, rangeSources(spec.language, weights));
+  const { ranges, sha256 } = await loadRanges(
+    file,
+    rangeSources(spec.language, weights),
+    measured.quantAlgo === "W4A16_AWQ",
+  );
   return { quantizer: quantizerOf(quant, spec, ranges, linear), rangesSha256: sha256, notes, problems };
 }
 
 /** Whether scales come from activations that have to be measured. */
 export function needsRanges({ quantAlgo, kvCacheQuantAlgo }: QuantSpec): boolean {
-  return quantAlgo?.startsWith("W8A8") === true || kvCacheQuantAlgo === "INT8";
+  return (
+    quantAlgo?.startsWith("W8A8") === true ||
+    quantAlgo === "FP8" ||
+    quantAlgo === "W4A16_AWQ" ||
+    kvCacheQuantAlgo === "INT8"
+  );
 }
 
 function quantizerOf(quant: QuantSpec, spec: ModelSpec, ranges: ActRanges, packed?: Quantizer): Quantizer {
@@ -65,6 +76,8 @@ function quantizerOf(quant: QuantSpec, spec: ModelSpec, ranges: ActRanges, packe
 }
 
 function linearQuantizer(quant: QuantSpec, spec: ModelSpec, ranges: ActRanges): Quantizer {
+  if (quant.quantAlgo === "FP8") return fp8(quant, ranges);
+  if (quant.quantAlgo === "W4A16_AWQ") return awq(quant, ranges);
   if (!quant.quantAlgo?.startsWith("W8A8")) return weightOnly(quant);
   // TensorRT-LLM's GPT-2 smooths what follows a norm alone.
   return smoothQuant(quant, ranges, { smoothsRows: spec.language.architecture !== "GPT2LMHeadModel" });

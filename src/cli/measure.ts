@@ -4,7 +4,7 @@ import type { QuantSpec } from "../tensor/index.ts";
 import type { Ui } from "./ui.ts";
 
 /** Rows of activations that AWQ's search keeps of a sample, and the samples that TensorRT-LLM's takes at most. */
-const AWQ = { rows: 8, atMost: 32 };
+const AWQ = { rows: 4, atMost: 32 };
 
 /** Runs the calibration that a format needs, with a bar; gives the file of ranges. */
 export async function measureFor(request: ConvertRequest, { quantAlgo }: QuantSpec, ui: Ui): Promise<string> {

@@ -7,6 +7,8 @@ export interface LinearRange {
   readonly x: Float32Array;
   /** Of each output, bias included; of q, k and v one after the other. */
   readonly y: Float32Array;
+  /** Some rows of its inputs, [n, inputs], where they were kept. */
+  readonly rows?: () => Promise<Float32Array>;
 }
 
 /** By the product's checkpoint name with the model's layer, "transformer.layers.3.mlp.fc". */
@@ -21,7 +23,8 @@ export interface RangeSource {
 }
 
 /**
- * The ranges of a file of TensorRT-LLM's form: `<module>.x` [inputs] and `<module>.y` [outputs] for every linear module.
+ * The ranges of a file of TensorRT-LLM's form: `<module>.x` [inputs] and `<module>.y` [outputs] for every linear module,
+ * and for AWQ's search `<module>.rows`, which `needsRows` asks for.
  * Names may have other words before `layers.` (a language model inside a multimodal one). All that is wrong is in
  * `problems` (CKP085), and then the ranges are not to be used.
  */
@@ -29,6 +32,7 @@ export async function readRanges(
   tensors: ReadonlyMap<string, StoredTensor>,
   sources: readonly RangeSource[],
   file: string,
+  needsRows = false,
 ): Promise<{ readonly ranges: ActRanges; readonly problems: readonly Problem[] }> {
   const ranges = new Map<string, LinearRange>();
   const wrong: string[] = [];
@@ -49,9 +53,22 @@ export async function readRanges(
     const x = await read(`${from[0]?.name}.x`, inputs);
     const parts: Float32Array[] = [];
     for (const { name, outputs } of from) parts.push(await read(`${name}.y`, outputs));
-    ranges.set(module, { x, y: joined(parts) });
+    const rows = rowsOf(`${from[0]?.name}.rows`, inputs, { tensors, byTail });
+    if (needsRows && rows === undefined) wrong.push(`${from[0]?.name}.rows is missing`);
+    ranges.set(module, { x, y: joined(parts), ...(rows && { rows }) });
   }
   return { ranges, problems: wrong.length === 0 ? [] : [unusable(wrong, file)] };
+}
+
+/** Read when they are asked for: 2 MB a layer of a 7 B model. */
+function rowsOf(
+  name: string,
+  inputs: number,
+  { tensors, byTail }: Record<"tensors" | "byTail", ReadonlyMap<string, StoredTensor>>,
+): LinearRange["rows"] {
+  const tensor = tensors.get(name) ?? byTail.get(tailOf(name));
+  const fits = tensor?.shape.length === 2 && tensor.shape[1] === inputs && isFloatDtype(tensor.dtype);
+  return fits ? () => floatsOf(tensor) : undefined;
 }
 
 function misfit({ dtype, shape }: StoredTensor, size: number): string | undefined {

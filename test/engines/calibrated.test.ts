@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { afterAll, expect, it } from "vitest";
+import { calibrate } from "../../src/build/calibrate.ts";
 import { NO_QUANTIZATION, type QuantizationOptions } from "../../src/checkpoint/quantization-options.ts";
 import { openEngine } from "../../src/formats/engine-dir.ts";
 import { readOnnx } from "../../src/formats/onnx/read.ts";
@@ -17,6 +18,9 @@ interface Case {
   readonly sms?: readonly number[];
 }
 
+/** Wide enough for groups of INT4, and calibrated here: its activations are no fixture. */
+const TRAINED = "../models/llava-shapes";
+
 const PER_TOKEN = { smoothquant: 0.5, per_token: true, per_channel: true } as const;
 
 /** Formats that need calibration: each form of product and cache, each family, each generation of GPUs. */
@@ -30,20 +34,34 @@ const CASES: readonly Case[] = [
   { model: "qwen2_mqa", dtype: "float16", format: { ...PER_TOKEN, int8_kv_cache: true } },
   { model: "llama_tied_bias", dtype: "float16", format: { qformat: "fp8", fp8_kv_cache: true }, sms: [89, 120] },
   { model: "gpt2_usual", dtype: "bfloat16", format: { qformat: "fp8" }, sms: [89] },
+  { model: TRAINED, dtype: "float16", format: { qformat: "int4_awq", awq_block_size: 32 }, sms: [80, 86, 89, 120] },
   { model: "opt_pre", dtype: "float16", format: { qformat: "fp8", int8_kv_cache: true }, sms: [120] },
 ];
 
 const LIMITS = { max_batch_size: 3, max_input_len: 24, max_seq_len: 40 };
+const WITH_IMAGES = { ...LIMITS, max_input_len: 120, max_seq_len: 140, only: "llm" } as const;
 
 const work = new Workspace();
 afterAll(() => work.clean());
 
 describeTensorRT("engines of calibrated formats", python => {
   it.each(CASES)("$model in $dtype, $format", async ({ model, dtype, format, sms = [86] }) => {
-    const quantization = { ...NO_QUANTIZATION, ...format, act_ranges: fixtureDir(`quantize/${model}.safetensors`) };
-    const checkpoint = await convertTo(work, resolve(FIXTURES, model), dtype, { quantization });
+    const trained = model === TRAINED;
+    const ranges = trained
+      ? { calib_dataset: fixtureDir("quantize/llava-shapes.jsonl") }
+      : { act_ranges: fixtureDir(`quantize/${model}.safetensors`) };
+    const quantization = { ...NO_QUANTIZATION, ...format, ...ranges };
+    const checkpoint = await convertTo(work, resolve(FIXTURES, model), dtype, {
+      quantization,
+      measure: request => calibrate(request, { rows: 4, threads: 2 }),
+    });
     const tensorrt = { backend: "tensorrt_rtx", python, compute_capabilities: sms, workers: 2 } as const;
-    const dir = await buildTo(work, checkpoint, { ...LIMITS, ...tensorrt }, { env: { PATH: "/nowhere" } });
+    const dir = await buildTo(
+      work,
+      checkpoint,
+      { ...(trained ? WITH_IMAGES : LIMITS), ...tensorrt },
+      { env: { PATH: "/nowhere" } },
+    );
     const [part] = (await openEngine(dir)).llmParts;
     const header = headerOf(part?.engine as string);
     expect(header).toEqual({ tag: "vtrt", size: header.length, length: part?.built?.bytes });
