@@ -96,8 +96,8 @@ function checkTensor(tensor: StoredTensor, source: SourceTensor): Problem | unde
       code: "CKP043",
       what: `${tensor.name} is ${tensor.dtype}; expected one of ${CASTABLE.join(", ")}`,
       at: `${tensor.name} in ${tensor.at}`,
-      why: "integers stand for codes of a quantized checkpoint, whose scales nothing here reads",
-      fix: "convert the unquantized checkpoint, or save the tensor as a float type",
+      why: "integers stand for codes of a quantized checkpoint, and no quantization_config says what codes these are",
+      fix: "add the quantization_config or hf_quant_config.json that belongs to these weights, or convert the unquantized checkpoint",
     };
   }
   if (sameShape(tensor.shape, source.shape)) return undefined;

@@ -28,13 +28,29 @@ export function sourceForm(
   if (other || options.qformat === "full_prec")
     return { keeps: false, notes: other ? [again(asked?.quantAlgo ?? "", packed)] : [], problems: [] };
   const { spec, notes, problems } = packedForm(packed, options.weight_layout);
-  const wrong = [...problems, ...(named ? disagreements(options, packed, origin) : [])];
+  const wrong = [
+    ...problems,
+    ...(named ? disagreements(options, packed, origin) : []),
+    ...(spec?.quantAlgo === "W4A16_AWQ" && options.weight_layout !== "plain"
+      ? [arrangedByTensorRT(options, origin)]
+      : []),
+  ];
   const cache = asked?.kvCacheQuantAlgo ?? null;
   const full = spec && cache !== null ? { ...spec, kvCacheQuantAlgo: cache } : spec;
   const all = [...packed.notes, ...notes];
   if (full === undefined) return { keeps: false, notes: all, problems: wrong };
   const shapes = full.quantAlgo === null ? [] : shapeProblems(full, ranks, "config.json: quantization_config");
   return { keeps: true, spec: full, notes: all, problems: [...wrong, ...shapes] };
+}
+
+function arrangedByTensorRT({ weight_layout }: QuantizationOptions, origin: Origin): Problem {
+  return {
+    code: "CKP081",
+    what: `weight_layout ${weight_layout} is set for AWQ`,
+    at: origin("weight_layout"),
+    why: "TensorRT-LLM brings AWQ's codes into its kernels' order when it loads them, so no checkpoint of it has them so",
+    fix: "leave out --weight_layout",
+  };
 }
 
 function again(algo: string, { scheme }: PackedSource): Problem {

@@ -42,7 +42,7 @@ export async function openPacked(
   throwIfAny([...cache.problems, ...unpacked.problems, ...problems]);
   const { modules, plain, taken } = modulesOf(tensors, spec, weights, scheme);
   const cacheScales = scalesByLayer(cache, modules, spec.language.layers);
-  throwIfAny(cacheScales.problems);
+  throwIfAny([...cacheScales.problems, ...(await prequantProblems(modules))]);
   const others = [...tensors.values()].filter(tensor => isPacked(tensor) && !taken.has(tensor.name));
   const splits = new Set(weights.language.filter(({ split }) => split === "row").map(({ to }) => kindOf(to)));
   return {
@@ -145,6 +145,26 @@ function partsOf(
     const { codes: c, scales, zeros } = whole;
     return { ...whole, outputs: size, codes: cut(c), scales: cut(scales), ...(zeros && { zeros: cut(zeros) }) };
   });
+}
+
+/** q, k and v have one input, which is multiplied once. */
+async function prequantProblems(modules: Modules["modules"]): Promise<Problem[]> {
+  const problems: Problem[] = [];
+  for (const parts of modules.values()) {
+    const factors = await Promise.all(
+      parts.map(async ({ prequant }) => Buffer.from((await prequant?.readRows(0, 1)) ?? [])),
+    );
+    const other = factors.findIndex(bytes => !bytes.equals(factors[0] as Buffer));
+    if (other < 0) continue;
+    problems.push({
+      code: "CKP092",
+      what: `${parts[0]?.module} and ${parts[other]?.module} have other pre_quant_scales`,
+      at: `${parts[other]?.module}.pre_quant_scale`,
+      why: "their products have one input, which is multiplied by one of them",
+      fix: "convert a checkpoint that was exported with the scales of q, k and v brought together, as ModelOpt does by itself",
+    });
+  }
+  return problems;
 }
 
 /** Attention "….layers.3.self_attn" belongs to the layer whose q, k and v are "….layers.3.self_attn.q_proj". */

@@ -4,6 +4,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { NO_QUANTIZATION, type QuantizationOptions } from "../../../src/checkpoint/quantization-options.ts";
 import { openCheckpoint } from "../../../src/checkpoint/read.ts";
 import { MmtrtError } from "../../../src/diagnostics/index.ts";
+import { writeSafetensors } from "../../../src/formats/safetensors.ts";
 import { packedForm } from "../../../src/quantize/packed-forms.ts";
 import { linearForm, type PackedLinear, type QuantSpec } from "../../../src/tensor/index.ts";
 import { expectClose } from "../../support/expect-close.ts";
@@ -316,6 +317,21 @@ describe("a damaged or foreign checkpoint", () => {
     expect(await problemsOf(dir)).toEqual(expect.arrayContaining([expect.stringMatching(message)]));
   });
 
+  it("is refused when q and k would multiply their input by other factors", async () => {
+    const quantization_config = { quant_method: "modelopt", quant_algo: "W4A16_AWQ", group_size: 32 };
+    const dir = await change("modelopt_awq", (config, tensors) => {
+      tensors.set(
+        "p",
+        halves(`${q}.pre_quant_scale`, [32], () => 0x3800),
+      );
+      return { ...config, quantization_config };
+    });
+    expect(await problemsOf(dir)).toEqual([
+      expect.stringMatching(/^CKP092 .*q_proj and .*k_proj have other pre_quant_scales/),
+    ]);
+    expect(await problemsOf(await withConfig("modelopt_awq", quantization_config))).toEqual([]);
+  });
+
   it("with zero biases beside every layer is taken", async () => {
     const dir = await change(
       "gptq_asym",
@@ -392,6 +408,48 @@ describe("options beside a quantized checkpoint", () => {
     expect(await problemsOf(dir, asked(awq))).toEqual([
       expect.stringMatching(/^CKP081 weight_only_precision int4_awq is set, and the checkpoint is gptq/),
     ]);
+  });
+
+  it("refuse the layouts of TensorRT-LLM's kernels for AWQ, which it makes itself", async () => {
+    const awq = { use_weight_only: true, weight_only_precision: "int4_awq", weight_layout: "sm80" } as const;
+    expect(await problemsOf(join(PACKED, "awq_asym"), asked(awq))).toContainEqual(
+      expect.stringMatching(/^CKP081 weight_layout sm80 is set for AWQ/),
+    );
+  });
+
+  it("add an INT8 cache to the codes", async () => {
+    const sizes = [
+      ["q", 32],
+      ["k", 16],
+      ["v", 16],
+      ["o", 32],
+    ].map(([name, out]) => [`self_attn.${name}_proj`, 32, out as number] as const);
+    const mlp = [
+      ["mlp.gate_proj", 32, 96],
+      ["mlp.up_proj", 32, 96],
+      ["mlp.down_proj", 96, 32],
+    ] as const;
+    const file = join(await work.dir(), "ranges.safetensors");
+    const ranges = [...sizes, ...mlp].flatMap(([name, x, y], i) => [
+      floats(
+        `${LAYER}${name}.x`,
+        [x],
+        Array.from({ length: x }, () => 1),
+      ),
+      floats(
+        `${LAYER}${name}.y`,
+        [y],
+        Array.from({ length: y }, (_, j) => 1 + i + j / 64),
+      ),
+    ]);
+    await writeSafetensors(file, ranges);
+    const out = await convertTo(work, dir, "float32", asked({ int8_kv_cache: true, act_ranges: file }));
+    expect((await about(out)).spec).toMatchObject({ quantAlgo: "W4A16_GPTQ", kvCacheQuantAlgo: "INT8" });
+    const scale = await scalarOf(out, "transformer.layers.0.attention.kv_cache_scaling_factor", "rank0");
+    // The largest of q, k and v: v's last, 1 + 2 + 15 / 64.
+    expect(scale).toBeCloseTo((3 + 15 / 64) / 127, 6);
+    const [[cached], [plain]] = [await weightsOf(out), await weightsOf(await convertTo(work, dir, "float32"))];
+    for (const [module, weight] of cached!) expect(weight).toEqual(plain!.get(module));
   });
 
   it("take the codes of another file in the place of float weights", async () => {
