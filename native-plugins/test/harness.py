@@ -158,16 +158,57 @@ class Plugin:
             kind.from_buffer(buffer, facts.offset).value = int(value) if facts.type == 0 else value
 
 
+class TensorrtPlugin(Plugin):
+    """The same plugin through TensorRT's interface: made by its creator, asked about formats, attached, enqueued."""
+
+    def prepare(self, inputs, outputs, **attributes):
+        shim = self.library.shim
+        known = {self.facts.attributes[i].name.decode(): self.facts.attributes[i].type for i in range(self.facts.nbAttributes)}
+        values = [c.c_int32(int(v)) if known[k] == 0 else c.c_float(v) for k, v in attributes.items()]
+        names = (c.c_char_p * len(values))(*(name.encode() for name in attributes))
+        types = (c.c_int32 * len(values))(*(known[name] for name in attributes))
+        pointers = (c.c_void_p * len(values))(*(c.addressof(value) for value in values))
+        ins = (Tensor * len(inputs))(*map(tensor_of, inputs))
+        outs = (Tensor * len(outputs))(*map(tensor_of, outputs))
+        session = shim.shim_open(
+            self.library.file.encode(), self.name.encode(), len(values), names, types, pointers, ins, len(inputs), outs, len(outputs)
+        )
+        if not session:
+            raise Refused(shim.shim_error().decode())
+        keep = (values, ins, outs, inputs, outputs)
+
+        def launch():
+            if shim.shim_enqueue(c.c_void_p(session), c.c_void_p(torch.cuda.current_stream().cuda_stream)) != 0:
+                raise Refused(shim.shim_error().decode())
+            return keep
+
+        launch.close = lambda: shim.shim_close(c.c_void_p(session))
+        return launch
+
+    def __call__(self, inputs, outputs, **attributes):
+        launch = self.prepare(inputs, outputs, **attributes)
+        launch()
+        torch.cuda.synchronize()
+        launch.close()
+
+
 class Library:
-    def __init__(self, file):
+    """`shim`, a library made of tensorrt_shim.cpp, makes every call go through TensorRT's plugin interface."""
+
+    def __init__(self, file, shim=None):
         self.file = file
+        self.shim = None if shim is None else c.CDLL(shim)
+        if self.shim is not None:
+            self.shim.shim_open.restype = c.c_void_p
+            self.shim.shim_error.restype = c.c_char_p
         self.c = c.CDLL(file)
         self.c.mmtrt_plugins.restype = c.POINTER(PluginFacts)
         self.c.mmtrt_last_error.restype = c.c_char_p
         self.c.mmtrt_plugin_abi.restype = c.c_char_p
         count = c.c_int32()
         table = self.c.mmtrt_plugins(c.byref(count))
-        self.plugins = {table[i].name.decode(): Plugin(self, table[i]) for i in range(count.value)}
+        kind = Plugin if shim is None else TensorrtPlugin
+        self.plugins = {table[i].name.decode(): kind(self, table[i]) for i in range(count.value)}
 
     def __getitem__(self, name):
         return self.plugins[name]

@@ -1,4 +1,13 @@
-"""Kernels against float64 at odd sizes. MMTRT_PLUGIN_LIBRARY=libmmtrt_plugins.so python3 -m pytest test_kernels.py"""
+"""Plugins against float64 at odd sizes, on a GPU:
+
+    MMTRT_PLUGIN_LIBRARY=libmmtrt_plugins.so python3 -m pytest test_kernels.py
+
+calls the kernels through the library's C interface. With MMTRT_TENSORRT_SHIM=libshim.so, made by
+
+    g++ -shared -fPIC -I../common -I$TENSORRT_ROOT/include -I$CUDA_HOME/include tensorrt_shim.cpp -lcudart -o libshim.so
+
+every test runs a second time through TensorRT's creators and enqueue.
+"""
 
 import os
 
@@ -11,10 +20,13 @@ TYPES = [torch.float16, torch.bfloat16]
 COSINE = 0.99999
 
 
-@pytest.fixture(scope="module")
-def library():
+CALLERS = ["c"] + (["tensorrt"] if "MMTRT_TENSORRT_SHIM" in os.environ else [])
+
+
+@pytest.fixture(scope="module", params=CALLERS)
+def library(request):
     torch.manual_seed(19)
-    return Library(os.environ["MMTRT_PLUGIN_LIBRARY"])
+    return Library(os.environ["MMTRT_PLUGIN_LIBRARY"], os.environ["MMTRT_TENSORRT_SHIM"] if request.param == "tensorrt" else None)
 
 
 def attention_reference(q, keys, values, lengths, scale):
@@ -195,7 +207,7 @@ def test_calls_outside_the_limits_are_refused_in_words(library):
         matmul([x, weight, scale], [y], group_size=32)
     with pytest.raises(Refused, match="K is 32 in input 1 and 64 before it"):
         matmul([x, weight[:32].contiguous(), scale], [y], group_size=32)
-    with pytest.raises(Refused, match="dtype"):
+    with pytest.raises(Refused, match="dtype|supported"):
         matmul([x, weight, scale.bfloat16()], [y], group_size=64)
     with pytest.raises(Refused, match="group_size is 8, allowed is 16"):
         matmul([x, weight, scale], [y], group_size=8)
