@@ -2,8 +2,10 @@ import { rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { rangeSources } from "../checkpoint/act-ranges.ts";
 import { type ConvertRequest, convert } from "../checkpoint/convert.ts";
+import { planConversion } from "../checkpoint/plan.ts";
 import { NO_QUANTIZATION } from "../checkpoint/quantization-options.ts";
 import { type ConvertedCheckpoint, openCheckpoint } from "../checkpoint/read.ts";
+import { openSource } from "../checkpoint/source.ts";
 import { writeOnnx } from "../emit/onnx.ts";
 import { withDefaults } from "../options/define.ts";
 import { buildOptions } from "../options/tables/build.ts";
@@ -42,29 +44,29 @@ export async function calibrate(request: ConvertRequest, options: CalibrationOpt
   const file = join(dirname(output), `${basename(output)}.act_ranges.safetensors`);
   const { quantization: _, onProgress: __, ...floatRequest } = request;
   const checkpointDir = join(work, "checkpoint");
-  options.onStart?.(work);
   const quantization = { ...NO_QUANTIZATION, qformat: "full_prec" } as const;
-  await convert({ ...floatRequest, quantization, outputDir: checkpointDir, parallel: ONE_RANK });
+  const asked = { ...floatRequest, quantization, outputDir: checkpointDir, parallel: ONE_RANK };
+  const key = `${await fingerprint(asked)}-${set.key}-${options.rows}`;
+  if (await isMeasured(file, key)) return file;
+  options.onStart?.(work);
+  await convert(asked);
   const checkpoint = await openCheckpoint(checkpointDir);
   try {
-    const key = `${checkpoint.manifest.fingerprint}-${set.key}-${options.rows}`;
-    if (!(await isMeasured(file, key))) {
-      const engineDir = join(work, "engine");
-      const plan = await buildFloat(checkpoint, engineDir, request);
-      await measure({
-        ...(await writeGraph(checkpoint, plan, engineDir, options.rows > 0)),
-        engineDir,
-        sources: rangeSources(checkpoint.spec.language, checkpoint.architecture.weights(checkpoint.spec)),
-        items: set.items,
-        maxPositions: checkpoint.spec.language.maxPositions,
-        rows: options.rows,
-        key,
-        file,
-        ort: { threads: options.threads },
-        ...(request.signal && { signal: request.signal }),
-        ...(options.onProgress && { onProgress: options.onProgress }),
-      });
-    }
+    const engineDir = join(work, "engine");
+    const plan = await buildFloat(checkpoint, engineDir, request);
+    await measure({
+      ...(await writeGraph(checkpoint, plan, engineDir, options.rows > 0)),
+      engineDir,
+      sources: rangeSources(checkpoint.spec.language, checkpoint.architecture.weights(checkpoint.spec)),
+      items: set.items,
+      maxPositions: checkpoint.spec.language.maxPositions,
+      rows: options.rows,
+      key,
+      file,
+      ort: { threads: options.threads },
+      ...(request.signal && { signal: request.signal }),
+      ...(options.onProgress && { onProgress: options.onProgress }),
+    });
   } finally {
     await checkpoint.close();
   }
@@ -79,6 +81,16 @@ const ONE_RANK: ConvertRequest["parallel"] = {
   embeddingShardingDim: 0,
   shareEmbedding: false,
 };
+
+/** Of the float conversion, from headers alone: ranges of the same model and texts are not measured twice. */
+async function fingerprint(request: ConvertRequest): Promise<string> {
+  const source = await openSource(request.modelDir, request.metaDir, request);
+  try {
+    return (await planConversion(source, request)).fingerprint;
+  } finally {
+    await source.close();
+  }
+}
 
 /** In float32 whatever the weights are: ONNX Runtime's kernels for halves are slow, and ranges lose nothing. */
 async function buildFloat(checkpoint: ConvertedCheckpoint, dir: string, request: ConvertRequest): Promise<BuildPlan> {
