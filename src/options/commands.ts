@@ -92,7 +92,7 @@ export const COMMANDS = {
       "matrix matrix.yaml",
       "matrix matrix.yaml --workers 4 --keep_going --junit report.xml --html report.html",
       "matrix matrix.yaml --only 'llava-*' target=ampere --explain",
-      "matrix matrix.yaml --shard 2/4 --cache_dir /mnt/shared/mmtrt",
+      "matrix matrix.yaml --shard 2/4 --cache_dir /shared/mmtrt",
       "matrix matrix.yaml --frozen",
       "matrix matrix.yaml --changed_since origin/main --plan",
     ],

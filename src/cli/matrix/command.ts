@@ -23,15 +23,12 @@ import { onlyCells, readShard, shardOf } from "../../build/matrix/select.ts";
 import { TimingCaches } from "../../build/matrix/timing.ts";
 import { MmtrtError, type Problem, throwIfAny } from "../../diagnostics/index.ts";
 import { environment } from "../../options/env.ts";
-import type { matrixOptions } from "../../options/tables/matrix.ts";
-import type { CommandContext } from "../command.ts";
 import { VERSION } from "../version.ts";
+import type { MatrixCommand } from "./context.ts";
 import { withLocalModels } from "./hub.ts";
 import { showPlan } from "./plan.ts";
 import { Reports } from "./reports.ts";
 import { MatrixView } from "./view.ts";
-
-export type MatrixCommand = CommandContext<typeof matrixOptions>;
 
 /** Everything that a run starts from. */
 interface Start {

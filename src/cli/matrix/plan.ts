@@ -4,7 +4,7 @@ import type { Cell, MatrixFile } from "../../build/matrix/cell.ts";
 import { History } from "../../build/matrix/history.ts";
 import type { Prepared } from "../../build/matrix/prepare.ts";
 import { formatTable } from "../ui.ts";
-import type { MatrixCommand } from "./command.ts";
+import type { MatrixCommand } from "./context.ts";
 
 /** What a run would do, as far as it is known before a checkpoint is there; with --explain why. */
 export async function showPlan(
