@@ -68,6 +68,7 @@ export interface ConvertSettings {
   readonly group_size?: number;
   readonly weight_layout?: WeightLayout;
   readonly float_weights?: boolean;
+  readonly quantized_lm_head?: true;
   /** Strength of SmoothQuant. */
   readonly smoothquant_val?: number;
   /** Of the file of ranges that scales were made from. */
@@ -83,6 +84,7 @@ export function quantizationSettings(quant: QuantSpec | undefined, rangesSha256?
     group_size: quant.groupSize,
     weight_layout: quant.weightLayout,
     float_weights: quant.floatWeights,
+    ...(quant.excludeModules.length === 0 && { quantized_lm_head: true as const }),
     ...(quant.smoothquantVal !== null && { smoothquant_val: quant.smoothquantVal }),
     ...(rangesSha256 !== undefined && { act_ranges_sha256: rangesSha256 }),
   };

@@ -122,7 +122,8 @@ function mapLanguage(
       const recipe = named(to, shard(rule, parts, r, language, parallel));
       const place = { tpRank: r, tpSize, layer: layer ?? 0, split: rule.split };
       const share = codes && shardPacked(rule, codes, r, language, parallel);
-      const stored = quantizer && layer !== undefined ? quantizer.store(recipe, place, share) : [recipe];
+      const stored =
+        quantizer && (layer !== undefined || isCoded(quantizer, to)) ? quantizer.store(recipe, place, share) : [recipe];
       ranks[stage * tpSize + r]?.push(...stored);
     }
   };
@@ -134,6 +135,12 @@ function mapLanguage(
   }
   for (const rule of rulesOf("last")) place(rule, ppSize - 1);
   return ranks;
+}
+
+/** Whether a tensor outside the layers becomes codes: lm_head's weight, where it was asked for. */
+function isCoded({ spec }: Quantizer, name: string): boolean {
+  const module = moduleOf(name);
+  return module !== undefined && linearForm(spec, module).kind !== "plain";
 }
 
 /** Codes of the source for the weight `whole`, unless the files have that layer (there called `to`) plain. */

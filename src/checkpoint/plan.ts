@@ -10,6 +10,7 @@ import {
   recipeBytes,
   type TensorRecipe,
 } from "../tensor/index.ts";
+import { lmHeadProblems } from "./lm-head-rules.ts";
 import {
   CONFIG_FILE,
   type ConvertSettings,
@@ -99,6 +100,7 @@ export async function planConversion(source: HfCheckpoint, request: ConvertReque
   const { parallel, warnings: dropped } = dealtOut(model, request.parallel, origin);
   const weights = model.architecture.weights(model.spec);
   const packed = await openPacked(source, model.spec, weights, parallel);
+  throwIfAny(lmHeadProblems(request.quantization ?? NO_QUANTIZATION, parallel, packed !== undefined, origin));
   const { quantizer, rangesSha256, notes, problems } = await planQuantization(
     request.quantization ?? NO_QUANTIZATION,
     model.spec,

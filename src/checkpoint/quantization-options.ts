@@ -7,6 +7,8 @@ export interface QuantizationOptions {
   readonly per_group: boolean;
   /** Absent: 128 where groups are asked for, and no groups otherwise. */
   readonly group_size: number | undefined;
+  /** Weight-only: lm_head becomes codes as well. */
+  readonly quantize_lm_head: boolean;
   readonly weight_layout: WeightLayout;
   readonly disable_weight_only_quant_plugin: boolean;
   /** α of SmoothQuant. */
@@ -31,6 +33,7 @@ export const NO_QUANTIZATION: QuantizationOptions = {
   weight_only_precision: "int8",
   per_group: false,
   group_size: undefined,
+  quantize_lm_head: false,
   weight_layout: "plain",
   disable_weight_only_quant_plugin: false,
   smoothquant: undefined,
@@ -59,6 +62,7 @@ export function quantSpec(options: QuantizationOptions): QuantSpec | undefined {
     // ModelOpt's default, which quantize.py does not change.
     smoothquantVal: options.smoothquant ?? (options.qformat === "int8_sq" ? 0.5 : null),
     preQuantScale: quantAlgo === "W4A16_AWQ",
+    excludeModules: options.quantize_lm_head ? [] : UNQUANTIZED.excludeModules,
     weightLayout: options.weight_layout,
     floatWeights: options.disable_weight_only_quant_plugin,
   };

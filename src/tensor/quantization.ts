@@ -67,8 +67,9 @@ export type LinearForm =
 
 const PLAIN: LinearForm = { kind: "plain" };
 
-/** Modules of a decoder layer that are quantized; lm_head, embeddings and norms never are. */
-const LINEAR = /^transformer\.layers\.\d+\.(attention\.qkv|attention\.dense|mlp\.fc|mlp\.gate|mlp\.proj)$/;
+/** Modules that are quantized; lm_head where `excludeModules` does not name it. Embeddings and norms never are. */
+const LINEAR =
+  /^(?:transformer\.layers\.\d+\.(?:attention\.qkv|attention\.dense|mlp\.fc|mlp\.gate|mlp\.proj)|lm_head)$/;
 
 /** The form of `module` ("transformer.layers.0.mlp.fc") in a checkpoint quantized as `quant` says. */
 export function linearForm(quant: QuantSpec | undefined, module: string): LinearForm {

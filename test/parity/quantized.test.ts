@@ -27,6 +27,7 @@ const INT4 = { use_weight_only: true, weight_only_precision: "int4" } as const;
 /** Points of 100 that a format may lose against float32, which answers every held-out question of these models. */
 const CASES: readonly (readonly [string, string, Partial<QuantizationOptions>, number])[] = [
   ["llava-shapes", "INT8", INT8, 0.5],
+  ["llava-shapes", "INT8 with lm_head", { ...INT8, quantize_lm_head: true }, 0.5],
   ["llava-shapes", "INT4", INT4, 2],
   ["llava-shapes", "INT4 in groups of 32", { ...INT4, group_size: 32 }, 2],
   ["blip2-opt-shapes", "INT8", INT8, 0.5],

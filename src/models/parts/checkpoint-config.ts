@@ -37,7 +37,7 @@ export function fullQuantization(layout: CheckpointLayout, exclude: readonly str
     smoothquant_val: quant.smoothquantVal,
     has_zero_point: quant.hasZeroPoint,
     pre_quant_scale: quant.preQuantScale,
-    exclude_modules: keepsMore(quant) ? quant.excludeModules : exclude,
+    exclude_modules: keepsOthers(quant) ? quant.excludeModules : exclude,
   };
 }
 
@@ -54,13 +54,13 @@ export function briefQuantization({ quantization }: CheckpointLayout): Record<st
       pre_quant_scale: quant.preQuantScale,
     }),
     ...(quant.smoothquantVal !== null && { smoothquant_val: quant.smoothquantVal }),
-    ...(keepsMore(quant) && { exclude_modules: quant.excludeModules }),
+    ...(keepsOthers(quant) && { exclude_modules: quant.excludeModules }),
   };
 }
 
-/** Linear layers of the decoder are plain, which the source was quantized without. */
-function keepsMore({ excludeModules }: QuantSpec): boolean {
-  return excludeModules.some(name => name !== "lm_head");
+/** Other modules than lm_head alone are plain: layers that the source was quantized without, or none at all. */
+function keepsOthers({ excludeModules }: QuantSpec): boolean {
+  return excludeModules.length !== 1 || excludeModules[0] !== "lm_head";
 }
 
 /** `kv_dtype`: element type of cached keys and values. */
