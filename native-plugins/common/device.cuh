@@ -78,19 +78,17 @@ __device__ __forceinline__ uint64_t streamingPolicy()
     return policy;
 }
 
-__device__ __forceinline__ uint64_t normalPolicy()
-{
-    uint64_t policy;
-    asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
-    return policy;
-}
-
 // 16 bytes past L1. With !valid zeros are written and nothing is read.
 __device__ __forceinline__ void copyAsync16(uint32_t shared, void const* global, bool valid, uint64_t policy)
 {
     asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2, %3;" ::"r"(shared), "l"(global),
                  "r"(valid ? 16 : 0), "l"(policy)
                  : "memory");
+}
+// The same with L2's usual order. A policy that says evict_normal is no substitute: it measured 20 % slower.
+__device__ __forceinline__ void copyAsync16(uint32_t shared, void const* global, bool valid)
+{
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(valid ? 16 : 0) : "memory");
 }
 __device__ __forceinline__ void copyCommit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int32_t kPENDING>

@@ -85,6 +85,13 @@ __device__ __forceinline__ void prefetch(
     auto const* k = static_cast<T const*>(args.keys) + row * kD;
     auto const* v = static_cast<T const*>(args.values) + row * kD;
     constexpr int32_t kCHUNKS = kD / 8;
+    auto const copy = [&](uint32_t to, T const* from, bool inside)
+    {
+        if (args.passesBy)
+            copyAsync16(to, from, inside, policy);
+        else
+            copyAsync16(to, from, inside);
+    };
 #pragma unroll
     for (int32_t i = 0; i < kTILE * kCHUNKS / 32; ++i)
     {
@@ -94,8 +101,8 @@ __device__ __forceinline__ void prefetch(
         // Rows past the end become zeros: what lies there may be NaN, and 0 × NaN would reach the sum.
         bool const inside = valid && first + r < length;
         int32_t const element = inside ? r * kD + c * 8 : 0;
-        copyAsync16(stage + r * L::kROW_BYTES + c * 16, k + element, inside, policy);
-        copyAsync16(stage + L::kTILE_BYTES + r * L::kROW_BYTES + c * 16, v + element, inside, policy);
+        copy(stage + r * L::kROW_BYTES + c * 16, k + element, inside);
+        copy(stage + L::kTILE_BYTES + r * L::kROW_BYTES + c * 16, v + element, inside);
     }
     copyCommit();
 }
@@ -329,7 +336,7 @@ __global__ void __launch_bounds__(kWARPS * 32, Layout<kD>::kRESIDENT) splitKerne
     int32_t const end = static_cast<int32_t>(static_cast<int64_t>(tiles) * (blockIdx.x + 1) / args.splits);
     uint32_t const fifo = sharedAddress(shared) + warp * L::kWARP_BYTES;
 
-    uint64_t const policy = args.passesBy ? streamingPolicy() : normalPolicy();
+    uint64_t const policy = streamingPolicy();
     int32_t next = begin + warp;
     auto const queue = [&](int32_t stage)
     {
