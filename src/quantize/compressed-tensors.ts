@@ -46,7 +46,7 @@ export async function unpackCompressed(module: PackedModule, scheme: PackedSchem
   }
   const found = await scalesOf(module, n, groups);
   const zeros = module.has("weight_zero_point") ? await zerosOf(module, scheme, n, groups) : undefined;
-  const inputScale = scheme.activations === "static" ? await module.scalar("input_scale") : undefined;
+  const inputScale = await inputScaleOf(module, scheme);
   if (found === undefined) return undefined;
   return {
     module: module.name,
@@ -59,6 +59,20 @@ export async function unpackCompressed(module: PackedModule, scheme: PackedSchem
     ...(zeros && !(await allZero(zeros)) && { zeros: { recipe: zeros, turned: false } }),
     ...(inputScale !== undefined && { inputScale }),
   };
+}
+
+/** Inputs that stay float have no use for their scales; those that become codes have them symmetric. */
+async function inputScaleOf(module: PackedModule, { activations }: PackedScheme): Promise<number | undefined> {
+  if (activations === "other") {
+    module.drop("input_scale");
+    module.drop("input_zero_point");
+  }
+  if (activations !== "static") return undefined;
+  const zero = module.peek("input_zero_point");
+  module.drop("input_zero_point");
+  if (zero && !(await allZero(fromStored(zero))))
+    return module.refuse(zero, "is not 0, and the inputs are said to be symmetric");
+  return module.scalar("input_scale");
 }
 
 async function packedCodes(module: PackedModule, { codes }: PackedScheme): Promise<TensorRecipe | undefined> {

@@ -59,6 +59,12 @@ export class PackedModule {
     return this.#tensors.get(`${this.name}.${part}`);
   }
 
+  /** A tensor whose values are of no use in the form that the layer gets. */
+  drop(part: string): void {
+    const tensor = this.peek(part);
+    if (tensor) this.#used.add(tensor.name);
+  }
+
   /** A float tensor of one element. */
   async scalar(part: string): Promise<number | undefined> {
     const tensor = this.#take(part, ["float32", "float16", "bfloat16"]);

@@ -1,10 +1,12 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { NO_QUANTIZATION, type QuantizationOptions } from "../../src/checkpoint/quantization-options.ts";
 import { openCheckpoint } from "../../src/checkpoint/read.ts";
+import { MmtrtError } from "../../src/diagnostics/index.ts";
 import { FilePool } from "../../src/formats/file.ts";
 import { openSafetensors, writeSafetensors } from "../../src/formats/safetensors.ts";
-import { f16ToF32, linearForm, type Shape, type TensorRecipe } from "../../src/tensor/index.ts";
-import type { Workspace } from "./pipeline.ts";
+import { f16ToF32, linearForm, type QuantSpec, type Shape, type TensorRecipe } from "../../src/tensor/index.ts";
+import { convertTo, type Workspace } from "./pipeline.ts";
 import { inMemory } from "./tensors.ts";
 
 /** Made by test/reference/make_packed_fixtures.py. */
@@ -138,4 +140,39 @@ async function weightOf(
       out[row * k + i] = (code * scales[group + row]! + (zeros?.[group + row] ?? 0)) * (prequant?.[i] ?? 1);
     }
   return out;
+}
+
+export const LAYER = "model.layers.0.";
+export const GPTQ = { quant_method: "gptq", bits: 4, group_size: 32 };
+
+export function asked(options: Partial<QuantizationOptions>): { quantization: QuantizationOptions } {
+  return { quantization: { ...NO_QUANTIZATION, ...options } };
+}
+
+/** What a converted checkpoint says of itself, and what was said about its source. */
+export async function about(checkpoint: string): Promise<{ spec: QuantSpec | undefined; notes: readonly string[] }> {
+  const { quantization, manifest, close } = await openCheckpoint(checkpoint);
+  await close();
+  const notes = manifest.warnings.filter(({ code }) => code === "CKP094").map(({ what }) => what);
+  return { spec: quantization, notes };
+}
+
+/** Converts and gives the problems, code first; [] when it went well. */
+export async function problemsOf(
+  work: Workspace,
+  dir: string,
+  given: Parameters<typeof convertTo>[3] = {},
+): Promise<readonly string[]> {
+  try {
+    await convertTo(work, dir, "float32", given);
+    return [];
+  } catch (error) {
+    if (!(error instanceof MmtrtError)) throw error;
+    return error.problems.map(({ code, what }) => `${code} ${what}`);
+  }
+}
+
+export async function scalarOf(dir: string, name: string, file = "model"): Promise<number> {
+  const bytes = Uint8Array.from(await (await readAll(join(dir, `${file}.safetensors`))).get(name)!.readRows(0, 1));
+  return new Float32Array(bytes.buffer)[0]!;
 }
