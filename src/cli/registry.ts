@@ -12,6 +12,7 @@ export const REGISTRY: Readonly<Partial<Record<CommandName, Loader>>> = {
   demo: async () => (await import("./commands/demo.ts")).demo,
   diff: async () => (await import("./commands/diff.ts")).diff,
   doctor: async () => (await import("./commands/doctor.ts")).doctor,
+  eval: async () => (await import("./commands/eval.ts")).evaluate,
   explain: async () => (await import("./commands/explain.ts")).explain,
   init: async () => (await import("./commands/init.ts")).init,
   inspect: async () => (await import("./commands/inspect.ts")).inspect,

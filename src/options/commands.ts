@@ -66,6 +66,11 @@ export const COMMANDS = {
     examples: ["verify --engine_dir engines --reference reference.safetensors"],
     table: async () => (await import("./tables/verify.ts")).verifyOptions,
   },
+  eval: {
+    about: "How well an engine reads texts (perplexity): to compare quantized engines with the float one.",
+    examples: ["eval --engine_dir engines", "eval --engine_dir engines --texts held-out.txt --size 100 --json"],
+    table: async () => (await import("./tables/eval.ts")).evalOptions,
+  },
   inspect: {
     about: "Show what a model directory, checkpoint, ONNX file or engine directory holds.",
     examples: [

@@ -111,6 +111,11 @@ export const RUN = {
       "Nougat writes down what it sees on a page: its decoder starts with one fixed token, and there is no encoder for text.",
     exit: 2,
   },
+  RUN031: {
+    title: "perplexity is measured on decoder-only models",
+    about:
+      "eval feeds a text token by token and asks how likely each was. An encoder-decoder answers a prompt with another text; compare such engines with run --check_accuracy.",
+  },
   RUN030: {
     title: "the visual engine is of another engine directory",
     about:
