@@ -4,6 +4,7 @@ import { join, relative } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Finished, Rig } from "../support/rig.ts";
 import { ROOT } from "../support/sources.ts";
+import { fakePlan, StandIn } from "../support/standin.ts";
 
 const MODELS = join(ROOT, "test/fixtures/models");
 const MATRIX = `
@@ -33,6 +34,8 @@ interface Step {
   readonly state: string;
   readonly cells: readonly string[];
   readonly reason: string | null;
+  readonly started: number | null;
+  readonly seconds: number;
 }
 
 interface Result {
@@ -275,6 +278,36 @@ overrides: [{ when: { model: gpt2, max_batch_size: 2 }, max_input_len: 999 }]
     expect(readFileSync(join(rig.dir, "s.md"), "utf8")).toContain("| `gpt2-b1` | ✅ built |");
     expect(statSync(join(rig.dir, "p.html")).size).toBeGreaterThan(5000);
     expect(existsSync(join(rig.dir, "engines/gpt2-b2"))).toBe(false);
+  });
+
+  it("gives builders that time kernels one at a time a copy of the timing cache that they share", async () => {
+    const tool = new StandIn({ version: "101600", engine: fakePlan("ftrt", [10, 16, 0, 0]) });
+    const rig = rigWith(
+      `
+models: { gpt2: ${MODELS}/gpt2-shapes }
+defaults: { backend: tensorrt, precision: float16 }
+matrix: { max_batch_size: [1, 3] }
+`.replace(", precision: float16", ", convert: { dtype: float16 }"),
+    );
+    const env = Object.fromEntries(
+      Object.entries(tool.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+    );
+    const ended = await rig.run(["matrix", "matrix.yaml", "--json"], { env });
+    expect(ended.code, ended.stdout + ended.stderr).toBe(0);
+    const { steps } = resultOf(ended);
+    const engines = steps.filter(({ kind }) => kind === "engine");
+    expect(engines).toHaveLength(4);
+    const [first, ...others] = engines.toSorted((a, b) => (a.started ?? 0) - (b.started ?? 0));
+    let end = (first?.started ?? 0) + (first?.seconds ?? 0);
+    for (const { started, seconds } of others) {
+      // Clocks are read a little apart.
+      expect(started).toBeGreaterThan(end - 0.05);
+      end = started + seconds;
+    }
+    const caches = tool.runs().flatMap(({ argv }) => argv.filter(word => word.startsWith("--timingCacheFile=")));
+    expect(caches).toHaveLength(4);
+    expect(new Set(caches).size).toBe(4);
+    for (const word of caches) expect(word).toContain("/stages/");
   });
 
   it("shows each mistake of the file with its line and column, and builds nothing", async () => {

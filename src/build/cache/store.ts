@@ -15,6 +15,8 @@ import { HashMemo } from "./memo.ts";
 const FORMAT_FILE = "format.json";
 /** An entry's last use is written at most this often: a warm run should not write. */
 const USED_MS = 3_600_000;
+/** A run of many hours says this often that its results are in use, or somebody's gc would take them for old. */
+const STILL_USED_MS = 20 * 60_000;
 /** A stage of another machine, whose processes cannot be seen, is removed when it is this old. */
 const FOREIGN_STAGE_MS = 7 * 24 * 3_600_000;
 
@@ -61,10 +63,16 @@ export class Cache {
   readonly memo: HashMemo;
   readonly locks: Locks;
 
+  /** `entry.json` of every result that this process has found or made. */
+  readonly #inUse = new Set<string>();
+  readonly #beat: NodeJS.Timeout;
+
   private constructor(dir: string, memo: HashMemo, locks: Locks) {
     this.dir = dir;
     this.memo = memo;
     this.locks = locks;
+    this.#beat = setInterval(() => this.#stillUsed(), STILL_USED_MS);
+    this.#beat.unref();
   }
 
   /** Made where it is missing. Errors: MTX007, CKP009. */
@@ -85,6 +93,7 @@ export class Cache {
     const files = join(dir, FILES_DIR);
     const reason = await this.damageOf(entry.files, files, signal);
     if (reason !== undefined) return { state: "damaged", reason };
+    this.#inUse.add(join(dir, ENTRY_FILE));
     await touch(join(dir, ENTRY_FILE));
     return { state: "found", entry, dir: files };
   }
@@ -139,6 +148,7 @@ export class Cache {
       if (attempt === 2) throw new Error(`${dir} is damaged and cannot be removed`);
       await this.remove(kind, key);
     }
+    this.#inUse.add(join(dir, ENTRY_FILE));
     return { entry, dir: own };
   }
 
@@ -164,10 +174,16 @@ export class Cache {
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#beat);
     // A memo that cannot be written costs time at the next run, and nothing at this one.
     await this.memo.save().catch((error: unknown) => {
       if (!(error instanceof MmtrtError)) throw error;
     });
+  }
+
+  #stillUsed(): void {
+    const now = new Date();
+    for (const file of this.#inUse) utimes(file, now, now).catch(() => undefined);
   }
 
   #dirOf(kind: StepKind, key: string): string {
