@@ -120,6 +120,24 @@ describe("mmtrt matrix", () => {
 });
 
 describe("commands that need no weights", () => {
+  it("inspect says which files are needed and which are there", async () => {
+    const own = { ...env, HF_HOME: join(rig.dir, "inspect") };
+    const { code, stdout } = await rig.run(["inspect", "shapes/llava"], { env: own });
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^shapes\/llava: model of the Hugging Face Hub\n/);
+    expect(stdout).toMatch(/needed +8 files, 4\.1 MB\n +to download +4\.1 MB\n/);
+    expect(stdout).toMatch(/model\.safetensors +4\.08 MB +no\n/);
+    expect(stdout).toMatch(/^ +config\.json +[\d.]+ kB +yes$/m);
+    expect(stdout).not.toContain("reference.safetensors");
+    const whole = await rig.run(["inspect", "shapes/llava", "--json"], { env });
+    const { commit, missing, files } = JSON.parse(whole.stdout);
+    expect([commit, missing]).toEqual([COMMIT, 0]);
+    expect(files.find(({ name }: { name: string }) => name === "reference.safetensors")).toMatchObject({
+      wanted: false,
+    });
+    expect((await rig.run(["inspect", LLAVA, "--revision", "main"])).stderr).toContain("error[HUB008]");
+  });
+
   it("plan from config.json alone, and give a convert line that downloads", async () => {
     const own = { ...env, HF_HOME: join(rig.dir, "plan") };
     hub.takeSeen();

@@ -8,7 +8,7 @@ import type { DownloadRecord } from "../manifest.ts";
 import { type RemoteFile, type Repository, readRepository } from "./api.ts";
 import { COMMIT, RepoCache } from "./cache.ts";
 import { HubHttp } from "./http.ts";
-import { withLock } from "./lock.ts";
+import { dropAbandoned, withLock } from "./lock.ts";
 import { type HubName, shownName } from "./name.ts";
 import { fromCache, needsPickle, noSpace, notCached } from "./problems.ts";
 import { type Listing, type Selection, selectFiles } from "./select.ts";
@@ -70,6 +70,32 @@ export async function download(request: HubRequest): Promise<Snapshot> {
   return new Downloader(request, cache, repository).run();
 }
 
+/** A file of a repository, as far as mmtrt is concerned. */
+export interface SurveyedFile {
+  readonly name: string;
+  readonly size: number;
+  /** convert reads it. */
+  readonly wanted: boolean;
+  /** Its bytes are in the cache. */
+  readonly cached: boolean;
+}
+
+export interface Survey extends HubRecord {
+  readonly files: readonly SurveyedFile[];
+  /** Bytes that `download` would fetch now. */
+  readonly missing: number;
+  readonly warnings: readonly Problem[];
+}
+
+/** What `download` would do; fetches config.json, and the index where there is one. Errors: as `download`. */
+export async function survey(request: HubRequest): Promise<Survey> {
+  const cache = new RepoCache(request.settings.cacheDir, request.name.repo);
+  if (request.settings.offline) fail(notCached(request, "the list of its files is on the Hub alone"));
+  const http = new HubHttp(request.name, request.settings, request.signal);
+  const repository = await readRepository(request.name, request.settings, http);
+  return new Downloader(request, cache, repository).survey();
+}
+
 function isUnreachable(error: unknown): error is MmtrtError {
   return error instanceof MmtrtError && error.problems.every(({ code }) => code === "HUB003");
 }
@@ -106,18 +132,10 @@ class Downloader {
   }
 
   async run(): Promise<Snapshot> {
-    const { name, configOnly = false } = this.#request;
-    const { commit, files } = this.#repository;
+    const { name } = this.#request;
+    const { commit } = this.#repository;
     const dir = this.#cache.snapshot(commit);
-    const listing: Listing = {
-      at: shownName(name),
-      names: new Set(files.keys()),
-      json: async file => {
-        await this.#fetch([file]);
-        return readJsonObject(join(dir, file));
-      },
-    };
-    const selection = await selectFiles(listing, configOnly);
+    const selection = await this.#select();
     const wanted = [...selection.small, ...selection.weights];
     const total = await this.#needSpace(wanted);
     if (total > 0) this.#progress = { done: 0, total };
@@ -126,6 +144,44 @@ class Downloader {
     const revision = name.revision ?? "main";
     await this.#cache.rememberCommit(revision, commit);
     return { repo: name.repo, revision, commit, dir, warnings: pickleWarnings(name, selection) };
+  }
+
+  async survey(): Promise<Survey> {
+    const { name } = this.#request;
+    const { commit, files } = this.#repository;
+    const selection = await this.#select();
+    const names = [...selection.small, ...selection.weights];
+    const wanted = new Set(names);
+    const absent = await this.#missing(names);
+    const etags = new Set(absent.map(({ file }) => file.etag));
+    const surveyed = [...files.values()].map(async ({ name: file, size, etag }) => ({
+      name: file,
+      size,
+      wanted: wanted.has(file),
+      cached: wanted.has(file) ? !etags.has(etag) : await this.#cache.has(etag, size),
+    }));
+    return {
+      repo: name.repo,
+      revision: name.revision ?? "main",
+      commit,
+      files: await Promise.all(surveyed),
+      missing: absent.reduce((sum, { left }) => sum + left, 0),
+      warnings: pickleWarnings(name, selection),
+    };
+  }
+
+  #select(): Promise<Selection> {
+    const { name, configOnly = false } = this.#request;
+    const { commit, files } = this.#repository;
+    const listing: Listing = {
+      at: shownName(name),
+      names: new Set(files.keys()),
+      json: async file => {
+        await this.#fetch([file]);
+        return readJsonObject(join(this.#cache.snapshot(commit), file));
+      },
+    };
+    return selectFiles(listing, configOnly);
   }
 
   /** Before the first large byte; gives the bytes to come. Errors: HUB006. */
@@ -184,7 +240,11 @@ class Downloader {
     const errors = ends.flatMap(end => (end.status === "rejected" ? [end.reason as unknown] : []));
     const first = errors.find(error => error instanceof MmtrtError) ?? errors[0];
     if (first !== undefined) throw first;
-    for (const name of names) await this.#cache.link(this.#repository.commit, name, this.#file(name).etag);
+    for (const name of names) {
+      const { etag } = this.#file(name);
+      await this.#cache.link(this.#repository.commit, name, etag);
+      await dropAbandoned(`${this.#cache.blob(etag)}.lock`);
+    }
   }
 
   async #fetchOne(file: RemoteFile, signal: AbortSignal): Promise<void> {

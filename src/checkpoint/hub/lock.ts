@@ -40,6 +40,11 @@ export async function withLock<T>(file: string, waiting: Waiting, work: () => Pr
   }
 }
 
+/** What a process left behind that was killed after its work and before it could clean up. */
+export async function dropAbandoned(file: string): Promise<void> {
+  if (await isAbandoned(file)) await takeAway(file);
+}
+
 async function take(file: string): Promise<boolean> {
   try {
     const handle = await open(file, "wx");

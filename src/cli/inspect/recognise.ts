@@ -3,10 +3,10 @@ import { join } from "node:path";
 import { fail } from "../../diagnostics/index.ts";
 import { asProblem } from "../../formats/file.ts";
 import { readJsonObject } from "../../formats/json.ts";
-import type { Report } from "./report.ts";
+import type { LocalKind } from "./report.ts";
 
 /** What lies at a path, by content where names do not tell. Errors: CKP001, CKP002, CKP061. */
-export async function recognise(path: string): Promise<Report["kind"]> {
+export async function recognise(path: string): Promise<LocalKind> {
   try {
     return (await stat(path)).isDirectory() ? await recogniseDirectory(path) : await recogniseFile(path);
   } catch (error) {
@@ -14,7 +14,7 @@ export async function recognise(path: string): Promise<Report["kind"]> {
   }
 }
 
-async function recogniseDirectory(path: string): Promise<Report["kind"]> {
+async function recogniseDirectory(path: string): Promise<LocalKind> {
   const names = await readdir(path);
   if (names.includes("mmtrt.json")) {
     const { kind } = await readJsonObject(join(path, "mmtrt.json"));
@@ -24,7 +24,7 @@ async function recogniseDirectory(path: string): Promise<Report["kind"]> {
   return isModel ? "model" : unknown(path, "a directory without mmtrt.json, config.json or weights");
 }
 
-async function recogniseFile(path: string): Promise<Report["kind"]> {
+async function recogniseFile(path: string): Promise<LocalKind> {
   const handle = await open(path, "r");
   try {
     return (await kindOfBytes(handle)) ?? unknown(path, "a file that is none of GGUF, safetensors, ONNX");
@@ -37,7 +37,7 @@ const HEAD_BYTES = 9;
 /** ModelProto's first field, ir_version, as a varint: every writer puts it first. */
 const ONNX_START = 0x08;
 
-async function kindOfBytes(handle: FileHandle): Promise<Report["kind"] | undefined> {
+async function kindOfBytes(handle: FileHandle): Promise<LocalKind | undefined> {
   const { buffer, bytesRead } = await handle.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
   const head = buffer.subarray(0, bytesRead);
   if (head.subarray(0, 4).toString("latin1") === "GGUF") return "gguf";

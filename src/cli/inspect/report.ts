@@ -11,13 +11,16 @@ export interface ReportTable {
 
 /** What `inspect` found out: short facts, then tables, and the same as data for --json. */
 export interface Report {
-  readonly kind: "model" | "gguf" | "safetensors" | "onnx" | "checkpoint" | "engine";
+  readonly kind: "model" | "gguf" | "safetensors" | "onnx" | "checkpoint" | "engine" | "hub";
   readonly facts: readonly (readonly [string, string])[];
   readonly tables: readonly ReportTable[];
   readonly data: Readonly<Record<string, unknown>>;
   /** Why what was asked about is not possible: shown after the report, and decides the exit code. */
   readonly problems?: readonly Problem[];
 }
+
+/** What lies on disk. */
+export type LocalKind = Exclude<Report["kind"], "hub">;
 
 const KIND_WORDS: Readonly<Record<Report["kind"], string>> = {
   model: "Hugging Face model",
@@ -26,6 +29,7 @@ const KIND_WORDS: Readonly<Record<Report["kind"], string>> = {
   onnx: "ONNX graph",
   checkpoint: "checkpoint of mmtrt convert",
   engine: "engine directory of mmtrt build",
+  hub: "model of the Hugging Face Hub",
 };
 
 export function formatReport(path: string, { kind, facts, tables }: Report): string {

@@ -7,7 +7,15 @@ export const inspectOptions = defineOptions({
     positional: true,
     placeholder: "PATH",
     group: "What",
-    about: "Model directory, GGUF file, checkpoint directory, safetensors file, ONNX file or engine directory.",
+    hub: true,
+    about:
+      "Model directory, GGUF file, checkpoint directory, safetensors file, ONNX file, engine directory, or org/name on the Hub.",
+  },
+  revision: {
+    type: "string",
+    group: "What",
+    placeholder: "REV",
+    about: "Branch, tag or commit of a model of the Hub (main).",
   },
   batch_size: {
     type: "integer",
