@@ -301,8 +301,8 @@ matrix: { max_batch_size: [1, 3] }
     let end = (first?.started ?? 0) + (first?.seconds ?? 0);
     for (const { started, seconds } of others) {
       // Clocks are read a little apart.
-      expect(started).toBeGreaterThan(end - 0.05);
-      end = started + seconds;
+      expect(started ?? 0).toBeGreaterThan(end - 0.05);
+      end = (started ?? 0) + seconds;
     }
     const caches = tool.runs().flatMap(({ argv }) => argv.filter(word => word.startsWith("--timingCacheFile=")));
     expect(caches).toHaveLength(4);
