@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { architectureFlags, buildPlugins, type PluginBuild } from "../../../src/cli/plugins/build.ts";
 import { onnxruntimeHeaders, tensorrtHeaders } from "../../../src/cli/plugins/headers.ts";
 import { pluginSources } from "../../../src/cli/plugins/manifest.ts";
@@ -99,8 +99,10 @@ describe("building the plugin library", () => {
     const controller = new AbortController();
     const nvcc = standIn("sleep 60");
     const work = buildPlugins(request(nvcc.env, temporary(), { signal: controller.signal }));
-    setTimeout(() => controller.abort(new Error("stop")), 300);
-    await expect(work).rejects.toThrow("stop");
+    const stopped = expect(work).rejects.toThrow("stop");
+    await vi.waitFor(() => nvcc.calls(), { timeout: 20_000 });
+    controller.abort(new Error("stop"));
+    await stopped;
   });
 
   it("says which package lacks when there is no nvcc", async () => {
