@@ -12,7 +12,10 @@ type TensorData = Float32Array | Int32Array | Uint16Array | Int8Array;
 export interface OrtOptions {
   /** Threads within an operator; 0 lets ONNX Runtime choose. */
   readonly threads: number;
-  /** Quantized operators stay apart: ONNX Runtime 1.30 would fuse FP8 ones into INT8 kernels that do not take them. */
+  /**
+   * Quantized operators stay apart: ONNX Runtime 1.30 takes E4M3 for INT8 when it fuses, which gives graphs that it refuses
+   * itself, and leaves out a Relu before a quantization to E4M3 as if codes could not be negative.
+   */
   readonly keepsQuantizedApart?: boolean;
 }
 
@@ -48,7 +51,7 @@ export async function openGraph(file: string, options: OrtOptions): Promise<OrtG
 function sessionOptions({ threads, keepsQuantizedApart = false }: OrtOptions): InferenceSession.SessionOptions {
   return {
     executionProviders: ["cpu"],
-    graphOptimizationLevel: "all",
+    graphOptimizationLevel: keepsQuantizedApart ? "basic" : "all",
     // 3: errors only. What ONNX Runtime warns about (constant folding it skipped) is nothing a user can act on.
     logSeverityLevel: 3,
     // Products with INT4 and INT8 weights turn their input into INT8 codes; level 0 keeps it float, and is then a hundred
