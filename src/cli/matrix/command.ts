@@ -26,6 +26,7 @@ import { environment } from "../../options/env.ts";
 import { VERSION } from "../version.ts";
 import type { MatrixCommand } from "./context.ts";
 import { withLocalModels } from "./hub.ts";
+import { checkTogether, emitCommand, gatherCommand } from "./jobs.ts";
 import { showPlan } from "./plan.ts";
 import { Reports } from "./reports.ts";
 import { MatrixView } from "./view.ts";
@@ -43,8 +44,10 @@ interface Start {
 
 export async function matrixCommand(context: MatrixCommand): Promise<void> {
   const { options, origin, signal } = context;
+  checkTogether(context);
   const file = await readMatrix(options.matrix_file, origin("matrix_file"));
   const all = expandMatrix(file);
+  if (options.emit !== undefined || options.gather !== undefined) return otherwise(context, file, all);
   const chosen = await withLocalModels(selected(all, context), context);
   const reports = await Reports.open(options);
   const cache = await Cache.open(resolve(options.cache_dir ?? file.cacheDir));
@@ -57,6 +60,14 @@ export async function matrixCommand(context: MatrixCommand): Promise<void> {
   } finally {
     await cache.close();
   }
+}
+
+/** Job files for other machines, or the report of what they did: nothing is built here. */
+async function otherwise(context: MatrixCommand, file: MatrixFile, all: readonly Cell[]): Promise<void> {
+  const { emit, gather = [] } = context.options;
+  const cells = selected(all, context);
+  if (emit !== undefined) await emitCommand(context, emit, { file, all, cells });
+  else throwWorst(await gatherCommand(context, gather, { file, cells }));
 }
 
 /** With --changed_since only what changed, and the steps that lead to it. */

@@ -78,4 +78,36 @@ export const MTX = {
       "With --frozen TensorRT chooses kernels by the timing cache of the locked build, which lies in the cache directory. Restore that directory, or run without --frozen to choose anew.",
     exit: 3,
   },
+  MTX017: {
+    title: "job files are there already",
+    about:
+      "`mmtrt matrix --emit` writes files that people adapt to their machines, so it overwrites none. Move the old ones away, or name another --output.",
+  },
+  MTX018: {
+    exit: 2,
+    title: "a number of jobs that does not fit",
+    about:
+      "Each job has a cell at least, cells for different GPUs are in different jobs, and every system has a limit: 256 jobs in a GitHub workflow, 200 parallel jobs in GitLab, 1000 tasks in a Slurm array of default size.",
+  },
+  MTX019: {
+    exit: 2,
+    title: "options of a matrix that do not go together",
+    about:
+      "--emit writes job files and builds nothing, --gather reads what jobs wrote and builds nothing. --output and --jobs belong to --emit; options of a build belong to neither.",
+  },
+  MTX020: {
+    title: "not the result of a job",
+    about:
+      "--gather reads what `mmtrt matrix FILE --shard I/N --json` printed, by the same mmtrt and for the same cells. A file without a result is of a job that was killed or ran out of time.",
+  },
+  MTX021: {
+    title: "no job reported on a cell",
+    about:
+      "The job with this cell never ran or ended without a result: it was cancelled, lost its machine or ran out of time. What it had done is in the cache; start it again.",
+  },
+  MTX022: {
+    title: "a path that a job cannot see",
+    about:
+      "Jobs of GitHub and GitLab see the repository alone, and keep caches and artefacts inside it. The matrix file, output_dir and cache_dir have to lie below the directory where --emit runs.",
+  },
 } as const satisfies Record<string, CodeInfo>;

@@ -104,6 +104,40 @@ export const matrixOptions = defineOptions({
     about: "Where results of steps are kept; several machines may share it. Beats cache_dir of the file.",
   },
 
+  emit: {
+    type: "string",
+    enum: ["github", "gitlab", "slurm", "kubernetes"],
+    group: "Many machines",
+    about:
+      "Write job files for this system instead of building: jobs by --shard on machines with the GPUs that their cells need, caches and artefacts, and a job that gathers the report.",
+  },
+  output: {
+    type: "path",
+    default: ".",
+    group: "Many machines",
+    placeholder: "DIR",
+    about:
+      "Where --emit puts .github/workflows/mmtrt-matrix.yml, mmtrt-matrix.gitlab-ci.yml, slurm/ or kubernetes/. Run it in the directory that the jobs will run in.",
+  },
+  jobs: {
+    type: "integer",
+    minimum: 1,
+    maximum: 4096,
+    words: ["auto"],
+    default: "auto",
+    group: "Many machines",
+    about: "Jobs that --emit spreads the cells over. auto is one for each cell, as far as the system allows.",
+  },
+  gather: {
+    type: "path",
+    list: true,
+    commas: false,
+    group: "Many machines",
+    placeholder: "FILE.ndjson",
+    about:
+      "Make one report of what jobs printed with --json, and build nothing. A cell that no job reported on is an error.",
+  },
+
   frozen: {
     type: "boolean",
     default: false,
