@@ -3,6 +3,7 @@
 #include "guard.h"
 #include <NvInferRuntime.h>
 #include <cuda_runtime_api.h>
+#include <dlfcn.h>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -17,11 +18,22 @@ using namespace nvinfer1;
 
 ILoggerFinder* gFinder{nullptr};
 
+// TensorRT 11 gave ILoggerFinder another base class, so that a finder of another major version cannot be called. All other
+// interfaces here are laid out alike from 10.0 to 11.1, and a library built with the headers of one loads in the others.
+bool finderFits() noexcept
+{
+    auto* const version = reinterpret_cast<int32_t (*)()>(dlsym(RTLD_DEFAULT, "getInferLibVersion"));
+    return version != nullptr && version() / 10000 == NV_TENSORRT_MAJOR;
+}
+
 void log(char const* plugin, char const* text) noexcept
 {
-    auto* const logger = gFinder == nullptr ? nullptr : gFinder->findLogger();
+    auto* const logger = gFinder != nullptr && finderFits() ? gFinder->findLogger() : nullptr;
     if (logger == nullptr)
+    {
+        std::fprintf(stderr, "[mmtrt] %s: %s\n", plugin, text);
         return;
+    }
     char message[640];
     std::snprintf(message, sizeof(message), "[mmtrt] %s: %s", plugin, text);
     logger->log(ILogger::Severity::kERROR, message);

@@ -197,7 +197,7 @@ class Library:
 
     def __init__(self, file, shim=None):
         self.file = file
-        self.shim = None if shim is None else c.CDLL(shim)
+        self.shim = None if shim is None else c.CDLL(shim, mode=c.RTLD_GLOBAL)
         if self.shim is not None:
             self.shim.shim_open.restype = c.c_void_p
             self.shim.shim_error.restype = c.c_char_p

@@ -132,6 +132,9 @@ bool configure(Session& session)
 }
 } // namespace
 
+// By this the library knows whose interfaces it is called with.
+extern "C" int32_t getInferLibVersion() noexcept { return NV_TENSORRT_VERSION; }
+
 extern "C" char const* shim_error() { return gError.c_str(); }
 
 // Attributes as fields of FLOAT32 (type 1) or INT32 (type 0).

@@ -44,7 +44,7 @@ export async function buildPlugins(build: PluginBuild): Promise<BuiltPlugins> {
   await linkLibrary(
     units.map(({ object }) => object),
     library,
-    [...architectures, "-lpthread"],
+    [...architectures, "-lpthread", "-ldl"],
     options,
   );
   return { library, abi, nvcc, plugins, units };
