@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { EDITOR, matrixSchema } from "../src/build/matrix/schema.ts";
 import { groupsOf } from "../src/cli/command-help.ts";
+import { todayOf } from "../src/cli/help-page.ts";
 import { isCommand } from "../src/cli/registry.ts";
 import { CODES, type Code, type CodeInfo, exitCodeOf } from "../src/diagnostics/index.ts";
 import { positionalName } from "../src/options/argv.ts";
@@ -45,6 +46,7 @@ function commandPage(name: CommandName, table: OptionTable): string {
     ...(examples === "" ? [] : [`\`\`\`sh\n${examples}\n\`\`\``]),
     ...(info.passthrough === undefined ? [] : [`Words after \`--\` go to ${info.passthrough}.`]),
     ...tablesOf(table),
+    ...oldFlags(table),
     "Options of every command are in [README.md](README.md). A flag beats the environment variable, which beats the YAML file.",
   ]);
 }
@@ -70,6 +72,14 @@ function tablesOf(table: OptionTable): string[] {
       ...options.map(([key, spec]) => row(key, spec)),
     ].join("\n"),
   ]);
+}
+
+/** Accepted so that old command lines run. */
+function oldFlags(table: OptionTable): string[] {
+  const old = Object.entries(table).filter(([, { hidden }]) => hidden);
+  if (old.length === 0) return [];
+  const rows = old.map(([key, spec]) => `| \`--${key}\` | ${todayOf(spec).replaceAll("|", "\\|")} |`);
+  return ["### Old flags", ["| flag | |", "|---|---|", ...rows].join("\n")];
 }
 
 function row(key: string, spec: OptionSpec): string {

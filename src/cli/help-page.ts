@@ -69,13 +69,12 @@ function facts(command: CommandName, key: string, spec: OptionSpec): string {
 function oldFlags(table: OptionTable, text: Text): readonly string[] {
   return Object.entries(table)
     .filter(([, { hidden }]) => hidden)
-    .flatMap(([key, { about, ignored, deprecated }]) => [
-      `${INDENT}--${key}`,
-      ...text(
-        ignored === undefined ? `${about} Today: ${deprecated ?? "the same"}.` : `No effect: ${ignored}.`,
-        DEEPER,
-      ),
-    ]);
+    .flatMap(([key, spec]) => [`${INDENT}--${key}`, ...text(todayOf(spec), DEEPER)]);
+}
+
+/** What a hidden flag means here. */
+export function todayOf({ about, ignored, deprecated }: OptionSpec): string {
+  return ignored === undefined ? `${about} Today: ${deprecated ?? "the same"}.` : `No effect: ${ignored}.`;
 }
 
 function settingText(name: CommandName): string {

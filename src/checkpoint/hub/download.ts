@@ -7,7 +7,7 @@ import { asOutputProblem } from "../files.ts";
 import type { DownloadRecord } from "../manifest.ts";
 import { type RemoteFile, type Repository, readRepository } from "./api.ts";
 import { COMMIT, RepoCache } from "./cache.ts";
-import { HubHttp } from "./http.ts";
+import { HubHttp, type Pause } from "./http.ts";
 import { dropAbandoned, withLock } from "./lock.ts";
 import { type HubName, shownName } from "./name.ts";
 import { fromCache, needsPickle, noSpace, notCached } from "./problems.ts";
@@ -32,7 +32,7 @@ export interface HubRequest {
   /** Another process fetches the same file. */
   onWait?(file: string): void;
   /** Stand-in of a test for the pauses between attempts. */
-  pause?(ms: number, signal: AbortSignal): Promise<void>;
+  readonly pause?: Pause;
 }
 
 /** Repository, revision as asked for, commit. */
@@ -55,7 +55,7 @@ const PARALLEL = 4;
 export async function download(request: HubRequest): Promise<Snapshot> {
   const cache = new RepoCache(request.settings.cacheDir, request.name.repo);
   if (request.settings.offline) return cached(request, cache);
-  const http = new HubHttp(request.name, request.settings, request.signal);
+  const http = new HubHttp(request.name, request.settings, request.signal, request.pause ?? wait);
   const repository = await readRepository(request.name, request.settings, http).catch((error: unknown) =>
     isUnreachable(error) ? error : Promise.reject(error),
   );
@@ -91,7 +91,7 @@ export interface Survey extends HubRecord {
 export async function survey(request: HubRequest): Promise<Survey> {
   const cache = new RepoCache(request.settings.cacheDir, request.name.repo);
   if (request.settings.offline) fail(notCached(request, "the list of its files is on the Hub alone"));
-  const http = new HubHttp(request.name, request.settings, request.signal);
+  const http = new HubHttp(request.name, request.settings, request.signal, request.pause ?? wait);
   const repository = await readRepository(request.name, request.settings, http);
   return new Downloader(request, cache, repository).survey();
 }
@@ -257,7 +257,7 @@ class Downloader {
         await rm(`${blob}.partial`, { force: true });
         return;
       }
-      const http = new HubHttp(name, settings, signal);
+      const http = new HubHttp(name, settings, signal, pause);
       await fetchBlob(file, url, blob, { name, settings, http, signal, pause, onBytes: n => this.#advance(n) });
     });
   }

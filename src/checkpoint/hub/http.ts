@@ -5,28 +5,37 @@ import type { HubSettings } from "./settings.ts";
 
 /** A page of the list of files has 1000 entries of about 300 bytes. */
 const MAX_ANSWER = 32 << 20;
+/** The Hub is busy, or a server of it is being replaced. */
+const PASSING = [429, 500, 502, 503, 504];
+const ATTEMPTS = 3;
+const MAX_PAUSE_MS = 30_000;
+
+export type Pause = (ms: number, signal: AbortSignal) => Promise<void>;
 
 /** Requests about one model, with refusals as problems. */
 export class HubHttp {
   readonly #name: HubName;
   readonly #settings: HubSettings;
   readonly #signal: AbortSignal;
+  readonly #pause: Pause;
 
-  constructor(name: HubName, settings: HubSettings, signal: AbortSignal) {
+  constructor(name: HubName, settings: HubSettings, signal: AbortSignal, pause: Pause) {
     this.#name = name;
     this.#settings = settings;
     this.#signal = signal;
+    this.#pause = pause;
   }
 
   /**
-   * A `fetch` for the API: only to the endpoint itself, with a bounded body. It has the token in its headers already.
+   * A `fetch` for the API: only to the endpoint itself, with a bounded body, again when the Hub is busy. It has the token
+   * in its headers already.
    * Errors: HUB001–HUB003, HUB007.
    */
   readonly api = async (input: string | URL | Request, init: RequestInit = {}): Promise<Response> => {
     const url = String(input instanceof Request ? input.url : input);
     if (new URL(url).origin !== new URL(this.#settings.endpoint).origin)
       fail(unusable(this.#asked(url), "it sends the next request to another server"));
-    const response = await this.#send(url, init, AbortSignal.timeout(this.#settings.stallMs));
+    const response = await this.#patiently(url, init);
     const body = await this.#body(url, response);
     return new Response(body, { status: response.status, headers: response.headers });
   };
@@ -43,14 +52,27 @@ export class HubHttp {
       ...(offset > 0 && { range: `bytes=${offset}-` }),
       ...(token !== undefined && { authorization: `Bearer ${token}` }),
     };
-    return this.#send(url, { headers }, signal);
+    return this.#accepted(url, await this.#send(url, { headers }, signal));
+  }
+
+  async #patiently(url: string, init: RequestInit): Promise<Response> {
+    for (let attempt = 1; ; attempt++) {
+      const response = await this.#send(url, init, AbortSignal.timeout(this.#settings.stallMs));
+      if (attempt === ATTEMPTS || !PASSING.includes(response.status)) return this.#accepted(url, response);
+      await response.body?.cancel();
+      const asked = Number(response.headers.get("retry-after") ?? Number.NaN) * 1000;
+      await this.#pause(Math.min(asked > 0 ? asked : 1000 * attempt, MAX_PAUSE_MS), this.#signal);
+    }
   }
 
   async #send(url: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
-    const response = await fetch(url, { ...init, signal: AbortSignal.any([this.#signal, signal]) }).catch(
-      (error: unknown) => this.broken(url, error),
+    return fetch(url, { ...init, signal: AbortSignal.any([this.#signal, signal]) }).catch((error: unknown) =>
+      this.broken(url, error),
     );
-    // Asked to go on behind the end: the caller begins anew.
+  }
+
+  async #accepted(url: string, response: Response): Promise<Response> {
+    // 416: asked to go on behind the end; the caller begins anew.
     if (response.ok || response.status === 416) return response;
     const [code, message] = ["x-error-code", "x-error-message"].map(header => response.headers.get(header) ?? "");
     await response.body?.cancel();

@@ -12,7 +12,7 @@ export interface HubName {
 /** What the Hub allows: letters, digits, `-`, `_`, `.`; 96 of them; no `--` or `..`; no `-` or `.` at either end. */
 const PART = /^(?![-.])(?!.*(?:--|\.\.))[\w.-]{1,96}(?<![-.])$/;
 /** A git reference without what could leave a directory or change a URL. */
-const REVISION = /^(?![/.-])(?!.*(?:\.\.|\/\/|@\{))[\w./+-]{1,200}(?<![/.])$/;
+const REVISION = /^(?![/.-])(?!.*(?:\.\.|\/\/|\/\.|@\{))[\w./+-]{1,200}(?<![/.])$/;
 const PREFIX = "hf://";
 /** What a directory or file of ours ends in, and a repository never does. */
 const FILE_NAME = /\.(?:gguf|safetensors|json|yaml|yml|onnx|bin|pth|pt)$/i;

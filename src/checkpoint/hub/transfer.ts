@@ -4,7 +4,7 @@ import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
 import { fail, MmtrtError } from "../../diagnostics/index.ts";
 import { asOutputProblem } from "../files.ts";
 import type { RemoteFile } from "./api.ts";
-import type { HubHttp } from "./http.ts";
+import type { HubHttp, Pause } from "./http.ts";
 import type { HubName } from "./name.ts";
 import { damaged, unreachable, unusable } from "./problems.ts";
 import type { HubSettings } from "./settings.ts";
@@ -20,7 +20,7 @@ export interface Transfer {
   readonly http: HubHttp;
   readonly signal: AbortSignal;
   /** Waits, or rejects when the signal is aborted. */
-  pause(ms: number, signal: AbortSignal): Promise<void>;
+  readonly pause: Pause;
   /** Bytes more of the file; negative when what was there has to be fetched again. */
   onBytes(bytes: number): void;
 }

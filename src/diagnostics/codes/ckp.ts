@@ -214,7 +214,7 @@ export const CKP = {
   CKP059: {
     title: "the vision tower's directory is missing, or given where it is not needed",
     about:
-      "Checkpoints of LLaVA's own training code (architectures LlavaLlamaForCausalLM) name their image encoder in mm_vision_tower and do not store it. Download that model and give its directory with --vision_tower_dir. Other layouts hold everything themselves.",
+      "Checkpoints of LLaVA's own training code (architectures LlavaLlamaForCausalLM) name their image encoder in mm_vision_tower and do not store it. Name that model with --vision_tower_dir, by its directory or its name on the Hub. Other layouts hold everything themselves.",
   },
   CKP060: {
     title: "the file is not an ONNX model that can be read",

@@ -356,6 +356,21 @@ describe("a download that cannot be", () => {
   });
 });
 
+describe("a busy Hub", () => {
+  it("is asked again after a while, three times in all", async () => {
+    hub.faults.push(
+      { on: "/revision/", status: 503 },
+      { on: "/revision/", status: 429 },
+      { on: "/tree/", status: 502 },
+    );
+    expect((await get()).commit).toBe(COMMIT);
+    expect(pauses).toEqual([1000, 2000, 1000]);
+    hub.faults.push(...Array.from({ length: 3 }, () => ({ on: "/revision/", status: 429 })));
+    rmSync(join(dir, "models--org--simple"), { recursive: true });
+    await expect(get()).rejects.toThrow(/HUB003.*answers 429 to .*/);
+  });
+});
+
 describe("a hostile server", () => {
   const entry = { type: "file", size: 5, oid: "0".repeat(40) };
   const listed = (...entries: readonly object[]): Promise<readonly string[]> => {

@@ -32,6 +32,7 @@ describe("a name of the Hub", () => {
     "a/b@",
     "a/b@../../etc",
     "a/b@c@d",
+    "a/b@x/./y",
     "a/..",
     "a/b--c",
     "-a/b",
