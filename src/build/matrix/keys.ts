@@ -134,7 +134,7 @@ export function pathsOf(command: CellCommand, cell: Cell): readonly (readonly [k
 export function argvOf(command: CellCommand, cell: Cell): readonly string[] {
   const values = cell[command] as unknown as Readonly<Record<string, OptionValue | undefined>>;
   return Object.keys(CELL_OPTIONS[command])
-    .filter(key => cell.origins[`${command}.${key}`] !== undefined)
+    .filter(key => cell.origins[`${command}.${key}`] !== undefined && values[key] !== undefined)
     .flatMap(key => {
       const value = values[key];
       return (Array.isArray(value) ? value : [value]).map(one => `--${key}=${String(one)}`);

@@ -1,12 +1,12 @@
 import type { ErrorObject } from "ajv/dist/2020.js";
 import { type Problem, throwIfAny } from "../../diagnostics/index.ts";
+import { besideFile } from "../../options/beside.ts";
 import { nearest } from "../../options/nearest.ts";
 import { asRecord, byPlace, pathOf, readYamlText, type YamlPath, YamlSource } from "../../options/yaml-source.ts";
 import { readAxes, readCondition, readInclusion } from "./axes.ts";
 import type { Layer, MatrixFile } from "./cell.ts";
 import { LayerReader } from "./layers.ts";
 import { commandsWith, isReserved } from "./options.ts";
-import { beside } from "./read-path.ts";
 import { FORM, matrixSchema } from "./schema.ts";
 
 const OUTPUT_DIR = "engines";
@@ -28,7 +28,7 @@ export async function readMatrix(file: string, origin: string): Promise<MatrixFi
 
 function fileOf(source: YamlSource, reader: LayerReader): MatrixFile {
   const data = asRecord(source.data);
-  const place = (key: string, fallback: string): string => beside(source.file, String(data[key] ?? fallback));
+  const place = (key: string, fallback: string): string => besideFile(source.file, String(data[key] ?? fallback), {});
   const layers = (key: string): ReadonlyMap<string, Layer> =>
     new Map(Object.keys(asRecord(data[key])).map(name => [name, reader.layer([key, name])]));
   const items = (key: string): readonly YamlPath[] =>

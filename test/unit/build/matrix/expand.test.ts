@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Cell, originOf } from "../../../../src/build/matrix/cell.ts";
 import { expandMatrix } from "../../../../src/build/matrix/expand.ts";
+import { argvOf } from "../../../../src/build/matrix/keys.ts";
 import { readMatrix } from "../../../../src/build/matrix/read.ts";
 import { onlyCells, readShard, shardOf } from "../../../../src/build/matrix/select.ts";
 import { Workspace } from "../../../support/pipeline.ts";
@@ -76,6 +77,12 @@ overrides:
     });
     expect(originOf(two as Cell, "build")("build.max_input_len")).toBe("m.yaml:8:60");
     expect(originOf(two as Cell, "build")("max_seq_len")).toContain(two?.name);
+  });
+
+  it("become command lines of what the file sets and nothing else, a revision that became a directory left out", async () => {
+    const [cell] = await cellsOf("models: { a: { model_dir: org/a, revision: main, use_weight_only: enable } }");
+    const local = { ...cell, convert: { ...cell?.convert, model_dir: "snap shot", revision: undefined } } as Cell;
+    expect(argvOf("convert", local)).toEqual(["--model_dir=snap shot", "--use_weight_only=true"]);
   });
 
   it("read precisions by mmtrt's own words, and synonyms", async () => {
