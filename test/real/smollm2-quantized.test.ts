@@ -17,15 +17,15 @@ const work = new Workspace();
 afterAll(() => work.clean());
 
 /** Texts of the package that the calibration does not read: it takes the first. */
-const CALIBRATED = 16;
-const TEXTS = 6;
-const TOKENS = 48;
+const CALIBRATED = 32;
+const TEXTS = 8;
+const TOKENS = 56;
 
 async function perplexity(format: Partial<QuantizationOptions>): Promise<number> {
   const quantization = { ...NO_QUANTIZATION, ...format, calib_size: CALIBRATED };
   const checkpoint = await convertTo(work, gguf, "float32", {
     quantization: "qformat" in format || format.int8_kv_cache ? quantization : { ...NO_QUANTIZATION, ...format },
-    measure: (request, { quantAlgo }) => calibrate(request, { rows: quantAlgo === "W4A16_AWQ" ? 8 : 0, threads: 0 }),
+    measure: (request, { quantAlgo }) => calibrate(request, { rows: quantAlgo === "W4A16_AWQ" ? 4 : 0, threads: 0 }),
   });
   const limits = { max_batch_size: TEXTS, max_input_len: 64, max_seq_len: 64 };
   const assistant = await Assistant.open(await buildTo(work, checkpoint, limits), { threads: 0 });
@@ -51,6 +51,6 @@ describe("quantized SmolLM2-135M", () => {
     expect(int8 / float).toBeLessThan(1.01);
     const plain = await perplexity({ use_weight_only: true, weight_only_precision: "int4", group_size: 64 });
     const awq = await perplexity({ qformat: "int4_awq", awq_block_size: 64 });
-    expect(awq).toBeLessThan(plain);
+    expect(awq).toBeLessThan(0.95 * plain);
   });
 });
