@@ -44,7 +44,8 @@ export class Rig {
   start(argv: readonly string[], { env = {} }: RigOptions = {}): Running {
     const child = spawn(process.execPath, [program(), ...argv], {
       cwd: this.dir,
-      env: { PATH: process.env.PATH, HOME: this.dir, ...env },
+      // Port 9 is nobody's: no test asks the real Hub for a model.
+      env: { PATH: process.env.PATH, HOME: this.dir, HF_ENDPOINT: "http://127.0.0.1:9", ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     const seen = { stdout: "", stderr: "" };

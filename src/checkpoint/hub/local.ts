@@ -1,4 +1,4 @@
-import type { Problem } from "../../diagnostics/index.ts";
+import { MmtrtError, type Problem } from "../../diagnostics/index.ts";
 import { download, type HubProgress, type HubRecord } from "./download.ts";
 import { hubNameOf, shownName } from "./name.ts";
 import { hubSettings } from "./settings.ts";
@@ -44,7 +44,20 @@ export async function localModel(request: LocalRequest): Promise<LocalModel> {
     signal,
     ...(onProgress && { onProgress }),
     onWait: file => onInfo?.(`waiting for another process that downloads ${file} of ${name.repo}`),
+  }).catch((error: unknown) => {
+    throw value.startsWith("hf://") ? error : orMistyped(error, value);
   });
   onInfo?.(`${shownName(name)} is ${dir}`);
   return { path: dir, hub, warnings };
+}
+
+/** A path with a typing error looks like a name of the Hub: the network is then not what is wrong. */
+function orMistyped(error: unknown, value: string): unknown {
+  if (!(error instanceof MmtrtError)) return error;
+  const problems = error.problems.map(problem =>
+    problem.code === "HUB003" || problem.code === "HUB005"
+      ? { ...problem, why: `${value} is no directory or file here, so the Hub's model is meant; ${problem.why}` }
+      : problem,
+  );
+  return new MmtrtError(problems, { cause: error });
 }
