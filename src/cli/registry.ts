@@ -19,6 +19,7 @@ export const REGISTRY: Readonly<Partial<Record<CommandName, Loader>>> = {
   matrix: async () => (await import("./commands/matrix.ts")).matrix,
   plan: async () => (await import("./commands/plan.ts")).plan,
   plugins: async () => (await import("./commands/plugins.ts")).plugins,
+  quantize: async () => (await import("./commands/quantize.ts")).quantize,
   run: async () => (await import("./commands/run.ts")).run,
   synth: async () => (await import("./commands/synth.ts")).synth,
   verify: async () => (await import("./commands/verify.ts")).verify,

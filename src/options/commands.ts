@@ -29,6 +29,17 @@ export const COMMANDS = {
     ],
     table: async () => (await import("./tables/convert.ts")).convertOptions,
   },
+  quantize: {
+    about:
+      "Compare a quantized checkpoint with its model, layer by layer and by answers, or choose the smallest format that keeps them.",
+    examples: [
+      "quantize llava-1.5-7b-hf --checkpoint_dir checkpoint --report quantization.html",
+      "quantize llava-1.5-7b-hf --output_dir checkpoint --format int4_g128 --check_accuracy questions.jsonl",
+      "quantize llava-1.5-7b-hf --output_dir checkpoint --auto 0.97 --check_accuracy questions.jsonl --report quantization.html",
+      "quantize llava-1.5-7b-hf --output_dir checkpoint --max_loss 0.5 --format int4_g128 int4_awq int8 --check_accuracy questions.jsonl",
+    ],
+    table: async () => (await import("./tables/quantize.ts")).quantizeOptions,
+  },
   build: {
     about: "Build engines from a checkpoint.",
     examples: [
@@ -98,6 +109,7 @@ export const COMMANDS = {
       "matrix matrix.yaml --workers 4 --keep_going --junit report.xml --html report.html",
       "matrix matrix.yaml --only 'llava-*' target=ampere --explain",
       "matrix matrix.yaml --shard 2/4 --cache_dir /shared/mmtrt",
+      "matrix matrix.yaml --emit slurm --jobs 8",
       "matrix matrix.yaml --frozen",
       "matrix matrix.yaml --changed_since origin/main --plan",
     ],
