@@ -46,6 +46,8 @@ export interface Snapshot extends HubRecord {
 
 /** Connections at once: one alone rarely fills a line, more bring nothing. */
 const PARALLEL = 4;
+/** Bytes between two reports of progress, so that a bar moves on slow lines too. */
+const MAX_STEP = 8 << 20;
 
 /**
  * The model's files in the cache, those fetched that are not there. Online the revision is looked up, so that a branch that
@@ -124,6 +126,8 @@ class Downloader {
   readonly #repository: Repository;
   /** Bytes of this run; undefined while only small files are looked into. */
   #progress: { done: number; total: number } | undefined;
+  /** Bytes at the last time that they were shown. */
+  #shown = 0;
 
   constructor(request: HubRequest, cache: RepoCache, repository: Repository) {
     this.#request = request;
@@ -277,8 +281,12 @@ class Downloader {
     this.#show();
   }
 
+  /** With --json each is a line: two hundred for a small model, some thousand for a large one. */
   #show(): void {
     if (this.#progress === undefined) return;
+    const { done, total } = this.#progress;
+    if (done < total && done - this.#shown < Math.min(total / 200, MAX_STEP)) return;
+    this.#shown = done;
     this.#request.onProgress?.({ label: `downloading ${this.#request.name.repo}`, ...this.#progress });
   }
 }
