@@ -191,7 +191,8 @@ export class CodedMatrix {
       halves.set(bits);
       (this.#dtype === "float16" ? f16ToF32 : bf16ToF32)(halves, scales);
     }
-    for (let i = 0; i < scales.length; i++) scales[i] = (scales[i] as number) / this.#levels;
+    const levels = this.#levels;
+    for (let i = 0; i < scales.length; i++) scales[i] = (scales[i] as number) / levels;
   }
 
   get #levels(): number {
