@@ -7,6 +7,7 @@ import { fail, throwIfAny } from "../diagnostics/index.ts";
 import { writeOnnx } from "../emit/onnx.ts";
 import type { BuiltEngine, EngineManifest, EngineTarget } from "../formats/engine-config.ts";
 import { ENGINE_MANIFEST, LOGS_DIR } from "../formats/engine-dir.ts";
+import { pluginAbiOf, pluginLibraries } from "../formats/plugin-library.ts";
 import { environment } from "../options/env.ts";
 import type { EngineReport, ToolEnvironment } from "../toolchain/tensorrt/request.ts";
 import { buildGraph, locationsOf, weightsOf } from "./engine-plans.ts";
@@ -211,7 +212,7 @@ async function writeManifest(run: Run): Promise<void> {
     version: plan.version,
     fingerprint: plan.fingerprint,
     backend: plan.backend,
-    target: targetOf(run),
+    target: await targetOf(run),
     model: plan.model,
     parts: plan.engines.map(({ name, onnx, weights, engine, graph }) => ({
       name,
@@ -229,12 +230,13 @@ async function writeManifest(run: Run): Promise<void> {
 }
 
 /** What the engines are bound to: their library, and the GPUs that all of them have kernels for. */
-function targetOf({ plan, reports }: Run): EngineTarget | null {
+async function targetOf({ plan, reports }: Run): Promise<EngineTarget | null> {
   const [first, ...others] = [...reports.values()];
   if (first === undefined) return null;
   const common = others.reduce((sms, report) => sms.filter(sm => report.sms.includes(sm)), first.sms);
   const own = plan.backend === "tensorrt" ? (plan.builder?.gpus ?? []).slice(0, 1) : [];
-  return { tensorrt: first.version ?? "unknown", sm: common.length > 0 ? common : own, plugin_abi: null };
+  const plugin_abi = await pluginAbiOf(pluginLibraries(plan.options));
+  return { tensorrt: first.version ?? "unknown", sm: common.length > 0 ? common : own, plugin_abi };
 }
 
 function builtOf(run: Run): readonly (BuiltEngine & { readonly name: string })[] {

@@ -4,9 +4,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Problem } from "../diagnostics/index.ts";
 import { ENGINE_MANIFEST, type EngineDir } from "./engine-dir.ts";
-
-/** The ABI hash of the plugin library that this version brings; null, because it brings none. */
-const OWN_PLUGIN_ABI: string | null = null;
+import { pluginAbiOf, pluginLibraries } from "./plugin-library.ts";
 
 /**
  * Whether the files are the ones the manifest was written for: each graph by its hash, each engine by its size (hashing
@@ -29,21 +27,28 @@ export async function stampProblems(engine: EngineDir): Promise<readonly Problem
     }
     return problems;
   });
-  return [...pluginProblems(engine), ...(await Promise.all(found)).flat()];
+  return [...(await pluginProblems(engine)), ...(await Promise.all(found)).flat()];
 }
 
 /** An engine calls plugins through the interface it was built with; a library of another layout reads wrong attributes. */
-function pluginProblems({ dir, manifest }: EngineDir): readonly Problem[] {
+async function pluginProblems({ dir, manifest }: EngineDir): Promise<readonly Problem[]> {
   const abi = manifest.target?.plugin_abi ?? null;
-  if (abi === OWN_PLUGIN_ABI) return [];
-  const has = OWN_PLUGIN_ABI === null ? "brings no plugins" : `brings plugins of ABI ${OWN_PLUGIN_ABI}`;
+  if (abi === null) return [];
+  const libraries = pluginLibraries(manifest.options);
+  const now = await pluginAbiOf(libraries).catch((error: NodeJS.ErrnoException) => ({
+    unread: error.code ?? error.message,
+  }));
+  if (now === abi) return [];
+  const named = libraries.length === 0 ? "no library" : libraries.join(", ");
+  const seen =
+    typeof now === "string" ? `has ABI ${now}` : now === null ? "holds none of them" : `cannot be read (${now.unread})`;
   return [
     {
       code: "BLD006",
-      what: `${dir} was built with ${abi === null ? "no plugins" : `plugins of ABI ${abi}`}; this mmtrt ${has}`,
+      what: `${dir} was built with plugins of ABI ${abi}; ${named} ${seen}`,
       at: join(dir, `${ENGINE_MANIFEST}: target.plugin_abi`),
       why: "an engine calls plugins through the interface it was built with, and another one would read wrong attributes",
-      fix: `use mmtrt ${manifest.version}, which built it, or build the engine directory again`,
+      fix: `put back the library of mmtrt ${manifest.version}, or build the engine directory again`,
     },
   ];
 }

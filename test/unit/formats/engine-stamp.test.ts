@@ -51,12 +51,24 @@ describe("the stamp of an engine directory", () => {
     await writeFile(join(dir, "mmtrt.json"), JSON.stringify({ ...manifest, ...change(manifest) }));
   };
 
-  it("with a plugin ABI that this version does not bring is refused", async () => {
-    await changeManifest(({ target }) => ({ target: { ...(target as object), plugin_abi: "4f9c" } }));
-    await expect(openRunnable(dir)).rejects.toThrow(
-      /BLD006.*built with plugins of ABI 4f9c; this mmtrt brings no plugins/,
-    );
-    expect((await problems()).map(({ at }) => at)).toEqual([join(dir, "mmtrt.json: target.plugin_abi")]);
+  it("with plugins is whole while the library that it names has the same ABI, and refused with another or none", async () => {
+    const abi = "4f9c".repeat(16);
+    const library = join(dir, "libmmtrt_plugins.so");
+    await changeManifest(({ target, options }) => ({
+      target: { ...(target as object), plugin_abi: abi },
+      options: { ...(options as object), plugins: [library] },
+    }));
+    const at = join(dir, "mmtrt.json: target.plugin_abi");
+    expect(await problems()).toMatchObject([
+      { code: "BLD006", at, what: expect.stringContaining("cannot be read (ENOENT)") },
+    ]);
+    // The mark lies across the end of the first MiB, where reading is cut in two.
+    await writeFile(library, `${"x".repeat((1 << 20) - 40)}mmtrt-plugin-abi:${abi}\0`);
+    expect(await problems()).toEqual([]);
+    await writeFile(library, `mmtrt-plugin-abi:${"0".repeat(64)}`);
+    await expect(openRunnable(dir)).rejects.toThrow(/BLD006.*built with plugins of ABI 4f9c.* has ABI 0000/);
+    await writeFile(library, "another library");
+    expect(await problems()).toMatchObject([{ what: expect.stringContaining("holds none of them") }]);
   });
 
   it("of no form that can be compared is refused", async () => {
