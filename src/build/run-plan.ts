@@ -235,7 +235,8 @@ async function targetOf({ plan, reports }: Run): Promise<EngineTarget | null> {
   if (first === undefined) return null;
   const common = others.reduce((sms, report) => sms.filter(sm => report.sms.includes(sm)), first.sms);
   const own = plan.backend === "tensorrt" ? (plan.builder?.gpus ?? []).slice(0, 1) : [];
-  const plugin_abi = await pluginAbiOf(pluginLibraries(plan.options));
+  // Of a library that cannot be read TensorRT, which loads it, has told already.
+  const plugin_abi = await pluginAbiOf(pluginLibraries(plan.options)).catch(() => null);
   return { tensorrt: first.version ?? "unknown", sm: common.length > 0 ? common : own, plugin_abi };
 }
 
