@@ -1,53 +1,15 @@
-import { mkdir, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
-import { fail, MmtrtError, type Problem } from "../../diagnostics/index.ts";
+import { fail, MmtrtError } from "../../diagnostics/index.ts";
 import { readJsonObject } from "../../formats/json.ts";
-import { asOutputProblem } from "../files.ts";
-import type { DownloadRecord } from "../manifest.ts";
-import { type RemoteFile, type Repository, readRepository } from "./api.ts";
+import { readRepository } from "./api.ts";
 import { COMMIT, RepoCache } from "./cache.ts";
-import { HubHttp, type Pause } from "./http.ts";
-import { dropAbandoned, withLock } from "./lock.ts";
-import { type HubName, shownName } from "./name.ts";
-import { fromCache, needsPickle, noSpace, notCached } from "./problems.ts";
-import { type Listing, type Selection, selectFiles } from "./select.ts";
-import type { HubSettings } from "./settings.ts";
-import { fetchBlob } from "./transfer.ts";
+import { Downloader, pickleWarnings, wait } from "./downloader.ts";
+import { HubHttp } from "./http.ts";
+import { fromCache, notCached } from "./problems.ts";
+import type { HubRequest, Snapshot, Survey } from "./request.ts";
+import { type Listing, selectFiles } from "./select.ts";
 
-export interface HubProgress {
-  readonly label: string;
-  /** Bytes of this call; what was there already does not count. */
-  readonly done: number;
-  readonly total: number;
-}
-
-export interface HubRequest {
-  readonly name: HubName;
-  readonly settings: HubSettings;
-  /** config.json alone: a plan needs no weights. */
-  readonly configOnly?: boolean;
-  readonly signal: AbortSignal;
-  onProgress?(progress: HubProgress): void;
-  /** Another process fetches the same file. */
-  onWait?(file: string): void;
-  /** Stand-in of a test for the pauses between attempts. */
-  readonly pause?: Pause;
-}
-
-/** Repository, revision as asked for, commit. */
-export type HubRecord = Omit<DownloadRecord, "option">;
-
-export interface Snapshot extends HubRecord {
-  /** The directory with the model's files, in the Hub's cache. */
-  readonly dir: string;
-  readonly warnings: readonly Problem[];
-}
-
-/** Connections at once: one alone rarely fills a line, more bring nothing. */
-const PARALLEL = 4;
-/** Bytes between two reports of progress, so that a bar moves on slow lines too. */
-const MAX_STEP = 8 << 20;
+export type { HubProgress, HubRecord, HubRequest, Snapshot } from "./request.ts";
 
 /**
  * The model's files in the cache, those fetched that are not there. Online the revision is looked up, so that a branch that
@@ -70,23 +32,6 @@ export async function download(request: HubRequest): Promise<Snapshot> {
       : { ...found, warnings: [...found.warnings, fromCache(request.name, found.commit, reason)] };
   }
   return new Downloader(request, cache, repository).run();
-}
-
-/** A file of a repository, as far as mmtrt is concerned. */
-export interface SurveyedFile {
-  readonly name: string;
-  readonly size: number;
-  /** convert reads it. */
-  readonly wanted: boolean;
-  /** Its bytes are in the cache. */
-  readonly cached: boolean;
-}
-
-export interface Survey extends HubRecord {
-  readonly files: readonly SurveyedFile[];
-  /** Bytes that `download` would fetch now. */
-  readonly missing: number;
-  readonly warnings: readonly Problem[];
 }
 
 /** What `download` would do; fetches config.json, and the index where there is one. Errors: as `download`. */
@@ -114,183 +59,4 @@ async function cached(request: HubRequest, cache: RepoCache): Promise<Snapshot> 
     fail(notCached(request, error instanceof MmtrtError ? (error.problems[0]?.what ?? "") : String(error))),
   );
   return { repo: request.name.repo, revision, commit, dir, warnings: pickleWarnings(request.name, selection) };
-}
-
-function pickleWarnings(name: HubName, { pickle, weights }: Selection): readonly Problem[] {
-  return pickle ? [needsPickle(name, weights[0] ?? "")] : [];
-}
-
-class Downloader {
-  readonly #request: HubRequest;
-  readonly #cache: RepoCache;
-  readonly #repository: Repository;
-  /** Bytes of this run; undefined while only small files are looked into. */
-  #progress: { done: number; total: number } | undefined;
-  /** Bytes at the last time that they were shown. */
-  #shown = 0;
-
-  constructor(request: HubRequest, cache: RepoCache, repository: Repository) {
-    this.#request = request;
-    this.#cache = cache;
-    this.#repository = repository;
-  }
-
-  async run(): Promise<Snapshot> {
-    const { name } = this.#request;
-    const { commit } = this.#repository;
-    const dir = this.#cache.snapshot(commit);
-    const selection = await this.#select();
-    const wanted = [...selection.small, ...selection.weights];
-    const total = await this.#needSpace(wanted);
-    if (total > 0) this.#progress = { done: 0, total };
-    await this.#fetch(wanted);
-    this.#end();
-    const revision = name.revision ?? "main";
-    await this.#cache.rememberCommit(revision, commit);
-    return { repo: name.repo, revision, commit, dir, warnings: pickleWarnings(name, selection) };
-  }
-
-  async survey(): Promise<Survey> {
-    const { name } = this.#request;
-    const { commit, files } = this.#repository;
-    const selection = await this.#select();
-    const names = [...selection.small, ...selection.weights];
-    const wanted = new Set(names);
-    const absent = await this.#missing(names);
-    const etags = new Set(absent.map(({ file }) => file.etag));
-    const surveyed = [...files.values()].map(async ({ name: file, size, etag }) => ({
-      name: file,
-      size,
-      wanted: wanted.has(file),
-      cached: wanted.has(file) ? !etags.has(etag) : await this.#cache.has(etag, size),
-    }));
-    return {
-      repo: name.repo,
-      revision: name.revision ?? "main",
-      commit,
-      files: await Promise.all(surveyed),
-      missing: absent.reduce((sum, { left }) => sum + left, 0),
-      warnings: pickleWarnings(name, selection),
-    };
-  }
-
-  #select(): Promise<Selection> {
-    const { name, configOnly = false } = this.#request;
-    const { commit, files } = this.#repository;
-    const listing: Listing = {
-      at: shownName(name),
-      names: new Set(files.keys()),
-      json: async file => {
-        await this.#fetch([file]);
-        return readJsonObject(join(this.#cache.snapshot(commit), file));
-      },
-    };
-    return selectFiles(listing, configOnly);
-  }
-
-  /** Before the first large byte; gives the bytes to come. Errors: HUB006. */
-  async #needSpace(names: readonly string[]): Promise<number> {
-    const { settings } = this.#request;
-    const needed = (await this.#missing(names)).reduce((sum, { left }) => sum + left, 0);
-    if (needed === 0) return 0;
-    const free = await statfs(this.#cache.dir).then(
-      ({ bavail, bsize }) => bavail * bsize,
-      () => Number.POSITIVE_INFINITY,
-    );
-    if (free < needed) fail(noSpace({ ...this.#request, settings }, needed, free));
-    return needed;
-  }
-
-  /** Files whose bytes are not in the cache, each blob once, with the bytes still to come. */
-  async #missing(names: readonly string[]): Promise<readonly { readonly file: RemoteFile; readonly left: number }[]> {
-    const blobs = new Map(names.map(name => this.#file(name)).map(file => [file.etag, file]));
-    const missing: { file: RemoteFile; left: number }[] = [];
-    for (const file of blobs.values()) {
-      if (await this.#cache.has(file.etag, file.size)) continue;
-      const partial = await this.#cache.partialSize(file.etag);
-      missing.push({ file, left: partial > file.size ? file.size : file.size - partial });
-    }
-    return missing;
-  }
-
-  #file(name: string): RemoteFile {
-    const file = this.#repository.files.get(name);
-    if (file === undefined) throw new Error(`${name} was selected and is not listed`);
-    return file;
-  }
-
-  async #fetch(names: readonly string[]): Promise<void> {
-    const blobs = join(this.#cache.dir, "blobs");
-    await mkdir(blobs, { recursive: true }).catch((error: unknown) => {
-      throw asOutputProblem(blobs, error);
-    });
-    const queue = [...(await this.#missing(names))];
-    const failure = new AbortController();
-    const signal = AbortSignal.any([this.#request.signal, failure.signal]);
-    const worker = async (): Promise<void> => {
-      for (let item = queue.shift(); item !== undefined && !signal.aborted; item = queue.shift()) {
-        await this.#fetchOne(item.file, signal);
-      }
-    };
-    const ends = await Promise.allSettled(
-      Array.from({ length: PARALLEL }, () =>
-        worker().catch((error: unknown) => {
-          failure.abort();
-          throw error;
-        }),
-      ),
-    );
-    this.#request.signal.throwIfAborted();
-    const errors = ends.flatMap(end => (end.status === "rejected" ? [end.reason as unknown] : []));
-    const first = errors.find(error => error instanceof MmtrtError) ?? errors[0];
-    if (first !== undefined) throw first;
-    for (const name of names) {
-      const { etag } = this.#file(name);
-      await this.#cache.link(this.#repository.commit, name, etag);
-      await dropAbandoned(`${this.#cache.blob(etag)}.lock`);
-    }
-  }
-
-  async #fetchOne(file: RemoteFile, signal: AbortSignal): Promise<void> {
-    const { settings, name, onWait, pause = wait } = this.#request;
-    const url = `${settings.endpoint}/${name.repo}/resolve/${this.#repository.commit}/${file.name.split("/").map(encodeURIComponent).join("/")}`;
-    const blob = this.#cache.blob(file.etag);
-    await withLock(`${blob}.lock`, { signal, pause, onWait: () => onWait?.(file.name) }, async () => {
-      // Somebody else may have finished it while this process waited.
-      if (await this.#cache.has(file.etag, file.size)) {
-        await rm(`${blob}.partial`, { force: true });
-        return;
-      }
-      const http = new HubHttp(name, settings, signal, pause);
-      await fetchBlob(file, url, blob, { name, settings, http, signal, pause, onBytes: n => this.#advance(n) });
-    });
-  }
-
-  /** Bytes to be fetched once more are more to do, not less that was done. */
-  #advance(bytes: number): void {
-    if (this.#progress === undefined) return;
-    if (bytes < 0) this.#progress.total -= bytes;
-    else this.#progress.done += bytes;
-    this.#show();
-  }
-
-  /** What another process fetched in the meantime is done as well. */
-  #end(): void {
-    if (this.#progress === undefined || this.#progress.done >= this.#progress.total) return;
-    this.#progress.done = this.#progress.total;
-    this.#show();
-  }
-
-  /** With --json each is a line: two hundred for a small model, some thousand for a large one. */
-  #show(): void {
-    if (this.#progress === undefined) return;
-    const { done, total } = this.#progress;
-    if (done < total && done - this.#shown < Math.min(total / 200, MAX_STEP)) return;
-    this.#shown = done;
-    this.#request.onProgress?.({ label: `downloading ${this.#request.name.repo}`, ...this.#progress });
-  }
-}
-
-function wait(ms: number, signal: AbortSignal): Promise<void> {
-  return delay(ms, undefined, { signal });
 }

@@ -387,6 +387,7 @@ describe("a hostile server", () => {
   it.each([
     ["a size that is none", { ...entry, path: "config.json", size: -1 }],
     ["a hash that is none", { ...entry, path: "config.json", oid: "../../x" }],
+    ["a config.json of a terabyte", { ...entry, path: "config.json", size: 1e12 }],
     ["LFS without a hash", { ...entry, path: "config.json", lfs: { size: 4 } }],
   ])("with %s is refused", async (_, file) => {
     expect(await listed(file)).toEqual(["HUB007"]);
