@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Slurm cluster of this machine alone, for one command: munged, slurmctld and slurmd in a temporary directory, gone afterwards.
+# A Slurm cluster of this machine alone, for one command and the jobs that it submits: munged, slurmctld and slurmd in a temporary directory, gone afterwards.
 # usage: scripts/slurm-on-one-machine.sh COMMAND [ARGUMENT…]     needs Debian's slurm-wlm and munge; works as root or as a user
 # The one node pretends to have an SM 8.6 GPU (gres gpu:1, feature sm86), so that constraints of job files can be tried.
 set -euo pipefail
@@ -80,6 +80,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerParameters=batch_sched_delay=0,sched_interval=1
 GresTypes=gpu
+DependencyParameters=kill_invalid_depend
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$memory Gres=gpu:1 Features=sm86 State=UNKNOWN
 PartitionName=all Nodes=$host Default=YES MaxTime=INFINITE State=UP
 END
@@ -109,4 +110,7 @@ pids+=($!)
 idle() { sinfo --noheader --format=%t | grep -qx idle; }
 within 100 idle
 
-"$@"
+status=0
+"$@" || status=$?
+while squeue --noheader 2> /dev/null | grep -q .; do sleep 0.5; done
+exit "$status"

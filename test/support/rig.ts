@@ -90,7 +90,7 @@ let built: string | undefined;
  * `bin/mmtrt.js` beside a bundle of today's sources. Built once per test file into a directory of its own, so that test
  * files that run side by side, and a developer's own build, cannot pull dist/ from under one another.
  */
-function program(): string {
+export function program(): string {
   if (built !== undefined) return built;
   const home = realpathSync(mkdtempSync(join(tmpdir(), "mmtrt-dist-")));
   process.once("exit", () => rmSync(home, { recursive: true, force: true }));

@@ -60,12 +60,18 @@ function take(
 
 function own(build: YAMLMap, group: JobGroup, wording: Wording): YAMLMap {
   const job = build.clone() as YAMLMap;
-  replaceText(job, [["matrix matrix.yaml", `matrix ${wording.build(group)}`], ["GROUP", group.name], version(wording)]);
+  replaceText(job, [
+    ["matrix matrix.yaml", `matrix ${wording.build(group)}`],
+    ["GROUP", group.name],
+    // GitHub's own strategy.job-total would do as long as nobody adds an axis to the job.
+    ['matrix.shard }}/1"', `matrix.shard }}/${group.jobs}"`],
+    version(wording),
+  ]);
   replaceLines(job, { engines: wording.request.outputDir, ".mmtrt/cache": wording.request.cacheDir });
   return job;
 }
 
-export function version({ request }: Wording): readonly [string, string] {
+function version({ request }: Wording): readonly [string, string] {
   return ["mmtrt@latest", `mmtrt@${request.version}`];
 }
 

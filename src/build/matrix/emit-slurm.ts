@@ -30,11 +30,13 @@ function buildScript(template: string, group: JobGroup, wording: Wording): strin
     `#SBATCH --array=1-${group.jobs}`,
     ...constraints(group.needs),
   ];
-  return template
-    .replace("#SBATCH --job-name=mmtrt-build\n#SBATCH --array=1-1", header.join("\n"))
-    // Not Slurm's own count: `--array=3` alone runs one task again.
-    .replace('$SLURM_ARRAY_TASK_ID/1"', () => `$SLURM_ARRAY_TASK_ID/${group.jobs}"`)
-    .replace("matrix matrix.yaml", () => `matrix ${wording.build(group)}`);
+  return (
+    template
+      .replace("#SBATCH --job-name=mmtrt-build\n#SBATCH --array=1-1", header.join("\n"))
+      // Not Slurm's own count: `--array=3` alone runs one task again.
+      .replace('$SLURM_ARRAY_TASK_ID/1"', () => `$SLURM_ARRAY_TASK_ID/${group.jobs}"`)
+      .replace("matrix matrix.yaml", () => `matrix ${wording.build(group)}`)
+  );
 }
 
 /** A node has one kind of GPU, named as a feature of the node: `Features=sm90`. */

@@ -1,7 +1,8 @@
 import { chmod, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
 import type { Cell, MatrixFile } from "../../build/matrix/cell.ts";
-import { type EmitTarget, type EmittedFile, emitJobs, MOST_JOBS } from "../../build/matrix/emit.ts";
+import { type EmitTarget, emitJobs, MOST_JOBS } from "../../build/matrix/emit.ts";
+import type { EmittedFile } from "../../build/matrix/emit-files.ts";
 import { groupsOf } from "../../build/matrix/emit-groups.ts";
 import type { MatrixResult } from "../../build/matrix/events.ts";
 import { gathered, resultIn } from "../../build/matrix/gather.ts";
