@@ -107,6 +107,49 @@ describe("mmtrt matrix --emit", () => {
     expectReport(rig, "mmtrt-results/run-id");
   });
 
+  it("writes a Slurm task that ends well with a cell that fails, which is the report's to say", async () => {
+    const rig = rigWith(`${MATRIX}overrides: [{ when: { model: gpt2 }, max_seq_len: 100000 }]\n`);
+    await emitted(rig, "slurm", "--jobs", "1");
+    rig.file("results/.keep", "");
+    const env = { SLURM_JOB_NAME: "mmtrt-cpu", SLURM_ARRAY_TASK_ID: "1", SLURM_MEM_PER_NODE: "2048" };
+    bash(rig, "bash slurm/build-cpu.sbatch results", env);
+    expect(() => bash(rig, "bash slurm/report.sbatch results")).toThrow();
+    const xml = readFileSync(join(rig.dir, "results/report.xml"), "utf8");
+    expect(xml).toMatch(/failures="1".*name="gpt2-float32".*100000/s);
+    expect(readdirSync(join(rig.dir, "engines")).sort()).toEqual(["llava-float16", "llava-float32"]);
+    // A task that cannot even start is the machine's failure.
+    expect(() => bash(rig, "bash slurm/build-cpu.sbatch results", { ...env, SLURM_ARRAY_TASK_ID: "7" })).toThrow();
+  });
+
+  it("writes a script for Kubernetes that starts the report when every build has ended", async () => {
+    const rig = rigWith();
+    await emitted(rig, "kubernetes");
+    // Stands in for a cluster: says what it was asked, makes names of what it reads, lets the build fail.
+    const kubectl = `#!/bin/sh
+echo "$@" >> asked
+case "$1" in
+  create) sed -n 's|^  name: |job.batch/|p' ;;
+  wait) case "$*" in *complete*build* | *complete*cpu* | *failed*report*) exit 1 ;; esac ;;
+  logs) echo 3 cells ready ;;
+esac
+`;
+    chmodSync(rig.file("bin/kubectl", kubectl), 0o755);
+    const text = bash(rig, "kubernetes/submit.sh --namespace engines");
+    expect(text).toMatch(/^3 cells ready\nmmtrt-results\/\d{8}-\d{6} on the claim mmtrt\n$/);
+    const asked = readFileSync(join(rig.dir, "asked"), "utf8")
+      .replaceAll(/\d{8}-\d{6}/g, "RUN")
+      .trim()
+      .split("\n");
+    expect(asked).toEqual([
+      "create --namespace engines --output=name --filename=-",
+      "wait --namespace engines --for=condition=complete --timeout=20s job.batch/mmtrt-cpu-RUN",
+      "wait --namespace engines --for=condition=failed --timeout=1s job.batch/mmtrt-cpu-RUN",
+      "create --namespace engines --output=name --filename=-",
+      "wait --namespace engines --for=condition=complete --timeout=20s job.batch/mmtrt-report-RUN",
+      "logs --namespace engines job.batch/mmtrt-report-RUN",
+    ]);
+  });
+
   it("refuses a system that it does not know, files that are there, and counts that do not fit", async () => {
     const rig = rigWith();
     const refused = async (...argv: string[]): Promise<string> => {
@@ -203,6 +246,16 @@ sbatch --test-only --gres=gpu:1 --constraint=sm86 --wrap true
     bash(rig, `${join(ROOT, "scripts/slurm-on-one-machine.sh")} bash -e -c '${script.replaceAll("'", "'\\''")}'`);
     const [run] = readdirSync(join(rig.dir, "mmtrt-results"));
     expectReport(rig, join("mmtrt-results", run ?? ""));
+    // Tasks that ran side by side did nothing twice.
+    const results = join(rig.dir, "mmtrt-results", run ?? "");
+    const keys = readdirSync(results)
+      .filter(name => name.endsWith(".ndjson"))
+      .flatMap(name => readFileSync(join(results, name), "utf8").trim().split("\n"))
+      .map(line => JSON.parse(line))
+      .filter(({ event, state }) => event === "step" && state === "done")
+      .map(({ kind, key }) => `${kind} ${key}`);
+    expect(new Set(keys).size).toBe(keys.length);
+    expect(keys.filter(key => key.startsWith("cell "))).toHaveLength(3);
     expect(readFileSync(join(rig.dir, "refused"), "utf8")).toMatch(/Invalid feature/);
     const again = await matrix(rig, "--only", "precision=*", "--json");
     const { steps } = JSON.parse(again.stdout.trim().split("\n").at(-1) ?? "");

@@ -1,7 +1,10 @@
 import { fail, type Problem } from "../../diagnostics/index.ts";
+import { fingerprint } from "../fingerprint.ts";
 import { smNumbers } from "../tensorrt.ts";
 import { showValue } from "./axes.ts";
 import type { Cell } from "./cell.ts";
+
+const MOST_SMS_IN_NAME = 4;
 
 /** What a machine must have to build a cell. */
 export interface MachineNeeds {
@@ -54,7 +57,9 @@ export function needsOf({ build: { backend, compute_capabilities: given } }: Cel
 
 function nameOf({ backend, gpu, sms }: MachineNeeds): string {
   if (backend === "onnxruntime") return "cpu";
-  return [gpu ? "gpu" : "rtx", ...sms.map(sm => `sm${sm}`)].join("-");
+  // Kubernetes takes names of 63 characters, with the run's and a number behind it.
+  const many = sms.length > MOST_SMS_IN_NAME ? [`${sms.length}sms`, fingerprint(sms).slice(0, 6)] : undefined;
+  return [gpu ? "gpu" : "rtx", ...(many ?? sms.map(sm => `sm${sm}`))].join("-");
 }
 
 /** One each, then one more where a job has the most cells, so that the longest job is as short as it can be. */

@@ -77,6 +77,19 @@ describe("the groups of jobs", () => {
     ]);
   });
 
+  it("keep their names short where engines are for many GPUs, and apart", () => {
+    const [cell] = all as [Cell];
+    const sms = [75, 80, 86, 89, 90, 100];
+    const withSms = (given: number[]): Cell => ({
+      ...cell,
+      build: { ...cell.build, backend: "tensorrt_rtx", compute_capabilities: given },
+    });
+    const cells = [withSms(sms), withSms([...sms.slice(1), 120]), withSms([...sms].reverse())];
+    const groups = groupsOf(cells, { jobs: "auto", limit: 256, at: "--jobs" });
+    expect(groups.map(group => group.cells.length)).toEqual([2, 1]);
+    for (const { name } of groups) expect(name).toMatch(/^rtx-6sms-[0-9a-f]{6}$/);
+  });
+
   it("refuse more jobs than cells, fewer than kinds of machines, and more than the system takes", async () => {
     const asked = (jobs: number, limit = 256) => refusal(() => groupsOf(all, { jobs, limit, at: "--jobs" }));
     expect(asked(24)).toBe("nothing");
