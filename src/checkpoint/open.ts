@@ -47,7 +47,10 @@ async function openWith(pool: FilePool, path: string, options: OpenOptions): Pro
   if (config && isFolderModel(config)) {
     const folders = await openFolders(pool, path, names, config);
     const model = await withVisionTower(pool, folders, options.visionTowerDir);
-    return { ...(await withAspectRatio(await withLanguageModel(pool, model, options.llmDir))), close: () => pool.close() };
+    return {
+      ...(await withAspectRatio(await withLanguageModel(pool, model, options.llmDir))),
+      close: () => pool.close(),
+    };
   }
   const found = findWeights(path, names);
   if (found.format === "gguf") return openGguf(pool, join(path, found.file), path, extraFilesOf(names));

@@ -7,4 +7,10 @@ export {
   type TensorEntry,
 } from "./safetensors/header.ts";
 export { openSafetensors, type Safetensors } from "./safetensors/read.ts";
-export { type FileToWrite, type WriteOptions, type WrittenFile, writeSafetensors, writeTogether } from "./safetensors/write.ts";
+export {
+  type FileToWrite,
+  type WriteOptions,
+  type WrittenFile,
+  writeSafetensors,
+  writeTogether,
+} from "./safetensors/write.ts";
