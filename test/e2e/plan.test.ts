@@ -35,7 +35,9 @@ describe("mmtrt plan", () => {
     });
     expect(result.memory.ranks).toHaveLength(8);
     expect(result.steps).toEqual([]);
-    expect(result.next[0]).toBe("mmtrt convert meta-llama/Llama-2-70b-hf --output_dir checkpoint --dtype float16 --tp_size 8");
+    expect(result.next[0]).toBe(
+      "mmtrt convert meta-llama/Llama-2-70b-hf --output_dir checkpoint --dtype float16 --tp_size 8",
+    );
   });
 
   it("plans a directory with nothing but a config.json, the model beside it, and what convert made of it", async () => {

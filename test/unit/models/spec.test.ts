@@ -126,7 +126,9 @@ describe("a LLaMA config", () => {
   });
 
   it("is refused when the weights are quantized or rope is of a type without tables", () => {
-    expect(codesOf({ ...LLAMA, quantization_config: { quant_method: "bitsandbytes" } })).toEqual(["SPC009 quantization_config"]);
+    expect(codesOf({ ...LLAMA, quantization_config: { quant_method: "bitsandbytes" } })).toEqual([
+      "SPC009 quantization_config",
+    ]);
     expect(codesOf({ ...LLAMA, rope_scaling: { type: "yarn", factor: 2 } })).toContain("SPC004 rope_scaling.rope_type");
     expect(codesOf({ ...LLAMA, pruned_heads: { 1: [2] } })).toEqual(["SPC004 pruned_heads"]);
   });
