@@ -143,7 +143,9 @@ async function earlierRun(stage: string, fingerprint: string): Promise<RunState[
   const names = await entriesOf(stage);
   if (names.length === 0) return {};
   const state = await stateOf(stage);
-  if (state === undefined && !names.includes(MANIFEST_FILE)) fail(notEmpty(stage, names));
+  // Killed in its first instant, a run leaves its state half written and nothing else.
+  const begun = names.every(name => name === `${STATE_FILE}.partial`);
+  if (state === undefined && !begun && !names.includes(MANIFEST_FILE)) fail(notEmpty(stage, names));
   if (state !== undefined && isRunning(state)) fail(inUse(stage, state));
   if (state?.fingerprint === fingerprint) return state.finished;
   await rm(stage, { recursive: true, force: true });

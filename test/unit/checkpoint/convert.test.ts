@@ -252,6 +252,13 @@ describe("an interrupted conversion", () => {
     expect(await readdir(dir)).toEqual([]);
   });
 
+  it("killed before its state was written is started anew", async () => {
+    await mkdir(join(dir, "out.partial"));
+    await writeFile(join(dir, "out.partial", "convert.json.partial"), '{"finger');
+    expect((await run()).status).toBe("converted");
+    expect(await readdir(dir)).toEqual(["out"]);
+  });
+
   it("of other options is started anew", async () => {
     await expect(run({ workers: 1, ...abortAfter(0.75) })).rejects.toThrow("stopped");
     expect((await run({ dtype: "bfloat16" })).status).toBe("converted");
