@@ -142,7 +142,7 @@ export function missingFile(path: string): Problem {
     code: "CKP001",
     what: `${path} does not exist`,
     at: path,
-    why: "its bytes are needed to convert the model",
+    why: "it was asked for by this name, or belongs to what was",
     fix: "download the file again or correct the path",
   };
 }

@@ -153,6 +153,15 @@ describe("mmtrt matrix", () => {
     expect((await rig.run(["cache", "verify"])).stdout).toMatch(/ 0 damaged/);
   });
 
+  it("is looked for by cache without being made", async () => {
+    const rig = rigWith(MATRIX);
+    for (const action of ["ls", "verify"]) {
+      const looked = await rig.run(["cache", action, "--cache_dir", "nowhere"]);
+      expect(looked).toMatchObject({ code: 0, stdout: expect.stringMatching(/^no cache at .*nowhere/) });
+    }
+    expect(existsSync(join(rig.dir, "nowhere"))).toBe(false);
+  });
+
   it("lets two shards share a cache at once without doing anything twice", async () => {
     const rig = rigWith(MATRIX.replace("precision: [float32, float16]", "precision: [float16]"));
     // Both shards need the same checkpoints when cells are dealt out by batch size.

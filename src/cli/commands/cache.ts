@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { collect, type Listed, listEntries, verifyEntries } from "../../build/cache/collect.ts";
 import { Cache } from "../../build/cache/store.ts";
@@ -16,8 +17,11 @@ export const cache = defineCommand({
   name: "cache",
   options: cacheOptions,
   async run(context) {
-    const { options } = context;
-    const opened = await Cache.open(resolve(options.cache_dir));
+    const { options, ui } = context;
+    const dir = resolve(options.cache_dir);
+    // Opening one makes its directory; looking must not.
+    if (!existsSync(dir)) return ui.result(`no cache at ${dir}`, { cache_dir: dir, bytes: 0, entries: [] });
+    const opened = await Cache.open(dir);
     try {
       if (options.action === "ls") await list(opened, context);
       else if (options.action === "gc") await clear(opened, context);
