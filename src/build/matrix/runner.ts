@@ -78,7 +78,8 @@ export class MatrixRunner implements TaskRunner<MatrixStep> {
       if (!("release" in lock)) return { state: "elsewhere" };
       try {
         // Whoever had the lock before may have done it.
-        return (await this.lookup(task)) ?? this.#done(task, await this.#make(task, gpus));
+        const made = await this.lookup(task);
+        return made ? { ...made, cached: true } : this.#done(task, await this.#make(task, gpus));
       } finally {
         await lock.release();
       }

@@ -18,8 +18,8 @@ export interface Task<T> {
 }
 
 export type Outcome<T> =
-  /** With the tasks that are only known now. */
-  | { readonly state: "done"; readonly tasks?: readonly Task<T>[] }
+  /** With the tasks that are only known now. `cached`: somebody else made it between the look and the lock. */
+  | { readonly state: "done"; readonly tasks?: readonly Task<T>[]; readonly cached?: boolean }
   /** Another process is at it: to be looked at again later. */
   | { readonly state: "elsewhere" }
   | { readonly state: "failed"; readonly error: unknown; readonly transient: boolean };
@@ -210,8 +210,9 @@ class Scheduler<T> {
       .catch((error: unknown): Outcome<T> => ({ state: "failed", error, transient: false }));
     this.#running.delete(node);
     const seconds = (this.#clock.now() - started) / 1000;
-    if (outcome.state !== "done") this.#diskLeft += task.cost.disk;
-    if (outcome.state === "done") this.#done(node, outcome.tasks ?? [], seconds, false);
+    const cached = outcome.state === "done" && outcome.cached === true;
+    if (outcome.state !== "done" || cached) this.#diskLeft += task.cost.disk;
+    if (outcome.state === "done") this.#done(node, outcome.tasks ?? [], cached ? 0 : seconds, cached);
     else if (outcome.state === "elsewhere") this.#lookAgain(node);
     else if (outcome.transient && node.attempts <= this.#limits.retries && !this.#stopped)
       this.#retry(node, outcome.error);
