@@ -1,9 +1,8 @@
 import { copyFile, open, rename, rm, statfs } from "node:fs/promises";
 import { MmtrtError, type Problem } from "../diagnostics/index.ts";
 
-/** A small text file, whole or not at all. Errors: CKP009. */
-export async function writeText(path: string, text: string): Promise<void> {
-  const partial = `${path}.partial`;
+/** A small text file, whole or not at all; `partial` is its name until then. Errors: CKP009. */
+export async function writeText(path: string, text: string, partial = `${path}.partial`): Promise<void> {
   try {
     const handle = await open(partial, "w");
     try {

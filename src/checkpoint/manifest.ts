@@ -2,6 +2,7 @@ import type { Problem } from "../diagnostics/index.ts";
 import type { ModelSpec } from "../models/spec.ts";
 import type { FloatDtype, QuantSpec, WeightLayout } from "../tensor/index.ts";
 import type { CoverageSummary } from "./coverage.ts";
+import type { Parallel } from "./shard.ts";
 
 /** Names inside a converted checkpoint. */
 export const CONFIG_FILE = "config.json";
@@ -73,6 +74,18 @@ export interface ConvertSettings {
   readonly smoothquant_val?: number;
   /** Of the file of ranges that scales were made from. */
   readonly act_ranges_sha256?: string;
+}
+
+/** The settings' part that says how the model is dealt out, and in which dtype. */
+export function splitSettings(dtype: FloatDtype, parallel: Parallel): ConvertSettings {
+  return {
+    dtype,
+    tp_size: parallel.tpSize,
+    pp_size: parallel.ppSize,
+    use_parallel_embedding: parallel.parallelEmbedding,
+    embedding_sharding_dim: parallel.embeddingShardingDim,
+    use_embedding_sharing: parallel.shareEmbedding,
+  };
 }
 
 /** The settings' part that says what is quantized. */

@@ -19,6 +19,7 @@ import {
   languageDir,
   quantizationSettings,
   rankFile,
+  splitSettings,
   VISUAL_DIR,
   VISUAL_WEIGHTS,
 } from "./manifest.ts";
@@ -118,12 +119,7 @@ export async function planConversion(source: HfCheckpoint, request: ConvertReque
   const extras = missingExtras(source, model.spec);
   if (request.strict) throwIfAny(extras);
   const settings: ConvertSettings = {
-    dtype,
-    tp_size: parallel.tpSize,
-    pp_size: parallel.ppSize,
-    use_parallel_embedding: parallel.parallelEmbedding,
-    embedding_sharding_dim: parallel.embeddingShardingDim,
-    use_embedding_sharing: parallel.shareEmbedding,
+    ...splitSettings(dtype, parallel),
     ...quantizationSettings(quantization, rangesSha256),
   };
   const groups = groupsOf(mapping, languageDir(model.spec), parallel.tpSize);

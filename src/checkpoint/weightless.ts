@@ -4,7 +4,7 @@ import { encodeHeader } from "../formats/safetensors.ts";
 import { packedSchemeOf } from "../models/parts/quantization-config.ts";
 import { readModel } from "../models/registry.ts";
 import { DTYPES, type FloatDtype, type StoredTensor, type TensorRecipe } from "../tensor/index.ts";
-import { ENCODER_DIR, languageDir, rankFile, VISUAL_DIR, VISUAL_WEIGHTS } from "./manifest.ts";
+import { ENCODER_DIR, languageDir, rankFile, splitSettings, VISUAL_DIR, VISUAL_WEIGHTS } from "./manifest.ts";
 import { expectedEncoderTensors, expectedTensors } from "./map.ts";
 import { dealtOut, type Origin } from "./parallel-rules.ts";
 import type { ConvertedCheckpoint, WeightFile } from "./read.ts";
@@ -63,14 +63,7 @@ export function weightlessCheckpoint(request: WeightlessRequest): {
       fingerprint: "",
       architecture: spec.architecture,
       source: { format: "safetensors", files: [] },
-      options: {
-        dtype,
-        tp_size: parallel.tpSize,
-        pp_size: parallel.ppSize,
-        use_parallel_embedding: parallel.parallelEmbedding,
-        embedding_sharding_dim: parallel.embeddingShardingDim,
-        use_embedding_sharing: parallel.shareEmbedding,
-      },
+      options: splitSettings(dtype, parallel),
       files: [],
       coverage: { used: 0, ignored: [] },
       non_finite: [],

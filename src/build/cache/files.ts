@@ -1,25 +1,14 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { asOutputProblem } from "../../checkpoint/files.ts";
+import { asOutputProblem, writeText } from "../../checkpoint/files.ts";
 
 /** A small text file, whole or not at all, that several processes may write at once: the last one wins. Errors: CKP009. */
 export async function writeWhole(path: string, text: string): Promise<void> {
-  const aside = `${path}.${randomUUID()}.partial`;
-  try {
-    await mkdir(dirname(path), { recursive: true });
-    const handle = await open(aside, "wx");
-    try {
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(aside, path);
-  } catch (error) {
-    await rm(aside, { force: true }).catch(() => undefined);
+  await mkdir(dirname(path), { recursive: true }).catch((error: unknown) => {
     throw asOutputProblem(path, error);
-  }
+  });
+  await writeText(path, text, `${path}.${randomUUID()}.partial`);
 }
 
 /** Names in a directory, sorted; none where there is no such directory. */
