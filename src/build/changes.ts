@@ -8,12 +8,12 @@ export function changesOf(before: Json, after: Json, path = ""): readonly string
     const [a, b] = [before, after] as unknown as readonly Readonly<Record<string, Json>>[];
     const keys = [...new Set([...Object.keys(a ?? {}), ...Object.keys(b ?? {})])];
     return keys.flatMap(key => {
-      const [x, y] = [a?.[key], b?.[key]];
-      const own = path === "" ? key : `${path}.${key}`;
+      const [x, y] = [own(a, key), own(b, key)];
+      const inside = path === "" ? key : `${path}.${key}`;
       // Null stands for what is not there, but for a null that is there on one side alone.
       if ((x === undefined && y === null) || (x === null && y === undefined))
-        return [`${nameOf(own)} ${x === undefined ? "is null now" : "was null"}`];
-      return changesOf(x ?? null, y ?? null, own);
+        return [`${nameOf(inside)} ${x === undefined ? "is null now" : "was null"}`];
+      return changesOf(x ?? null, y ?? null, inside);
     });
   }
   if (JSON.stringify(before) === JSON.stringify(after)) return [];
@@ -24,6 +24,11 @@ export function changesOf(before: Json, after: Json, path = ""): readonly string
     return [`${name} ${verb}`];
   }
   return [`${name} ${brief(before)} → ${brief(after)}`];
+}
+
+/** A key may be called `toString`, which every object has from its prototype. */
+function own(tree: Readonly<Record<string, Json>> | undefined, key: string): Json | undefined {
+  return tree !== undefined && Object.hasOwn(tree, key) ? tree[key] : undefined;
 }
 
 function nameOf(path: string): string {

@@ -91,6 +91,7 @@ describe("the key of any step", () => {
         expect(stepKey("plan", { value: a }).key === stepKey("plan", { value: b }).key).toBe(same);
         if (!same) expect(changesOf([plain(a)], [plain(b)]).length).toBeGreaterThan(0);
       }),
+      { examples: [[{}, { toString: null }]] },
     );
   });
 });
