@@ -1,8 +1,8 @@
 """Random weights that Python and the test suite make alike, so that a fixture keeps a seed in the place of its weights.
 
-weights.json: {"seed", "gain", "tensors": {stored name: [dtype, shape]}}. Element i of a tensor is made of the 32-bit hashes of
-2i and 2i+1: the sum of their four halves is bell-shaped (Irwin-Hall), scaled to deviation 1. test/support/seeded-weights.ts is
-the same arithmetic, in doubles, rounded to float32 and from there to the stored dtype.
+weights.json: {"seed", "tensors": {stored name: [dtype, shape, deviation, mean]}}. Element i of a tensor is made of the 32-bit
+hashes of 2i and 2i+1: the sum of their four halves is bell-shaped (Irwin-Hall), of deviation 1 before it is scaled.
+test/support/seeded-weights.ts is the same arithmetic, in doubles, rounded to float32 and from there to the stored dtype.
 """
 
 import json
@@ -29,25 +29,37 @@ def hashes(count, key):
     return h ^ (h >> np.uint32(16))
 
 
-def values(name, shape, seed, gain):
-    """Matrices keep the size of what passes through (times gain), norms are around one, biases small."""
+def values(name, shape, seed, deviation, mean):
     h = hashes(2 * math.prod(shape), fnv1a(name) ^ seed)
     halves = (h & np.uint32(0xFFFF)).astype(np.float64) + (h >> np.uint32(16)).astype(np.float64)
     bell = (halves[0::2] + halves[1::2] - 131070.0) / 65536.0 * math.sqrt(3)
+    return (bell * deviation + mean).astype(np.float32).reshape(shape)
+
+
+def usual(name, shape, gain):
+    """Deviation and mean: matrices keep the size of what passes through (times gain), norms are around one, biases small."""
     if len(shape) > 1:
-        bell = bell * (gain / math.sqrt(shape[-1]))
-    elif "norm" in name and name.endswith("weight"):
-        bell = bell * 0.2 + 1.0
-    else:
-        bell = bell * 0.1
-    return bell.astype(np.float32).reshape(shape)
+        return gain / math.sqrt(shape[-1]), 0
+    return (0.2, 1) if "norm" in name and name.endswith("weight") else (0.1, 0)
 
 
 def reseed(folder, seed, gain, dtype):
-    """Gives the checkpoint that `save_pretrained` left in `folder` seeded weights, and writes weights.json."""
-    shapes = {name: list(value.shape) for name, value in load_file(folder / "model.safetensors").items()}
-    tensors = {name: values(name, shape, seed, gain).astype(DTYPES[dtype]) for name, shape in sorted(shapes.items())}
+    """Gives the checkpoint that `save_pretrained` left in `folder` seeded weights of usual sizes, and writes weights.json."""
+    stored = load_file(folder / "model.safetensors")
+    write(folder, seed, {name: [dtype, list(x.shape), *usual(name, x.shape, gain)] for name, x in stored.items()})
+
+
+def reseed_alike(folder, seed):
+    """The same, where each tensor keeps its own deviation and mean: what was made larger or smaller stays so."""
+    stored = load_file(folder / "model.safetensors")
+    short = {np.dtype(kind): name for name, kind in DTYPES.items()}
+    size = lambda x: (float(f"{x.astype(np.float64).std():.5g}"), round(float(x.astype(np.float64).mean())) if x.ndim == 1 else 0)
+    write(folder, seed, {name: [short[x.dtype], list(x.shape), *size(x)] for name, x in stored.items()})
+
+
+def write(folder, seed, entries):
+    entries = dict(sorted(entries.items()))
+    tensors = {name: values(name, shape, seed, deviation, mean).astype(DTYPES[dtype]) for name, (dtype, shape, deviation, mean) in entries.items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    lines = ",\n".join(f"    {json.dumps(name)}: {json.dumps([dtype, shapes[name]])}" for name in tensors)
-    text = f'{{\n  "seed": {seed},\n  "gain": {gain},\n  "tensors": {{\n{lines}\n  }}\n}}\n'
-    (folder / "weights.json").write_text(text)
+    lines = ",\n".join(f"    {json.dumps(name)}: {json.dumps(entry)}" for name, entry in entries.items())
+    (folder / "weights.json").write_text(f'{{\n  "seed": {seed},\n  "tensors": {{\n{lines}\n  }}\n}}\n')

@@ -8,12 +8,12 @@ const PARITY = fileURLToPath(new URL("../fixtures/parity", import.meta.url));
 
 interface SeededWeights {
   readonly seed: number;
-  readonly gain: number;
-  readonly tensors: Readonly<Record<string, readonly ["F16" | "F32", readonly number[]]>>;
+  /** dtype, shape, deviation, mean. */
+  readonly tensors: Readonly<Record<string, readonly ["F16" | "F32", readonly number[], number, number]>>;
 }
 
 /**
- * Before the first test: model.safetensors of every fixture that keeps weights.json in its place (5 MB that the repository
+ * Before the first test: model.safetensors of every fixture that keeps weights.json in its place (9 MB that the repository
  * need not carry). test/reference/seeded.py says what the numbers are and made the references from the same ones.
  */
 export async function setup(): Promise<void> {
@@ -29,8 +29,8 @@ function isNewer(file: string, than: string): boolean {
   return existsSync(file) && statSync(file).mtimeMs >= statSync(than).mtimeMs;
 }
 
-function recipesOf({ seed, gain, tensors }: SeededWeights): TensorRecipe[] {
-  return Object.entries(tensors).map(([name, [dtype, shape]]) => {
+function recipesOf({ seed, tensors }: SeededWeights): TensorRecipe[] {
+  return Object.entries(tensors).map(([name, [dtype, shape, deviation, mean]]) => {
     const row = shape.slice(1).reduce((product, size) => product * size, 1);
     const recipe: TensorRecipe = {
       name,
@@ -38,7 +38,7 @@ function recipesOf({ seed, gain, tensors }: SeededWeights): TensorRecipe[] {
       shape,
       sources: [],
       readRows: async (start, end) => {
-        const values = seededValues(name, shape, seed, gain);
+        const values = seededValues(name, shape, seed, deviation, mean);
         return new Uint8Array(values.buffer, start * row * 4, (end - start) * row * 4);
       },
     };
@@ -46,18 +46,21 @@ function recipesOf({ seed, gain, tensors }: SeededWeights): TensorRecipe[] {
   });
 }
 
-function seededValues(name: string, shape: readonly number[], seed: number, gain: number): Float32Array {
+function seededValues(
+  name: string,
+  shape: readonly number[],
+  seed: number,
+  deviation: number,
+  mean: number,
+): Float32Array {
   const key = (fnv1a(name) ^ seed) >>> 0;
   const bell = (i: number): number => {
     const [a, b] = [hash(2 * i, key), hash(2 * i + 1, key)];
     const halves = (a & 0xffff) + (a >>> 16) + ((b & 0xffff) + (b >>> 16));
     return ((halves - 131_070) / 65_536) * Math.sqrt(3);
   };
-  const scale = gain / Math.sqrt(shape.at(-1) ?? 1);
-  const norm = name.includes("norm") && name.endsWith("weight");
-  const value = (x: number): number => (shape.length > 1 ? x * scale : norm ? x * 0.2 + 1 : x * 0.1);
   const count = shape.reduce((product, size) => product * size, 1);
-  return Float32Array.from({ length: count }, (_, i) => value(bell(i)));
+  return Float32Array.from({ length: count }, (_, i) => bell(i) * deviation + mean);
 }
 
 function fnv1a(name: string): number {
