@@ -123,6 +123,7 @@ export function locationsOf(tensors: ReadonlyMap<string, StoredTensor>): Readonl
 
 function graphOptions(checkpoint: ConvertedCheckpoint, { build, dialect }: EngineTargets, rank: number): GraphOptions {
   const { dtype } = checkpoint.manifest.options;
+  const { parallelEmbedding, embeddingShardingDim } = checkpoint.parallel;
   const isStatic = build.kv_cache_type === "static";
   return {
     weightDtype: dtype,
@@ -135,6 +136,7 @@ function graphOptions(checkpoint: ConvertedCheckpoint, { build, dialect }: Engin
     promptTable: build.max_multimodal_len > 0,
     logitsDtype: build.logits_dtype,
     ...(checkpoint.parallel.shareEmbedding && { shareEmbedding: true }),
+    ...(parallelEmbedding && { parallelEmbedding: embeddingShardingDim }),
     ...(checkpoint.quantization && { quantization: checkpoint.quantization }),
   };
 }

@@ -54,6 +54,7 @@ export function targetFacts(
     backend: options.backend,
     parserVersion: parser.version ?? null,
     hasTensorScatter: supports(parser, "TensorScatter"),
+    hasDistCollective: supports(parser, "DistCollective"),
     sms,
     computeDtype,
     smsWithoutDtype: smsWithout({ ...parser, sms: own }, computeDtype),

@@ -37,6 +37,7 @@ export function encodeOnnx(graph: Graph, options: OnnxOptions): Uint8Array {
   if (problems.length > 0) throw new MmtrtError(problems);
   const tapped = (options.extraOutputs ?? []).map(name => tapNode(graph, name));
   const opsetImport = [{ domain: "", version: graph.opset }];
+  const domains = [...new Set(graph.functions.map(({ domain }) => domain))];
   return encodeModel({
     irVersion: IR_VERSION,
     producerName: "mmtrt",
@@ -152,6 +153,7 @@ function encodeFunction(fn: GraphFunction, opsetImport: { domain: string; versio
     opType: body.op,
     input: [...body.inputs],
     output: [...body.outputs],
+  const domains = [...new Set(fn.nodes.flatMap(({ domain = "" }) => (domain === "" ? [] : [domain])))];
     attribute: encodeAttributes(body.attributes ?? {}),
   }));
   return {

@@ -109,7 +109,7 @@ export class GraphRecorder {
     return values;
   }
 
-  /** Adds a call of a model-local function, and its definition once. */
+  /** Adds a call of a model-local function with one output, and its definition once. */
   call(
     fn: GraphFunction,
     inputs: readonly (Value | undefined)[],

@@ -40,12 +40,37 @@ export const fullAttentionFunction: GraphFunction = {
   ],
 };
 
-/** Sum over the tensor-parallel ranks: TensorRT's collective there; one rank alone is the identity. */
+const COLLECTIVE_ATTRIBUTES = ["collective_operation", "reduce_op", "root", "nb_rank", "groups", "group_size"];
+
+/**
+ * Sum over the tensor-parallel ranks: TensorRT's collective there. One rank alone has nothing to add, which lets ONNX
+ * Runtime load its graph; what it computes is right once src/runtime/ranks/ puts the real sum in its place.
+ */
 export const allReduceFunction: GraphFunction = {
   domain: "mmtrt",
   name: "DistCollective",
   inputs: ["x"],
   outputs: ["y"],
-  attributes: ["collective_operation", "reduce_op", "root", "nb_rank", "group_size"],
+  attributes: COLLECTIVE_ATTRIBUTES,
   nodes: [{ op: "Identity", inputs: ["x"], outputs: ["y"] }],
 };
+
+const gathers = new Map<number, GraphFunction>();
+
+/**
+ * The ranks' tensors one after the other on the first axis. TensorRT knows all collectives by one name, whatever the domain;
+ * ONNX needs another domain, because the body has another shape: one rank alone stands for every rank.
+ */
+export function allGatherFunction(ranks: number): GraphFunction {
+  const known = gathers.get(ranks);
+  if (known !== undefined) return known;
+  const made: GraphFunction = {
+    ...allReduceFunction,
+    domain: "mmtrt.all_gather",
+    nodes: [
+      { op: "Concat", inputs: new Array<string>(ranks).fill("x"), outputs: ["y"], attributes: { axis: { int: 0 } } },
+    ],
+  };
+  gathers.set(ranks, made);
+  return made;
+}

@@ -1,6 +1,6 @@
 import type { Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
-import { allReduce } from "./collective.ts";
+import { allReduce, type TpGroup } from "./collective.ts";
 import { quantizedProduct } from "./quantized-linear.ts";
 import type { WeightSource } from "./weights.ts";
 
@@ -45,8 +45,8 @@ export function rowParallelLinear(
   x: Value,
   name: string,
   sizes: { in: number; out: number; bias?: boolean },
-  ranks: number,
+  group: TpGroup,
 ): Value {
-  const sum = allReduce(g, linear(g, w, x, name, { in: sizes.in, out: sizes.out }), ranks);
+  const sum = allReduce(g, linear(g, w, x, name, { in: sizes.in, out: sizes.out }), group);
   return sizes.bias ? g.add(sum, w.get(g, `${name}.bias`, [sizes.out])) : sum;
 }

@@ -1,6 +1,7 @@
 import type { Value } from "../graph/graph.ts";
 import { dimOf, type GraphBuilder } from "../graph/ops.ts";
 import { type Activation, activate } from "./activation.ts";
+import type { TpGroup } from "./collective.ts";
 import { linear, rowParallelLinear } from "./linear.ts";
 import type { WeightSource } from "./weights.ts";
 
@@ -20,14 +21,14 @@ export function gatedMlp(
   x: Value,
   name: string,
   sizes: MlpSizes,
-  ranks: number,
+  group: TpGroup,
 ): Value {
   const hidden = dimOf(x, -1) as number;
   const up = { in: hidden, out: sizes.intermediate, bias: sizes.bias };
   const activated = activate(g, linear(g, w, x, `${name}.fc`, up), sizes.activation);
   const product = g.multiply(activated, linear(g, w, x, `${name}.gate`, up));
   const down = { in: sizes.intermediate, out: hidden, bias: sizes.bias };
-  return rowParallelLinear(g, w, product, `${name}.proj`, down, ranks);
+  return rowParallelLinear(g, w, product, `${name}.proj`, down, group);
 }
 
 /** proj(act(fc(x))). */
@@ -37,10 +38,10 @@ export function plainMlp(
   x: Value,
   name: string,
   sizes: MlpSizes,
-  ranks: number,
+  group: TpGroup,
 ): Value {
   const hidden = dimOf(x, -1) as number;
   const up = linear(g, w, x, `${name}.fc`, { in: hidden, out: sizes.intermediate, bias: sizes.bias });
   const down = { in: sizes.intermediate, out: hidden, bias: sizes.bias };
-  return rowParallelLinear(g, w, activate(g, up, sizes.activation), `${name}.proj`, down, ranks);
+  return rowParallelLinear(g, w, activate(g, up, sizes.activation), `${name}.proj`, down, group);
 }

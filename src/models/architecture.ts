@@ -128,6 +128,8 @@ export interface GraphOptions {
   readonly promptTable: boolean;
   /** lm_head is not stored: the word table serves (--use_embedding_sharing). */
   readonly shareEmbedding?: boolean;
+  /** Axis that the word table, and a decoder's position table, are split on; absent where every rank has all of it. */
+  readonly parallelEmbedding?: 0 | 1;
   /** Form of the linear layers and of the KV cache; absent where everything is plain. */
   readonly quantization?: QuantSpec;
 }

@@ -70,18 +70,29 @@ export const mlpSplitsEvenly: Rule = context => {
   };
 };
 
+/** Rows of the vocabulary are padded to equal parts when the table is split; columns cannot be. */
 export const embeddingSplitsEvenly: Rule = context => {
-  const { vocabSize, hiddenSize } = context.spec.language;
+  const { hiddenSize } = context.spec.language;
   const { tpSize, useParallelEmbedding, embeddingShardingDim } = context.checkpoint;
-  const size = embeddingShardingDim === 0 ? vocabSize : hiddenSize;
-  if (!useParallelEmbedding || size % tpSize === 0) return undefined;
-  const other = embeddingShardingDim === 0 ? 1 : 0;
+  if (!useParallelEmbedding || embeddingShardingDim === 0 || hiddenSize % tpSize === 0) return undefined;
   return {
     code: "BLD025",
-    what: `tp_size ${tpSize} does not divide the embedding's ${embeddingShardingDim === 0 ? "vocab_size" : "hidden_size"} ${size}`,
+    what: `tp_size ${tpSize} does not divide the embedding's hidden_size ${hiddenSize}`,
     at: inCheckpoint(context, "embedding_sharding_dim"),
-    why: "a parallel embedding is split into equal parts",
-    fix: `convert again with --embedding_sharding_dim ${other}, or without --use_parallel_embedding`,
+    why: "embedding_sharding_dim 1 splits the table's columns into equal parts",
+    fix: "convert again with --embedding_sharding_dim 0, or without --use_parallel_embedding",
+  };
+};
+
+export const ranksHaveCollectives: Rule = context => {
+  const { checkpoint, target, build } = context;
+  if (checkpoint.tpSize === 1 || target.hasDistCollective) return undefined;
+  return {
+    code: "BLD054",
+    what: `tp_size ${checkpoint.tpSize} with TensorRT ${target.parserVersion}`,
+    at: inCheckpoint(context, "mapping.tp_size"),
+    why: "ranks add and gather their shares by the operator DistCollective, which TensorRT reads from 10.16 on; without it each would answer from a part of the model",
+    fix: `${build.backend === "onnxruntime" ? "leave out --tensorrt_version" : "build with TensorRT 10.16 or later"}, or convert again with --tp_size 1 and a larger --pp_size`,
   };
 };
 
@@ -133,14 +144,14 @@ export const everyRankIsThere: Rule = context => {
 };
 
 /** Advice. */
-export const oneRankRunsAlone: Rule = context => {
+export const ranksShareProcess: Rule = context => {
   const { worldSize } = context.checkpoint;
   if (context.build.backend !== "onnxruntime" || worldSize === 1) return undefined;
   return {
     code: "BLD028",
-    what: `the onnxruntime backend runs one rank, and the checkpoint has ${worldSize}`,
+    what: `the onnxruntime backend runs all ${worldSize} ranks in one process, one after the other`,
     at: inCheckpoint(context, "mapping.world_size"),
-    why: "ONNX Runtime has no all-reduce between ranks: the graphs can be inspected but not run",
-    fix: "convert with --tp_size 1 --pp_size 1 to run it here, or --backend tensorrt",
+    why: "that shows what the ranks compute together (mmtrt verify --ranks), and is slower here than the model in one piece",
+    fix: "convert with --tp_size 1 --pp_size 1 to run it here for its own sake, or --backend tensorrt for one GPU a rank",
   };
 };

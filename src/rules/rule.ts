@@ -58,6 +58,8 @@ export interface TargetFacts {
   readonly parserVersion: string | null;
   /** TensorScatter: the in-place update of a static cache. */
   readonly hasTensorScatter: boolean;
+  /** DistCollective: what tensor-parallel ranks exchange numbers by. */
+  readonly hasDistCollective: boolean;
   /** The SMs the user named. */
   readonly sms: readonly number[];
   readonly computeDtype: FloatDtype;

@@ -147,6 +147,7 @@ const TARGET: TargetFacts = {
   backend: "onnxruntime",
   parserVersion: null,
   hasTensorScatter: true,
+  hasDistCollective: true,
   sms: [],
   computeDtype: "float16",
   smsWithoutDtype: [],

@@ -113,7 +113,7 @@ export const BLD = {
   BLD025: {
     title: "the embedding table cannot be shared among the ranks",
     about:
-      "A parallel embedding splits the vocabulary (sharding dim 0) or the hidden size (dim 1) into equal parts, and one table can serve as lm_head only when both are split alike.",
+      "A parallel embedding splits the vocabulary (sharding dim 0, padded to equal parts) or the hidden size (dim 1, which must divide), and one table can serve as lm_head only when both are split alike.",
   },
   BLD026: {
     title: "the parallelism asked for is not the checkpoint's",
@@ -125,9 +125,9 @@ export const BLD = {
       "The checkpoint has one rank{R}.safetensors for each rank of its mapping. TensorRT-LLM builds a missing rank with dummy weights; mmtrt does not.",
   },
   BLD028: {
-    title: "a multi-rank engine on a backend that runs one rank",
+    title: "several ranks share one process on ONNX Runtime",
     about:
-      "ONNX Runtime has no all-reduce between processes: a tensor-parallel rank alone computes only its part. The graphs can be inspected and given to TensorRT.",
+      "ONNX Runtime has no collectives between processes. mmtrt cuts each rank's graph where ranks exchange numbers and does the sums and gathers itself, so the answers are the whole model's; nothing is faster for it.",
   },
   BLD029: {
     title: "the checkpoint has no visual part",
@@ -222,6 +222,11 @@ export const BLD = {
     title: "T5 may overflow in float16",
     about:
       "T5 was trained in bfloat16: activations of its feed-forward layers go beyond float16's 65504 in the larger models, and then every answer is NaN or nonsense. Convert with --dtype bfloat16 or float32.",
+  },
+  BLD054: {
+    title: "tensor parallelism needs a TensorRT that knows collectives",
+    about:
+      "The graphs of tensor-parallel ranks hold DistCollective nodes (all-reduce, all-gather), which TensorRT reads from 10.16 on and TensorRT-RTX reads. Pipeline stages need none: they hand hidden states on by inputs and outputs.",
   },
   BLD060: {
     title: "the checkpoint's weights are in the layout of TensorRT-LLM's kernels",

@@ -1,8 +1,9 @@
 import type { Graph, Value } from "../../graph/graph.ts";
-import { GraphBuilder } from "../../graph/ops.ts";
+import { dimOf, GraphBuilder } from "../../graph/ops.ts";
 import { attention, mergeHeads, splitHeads } from "../../layers/attention.ts";
 import { codedForm, plainForm } from "../../layers/cache-form.ts";
-import { promptTuningEmbedding } from "../../layers/embedding.ts";
+import { allGather, type TpGroup, tpGroup } from "../../layers/collective.ts";
+import { lookUp, promptTuningEmbedding } from "../../layers/embedding.ts";
 import { continuousCache, type KvCache, staticCache } from "../../layers/kv-cache.ts";
 import { linear, rowParallelLinear } from "../../layers/linear.ts";
 import { gatedMlp, plainMlp } from "../../layers/mlp.ts";
@@ -29,7 +30,7 @@ interface Context {
   readonly w: WeightSource;
   readonly spec: DecoderSpec;
   readonly rank: Rank;
-  readonly tpSize: number;
+  readonly group: TpGroup;
   /** Checkpoint name of the product that gives logits. */
   readonly head: string;
   readonly logitsDtype: "float32" | "float16";
@@ -60,7 +61,7 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
     w,
     spec: language,
     rank,
-    tpSize: options.tpSize,
+    group: tpGroup(options.tpSize, options.ppSize, options.rank),
     head: options.shareEmbedding ? "transformer.vocab_embedding" : "lm_head",
     logitsDtype: options.logitsDtype ?? "float32",
     rope: language.positions === "rope" ? rotary(g, language, options, positionIds) : undefined,
@@ -127,17 +128,24 @@ function embed(
   ids: Value,
   positionIds: Value,
 ): Value {
-  const words = w.get(g, "transformer.vocab_embedding.weight", [spec.vocabSize, spec.hiddenSize]);
+  const group = tpGroup(options.tpSize, options.ppSize, options.rank);
+  const from = (name: string, rows: number, at: Value): Value =>
+    lookUp(
+      g,
+      w,
+      { name: `transformer.${name}.weight`, rows, width: spec.hiddenSize, split: options.parallelEmbedding },
+      at,
+      group,
+    );
+  const words = (at: Value): Value => from("vocab_embedding", spec.vocabSize, at);
   const x = options.promptTable
-    ? promptTuningEmbedding(g, ids, words, {
+    ? promptTuningEmbedding(g, ids, spec.vocabSize, words, {
         table: g.input("prompt_embedding_table", options.computeDtype, ["rows", spec.hiddenSize]),
         tasks: g.input("tasks", "int32", ["batch", 1]),
         vocabSize: g.input("prompt_vocab_size", "int32", [1]),
       })
-    : g.gather(words, ids);
-  if (spec.positions === "rope") return x;
-  const table = w.get(g, "transformer.position_embedding.weight", [spec.maxPositions, spec.hiddenSize]);
-  return g.add(x, g.gather(table, positionIds));
+    : words(ids);
+  return spec.positions === "rope" ? x : g.add(x, from("position_embedding", spec.maxPositions, positionIds));
 }
 
 /** Pre-norm: x + f(norm(x)) twice; post-norm: norm(x + f(x)) twice. */
@@ -158,9 +166,9 @@ function norm({ g, w, spec }: Context, x: Value, name: string): Value {
   return (spec.norm === "rms" ? rmsNorm : layerNorm)(g, w, x, name, spec.normEps);
 }
 
-function feedForward({ g, w, spec, rank, tpSize }: Context, x: Value, name: string): Value {
+function feedForward({ g, w, spec, rank, group }: Context, x: Value, name: string): Value {
   const sizes = { intermediate: rank.intermediate, activation: spec.activation, bias: spec.mlpBias };
-  return (spec.mlp === "gated" ? gatedMlp : plainMlp)(g, w, x, name, sizes, tpSize);
+  return (spec.mlp === "gated" ? gatedMlp : plainMlp)(g, w, x, name, sizes, group);
 }
 
 /** qkv → heads → rope → cache → attention → dense. */
@@ -185,13 +193,19 @@ function selfAttention(c: Context, x: Value, layer: number, name: string): Value
   });
   const attended = attention(g, query, cached.key, cached.value, 1 / Math.sqrt(spec.headDim), c.cache.mask);
   const sizes = { in: qSize, out: spec.hiddenSize, bias: spec.outputBias };
-  return rowParallelLinear(g, w, mergeHeads(g, attended), `${name}.dense`, sizes, c.tpSize);
+  return rowParallelLinear(g, w, mergeHeads(g, attended), `${name}.dense`, sizes, c.group);
 }
 
-/** Logits of each item's last token: the row is picked before the norm, so one row and not seq goes through the head. */
+/**
+ * Logits of each item's last token, all of them on every rank: the row is picked before the norm, so one row and not seq
+ * goes through the head.
+ */
 function logits(c: Context, x: Value, lastTokenIds: Value): Value {
   const { g, w, spec, rank } = c;
   const last = g.gatherRow(x, g.cast(lastTokenIds, "int64"));
   const normed = spec.postNorm ? last : norm(c, last, "transformer.ln_f");
-  return g.cast(linear(g, w, normed, c.head, { in: spec.hiddenSize, out: rank.vocab }), c.logitsDtype);
+  const all = allGather(g, linear(g, w, normed, c.head, { in: spec.hiddenSize, out: rank.vocab }), c.group);
+  // The last rank's rows beyond the vocabulary are padding.
+  const words = dimOf(all, 1) === spec.vocabSize ? all : g.slice(all, 1, 0, spec.vocabSize);
+  return g.cast(words, c.logitsDtype);
 }

@@ -2,6 +2,7 @@ import type { Graph, Value } from "../../graph/graph.ts";
 import { GraphBuilder } from "../../graph/ops.ts";
 import { attention, mergeHeads, splitHeads } from "../../layers/attention.ts";
 import { plainForm } from "../../layers/cache-form.ts";
+import { allGather, type TpGroup, tpGroup } from "../../layers/collective.ts";
 import { promptTuningEmbedding } from "../../layers/embedding.ts";
 import { continuousCache, distanceOf, type KvCache, staticCache } from "../../layers/kv-cache.ts";
 import { linear, linearRows, rowParallelLinear } from "../../layers/linear.ts";
@@ -24,6 +25,7 @@ interface Context {
   readonly headDim: number;
   readonly intermediate: number;
   readonly layers: number;
+  readonly group: TpGroup;
   readonly first: boolean;
   readonly last: boolean;
 }
@@ -143,6 +145,7 @@ function contextOf(stack: Context["stack"], { language, encoderDecoder }: ModelS
     headDim: sizes.headDim,
     intermediate: sizes.intermediateSize / tpSize,
     layers: sizes.layers / ppSize,
+    group: tpGroup(tpSize, ppSize, rank),
     first: pipelineStage === 0,
     last: pipelineStage === ppSize - 1,
   };
@@ -164,7 +167,7 @@ function embed(c: Context, ids: Value, positionsOf: () => Value | undefined, pro
   const { g, w, spec, pair, options } = c;
   const words = w.get(g, "embedding.vocab_embedding.weight", [spec.vocabSize, spec.hiddenSize]);
   const looked = promptTable
-    ? promptTuningEmbedding(g, ids, words, {
+    ? promptTuningEmbedding(g, ids, spec.vocabSize, at => g.gather(words, at), {
         table: g.input("prompt_embedding_table", options.computeDtype, ["rows", spec.hiddenSize]),
         tasks: g.input("tasks", "int32", ["batch", 1]),
         vocabSize: g.input("prompt_vocab_size", "int32", [1]),
@@ -246,24 +249,24 @@ function projected(c: Context, x: Value, name: string): readonly [Value, Value, 
 function dense(c: Context, mixed: Value, name: string): Value {
   const { g, w, spec, heads, headDim } = c;
   const sizes = { in: heads * headDim, out: spec.hiddenSize, bias: spec.outputBias };
-  return rowParallelLinear(g, w, mergeHeads(g, mixed), `${name}.dense`, sizes, c.options.tpSize);
+  return rowParallelLinear(g, w, mergeHeads(g, mixed), `${name}.dense`, sizes, c.group);
 }
 
 function scaleOf({ pair, headDim }: Context): number {
   return pair.scaledAttention ? headDim ** -0.5 : 1;
 }
 
-function feedForward({ g, w, spec, intermediate, options }: Context, x: Value, name: string): Value {
+function feedForward({ g, w, spec, intermediate, group }: Context, x: Value, name: string): Value {
   const sizes = { intermediate, activation: spec.activation, bias: spec.mlpBias };
-  return (spec.mlp === "gated" ? gatedMlp : plainMlp)(g, w, x, name, sizes, options.tpSize);
+  return (spec.mlp === "gated" ? gatedMlp : plainMlp)(g, w, x, name, sizes, group);
 }
 
-/** Logits of each item's last token. */
+/** Logits of each item's last token, all of them on every rank. */
 function logits(c: Context, x: Value, lastTokenIds: Value): Value {
   const { g, w, spec, pair, options } = c;
   const last = g.gatherRow(x, g.cast(lastTokenIds, "int64"));
   const normed = pair.finalNorm ? norm(c, last, "final_layernorm") : last;
   const scaled = pair.scaledLogits ? g.multiply(normed, g.scalar(spec.hiddenSize ** -0.5, normed.dtype)) : normed;
   const sizes = { in: spec.hiddenSize, out: spec.vocabSize / options.tpSize };
-  return g.cast(linear(g, w, scaled, "lm_head", sizes), options.logitsDtype ?? "float32");
+  return g.cast(allGather(g, linear(g, w, scaled, "lm_head", sizes), c.group), options.logitsDtype ?? "float32");
 }

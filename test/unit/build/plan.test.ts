@@ -109,7 +109,7 @@ describe("planBuild", () => {
     expect(made.memory.ranks.length).toBe(3);
   });
 
-  it("warns that ONNX Runtime runs one rank", async () => {
+  it("says that ONNX Runtime runs the ranks in one process", async () => {
     const checkpoint = await convertFixture("llama_gqa", join(dir, "pp3-warn"), { ppSize: 3 });
     expect((await plan({}, checkpoint)).warnings.map(warning => warning.code)).toContain("BLD028");
   });

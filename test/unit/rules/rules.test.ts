@@ -190,13 +190,20 @@ const CASES: readonly Case[] = [
   },
   {
     rule: parallel.embeddingSplitsEvenly,
-    name: "a parallel embedding of odd vocabulary",
-    fails: { spec: llama({ vocabSize: 32001 }), checkpoint: { tpSize: 2, useParallelEmbedding: true } },
-    says: ["BLD025", "vocab_size 32001", "--embedding_sharding_dim 1"],
-    passes: {
-      spec: llama({ vocabSize: 32001 }),
+    name: "columns of a parallel embedding that cannot be dealt out",
+    fails: {
+      spec: llama({ hiddenSize: 4095 }),
       checkpoint: { tpSize: 2, useParallelEmbedding: true, embeddingShardingDim: 1 },
     },
+    says: ["BLD025", "hidden_size 4095", "--embedding_sharding_dim 0"],
+    passes: { spec: llama({ vocabSize: 32001 }), checkpoint: { tpSize: 2, useParallelEmbedding: true } },
+  },
+  {
+    rule: parallel.ranksHaveCollectives,
+    name: "tensor parallelism for a TensorRT without collectives",
+    fails: { checkpoint: { tpSize: 2 }, target: { hasDistCollective: false, parserVersion: "10.15.1" } },
+    says: ["BLD054", "tp_size 2 with TensorRT 10.15.1", "--pp_size"],
+    passes: { checkpoint: { ppSize: 2 }, target: { hasDistCollective: false, parserVersion: "10.15.1" } },
   },
   {
     rule: parallel.sharedTableIsWhole,
@@ -227,10 +234,10 @@ const CASES: readonly Case[] = [
     passes: { checkpoint: { worldSize: 2, tpSize: 2, ranks: 2 } },
   },
   {
-    rule: parallel.oneRankRunsAlone,
+    rule: parallel.ranksShareProcess,
     name: "several ranks on ONNX Runtime",
     fails: { checkpoint: { worldSize: 2, tpSize: 2, ranks: 2 } },
-    says: ["BLD028", "the checkpoint has 2", "--backend tensorrt"],
+    says: ["BLD028", "runs all 2 ranks in one process", "--backend tensorrt"],
     passes: { checkpoint: { worldSize: 2, tpSize: 2, ranks: 2 }, build: { backend: "tensorrt" } },
   },
   {
