@@ -42,10 +42,7 @@ export function encodeOnnx(graph: Graph, options: OnnxOptions): Uint8Array {
     irVersion: IR_VERSION,
     producerName: "mmtrt",
     producerVersion: options.producerVersion,
-    opsetImport:
-      graph.functions.length > 0
-        ? [...opsetImport, { domain: "mmtrt", version: FUNCTION_DOMAIN_VERSION }]
-        : opsetImport,
+    opsetImport: [...opsetImport, ...domains.map(domain => ({ domain, version: FUNCTION_DOMAIN_VERSION }))],
     functions: graph.functions.map(fn => encodeFunction(fn, opsetImport)),
     // `verify` turns these inner values of the file into outputs, without the model that the graph was built from.
     metadataProps: [...graph.taps].map(([tap, { name }]) => ({ key: `${TAP_PREFIX}${tap}`, value: name })),
@@ -153,7 +150,6 @@ function encodeFunction(fn: GraphFunction, opsetImport: { domain: string; versio
     opType: body.op,
     input: [...body.inputs],
     output: [...body.outputs],
-  const domains = [...new Set(fn.nodes.flatMap(({ domain = "" }) => (domain === "" ? [] : [domain])))];
     attribute: encodeAttributes(body.attributes ?? {}),
   }));
   return {

@@ -109,7 +109,7 @@ export class GraphRecorder {
     return values;
   }
 
-  /** Adds a call of a model-local function with one output, and its definition once. */
+  /** Adds a call of a model-local function, and its definition once. */
   call(
     fn: GraphFunction,
     inputs: readonly (Value | undefined)[],
@@ -119,9 +119,10 @@ export class GraphRecorder {
     for (const key of Object.keys(attributes)) {
       if (!fn.attributes.includes(key)) throw new Error(`function ${fn.name} does not declare attribute ${key}`);
     }
-    const known = this.#functions.get(fn.name);
-    if (known !== undefined && known !== fn) throw new Error(`graph ${this.#name} has two functions called ${fn.name}`);
-    this.#functions.set(fn.name, fn);
+    const id = `${fn.domain}::${fn.name}`;
+    const known = this.#functions.get(id);
+    if (known !== undefined && known !== fn) throw new Error(`graph ${this.#name} has two functions called ${id}`);
+    this.#functions.set(id, fn);
     return this.node(fn.name, inputs, output, attributes, fn.domain);
   }
 

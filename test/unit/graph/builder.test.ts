@@ -56,7 +56,7 @@ describe("the graph builder", () => {
       /does not declare attribute softcap/,
     );
     g.call(fullAttentionFunction, [x, x, x], x);
-    expect(() => g.call(attentionFunction, [x, x, x, x], x)).toThrow(/two functions called Attention/);
+    expect(() => g.call(attentionFunction, [x, x, x, x], x)).toThrow(/two functions called mmtrt::Attention/);
   });
 });
 
