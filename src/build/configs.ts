@@ -59,12 +59,14 @@ export function llmConfig(
   const cross = engines.find(({ kind }) => kind === "cross");
   if (first === undefined) return null;
   const { tpSize, ppSize } = checkpoint.parallel;
+  const { slidingWindow } = checkpoint.spec.language;
   const asked = settings.build.compute_dtype;
   const stages = rest.filter(({ rank }) => rank % tpSize === 0);
   return {
     version,
     pretrained_config: asked === "auto" ? pretrained : { ...pretrained, dtype: asked },
     build_config: buildConfig(settings, options),
+    ...(slidingWindow !== undefined && { sliding_window: slidingWindow }),
     profiles: first.profiles,
     io: first.io,
     ...(ppSize > 1 && {

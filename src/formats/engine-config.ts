@@ -71,6 +71,8 @@ export interface LlmEngineConfig {
   /** The checkpoint's config.json, whole: dtype, vocab_size, num_hidden_layers, mapping, quantization, … */
   readonly pretrained_config: Readonly<Record<string, unknown>>;
   readonly build_config: BuildConfig;
+  /** Tokens that a query sees, itself included; absent where it sees all before it. */
+  readonly sliding_window?: number;
   /** Of rank 0 and its tensor-parallel peers. */
   readonly profiles: readonly EngineProfile[];
   readonly io: readonly EngineIo[];

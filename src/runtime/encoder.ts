@@ -1,9 +1,11 @@
 import { throwIfAny } from "../diagnostics/index.ts";
-import { type Attended, type Features, type RequestSize, tableFeeds } from "./decoder.ts";
+import type { Attended } from "./calls.ts";
+import type { RequestSize } from "./decoder.ts";
 import { pairTokens } from "./generation-config.ts";
 import { pickRows } from "./kv-cache.ts";
 import { type Feeds, fromFloat32, type OrtGraph, type OrtOptions, openGraph, type Tensor } from "./ort.ts";
 import { checkProfiles } from "./profiles.ts";
+import { type Features, tableFeeds } from "./prompt-table.ts";
 import type { RunnableEngine } from "./runnable.ts";
 
 /** The half of an encoder-decoder that runs once a request: prompt (or image features) → keys and values to attend to. */

@@ -1,14 +1,26 @@
 import { fail } from "../diagnostics/index.ts";
 import type { VisualEngineConfig } from "../formats/engine-config.ts";
-import { Decoder, type Decoding, type Features, type RequestSize } from "./decoder.ts";
+import { Decoder, type RequestSize } from "./decoder.ts";
+import type { Decoding } from "./decoding.ts";
 import { openEncoder } from "./encoder.ts";
 import type { PixelValues } from "./image/preprocess.ts";
 import { fromFloat32, type OrtGraph, type OrtOptions, openGraph, toFloat32 } from "./ort.ts";
+import type { Features } from "./prompt-table.ts";
+import { hashOf } from "./reuse/keys.ts";
+import { openReuse } from "./reuse/open.ts";
+import type { ReuseStats } from "./reuse/prefix-cache.ts";
 import { decoderOptions, openRunnable, type RunnableEngine } from "./runnable.ts";
 
-/** An engine ready to answer. Prints nothing, keeps nothing between requests. */
+export interface SessionOptions extends OrtOptions {
+  /** Bytes of keys, values and visual features that are kept for requests which begin alike; nothing is kept without it. */
+  readonly reuseBytes?: number;
+}
+
+/** An engine ready to answer. Prints nothing; keeps nothing between requests but what `reuseBytes` asks for. */
 export interface Session {
   readonly engine: RunnableEngine;
+  /** What was reused so far; undefined where nothing is kept. */
+  readonly reuse: ReuseStats | undefined;
   /** First token of every answer of an encoder-decoder, which is not part of it. */
   readonly startToken?: number;
   /**
@@ -29,24 +41,32 @@ export interface Session {
 /** Opens another graph in the decoder's place, with the same inputs and outputs and more of them. */
 export type OpenDecoder = (onnx: string, options: OrtOptions) => Promise<OrtGraph>;
 
-/** Loads the graphs of an engine directory into ONNX Runtime. Errors: BLD002, BLD003, RUN008, RUN009, RUN011. */
+/** Loads the graphs of an engine directory into ONNX Runtime. Errors: BLD002, BLD003, RUN008, RUN009, RUN011, RUN032, RUN033. */
 export async function openSession(
   dir: string,
-  options: OrtOptions,
+  options: SessionOptions,
   openDecoder: OpenDecoder = openGraph,
 ): Promise<Session> {
   const engine = await openRunnable(dir);
   const llm = await openDecoder(engine.llmPart.onnx, decoderOptions(engine.llm, options));
   const visual = engine.visualPart && (await openGraph(engine.visualPart.onnx, options));
-  const decoder = new Decoder(llm, engine.llm, engine.manifest.model.num_visual_features);
+  const reuse = options.reuseBytes === undefined ? undefined : openReuse(engine, llm, options.reuseBytes);
+  const decoder = new Decoder(llm, engine.llm, engine.manifest.model.num_visual_features, reuse?.prefixes);
   const encoder = engine.manifest.model.encoder_decoder && (await openEncoder(engine, options));
   return {
     engine,
+    get reuse() {
+      return reuse?.prefixes.stats;
+    },
     ...(encoder && { startToken: encoder.startToken }),
-    encodeImages: async (images, graph = visual) =>
-      graph === undefined || engine.visual === undefined
-        ? takesNoImages(dir)
-        : encodeImages(graph, engine.visual, images),
+    async encodeImages(images, graph = visual) {
+      const { visual: config } = engine;
+      if (graph === undefined || config === undefined) return takesNoImages(dir);
+      const encode = (some: readonly PixelValues[]): Promise<Features> => encodeImages(graph, config, some);
+      if (reuse === undefined || graph !== visual) return encode(images);
+      const hashes = images.map(({ data, height, width }) => hashOf(data, height, width));
+      return reuse.features.features(hashes, image => encode(images.slice(image, image + 1)));
+    },
     check(size, at) {
       encoder?.check(size, at);
       decoder.check(encoder === undefined ? size : { ...size, promptTokens: 1, tableRows: 0 }, at);

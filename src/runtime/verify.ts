@@ -1,10 +1,11 @@
 import { fail, type Problem } from "../diagnostics/index.ts";
 import type { Assistant } from "./assistant.ts";
-import { Decoder, type Features } from "./decoder.ts";
+import { Decoder } from "./decoder.ts";
 import { searchTokens } from "./generate/greedy.ts";
 import { GENERATE_DEFAULTS } from "./generate/options.ts";
 import type { OrtOptions } from "./ort.ts";
 import { placeImages } from "./prompt.ts";
+import type { Features } from "./prompt-table.ts";
 import { type Reference, unusable } from "./reference.ts";
 import { decoderOptions } from "./runnable.ts";
 import { openTapped, type TappedGraph } from "./tapped-graph.ts";

@@ -1,12 +1,12 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { type Features, tableFeeds } from "../../src/runtime/decoder.ts";
 import { searchBeams } from "../../src/runtime/generate/beam.ts";
 import { searchTokens } from "../../src/runtime/generate/greedy.ts";
 import { GENERATE_DEFAULTS, type GenerateOptions } from "../../src/runtime/generate/options.ts";
 import { pairTokens } from "../../src/runtime/generation-config.ts";
 import { openGraph } from "../../src/runtime/ort.ts";
+import { type Features, tableFeeds } from "../../src/runtime/prompt-table.ts";
 import { openSession, type Session } from "../../src/runtime/session.ts";
 import type { FloatDtype } from "../../src/tensor/index.ts";
 import { FIXTURES } from "../support/describe-parity.ts";

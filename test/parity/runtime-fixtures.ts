@@ -1,7 +1,8 @@
 import { fileURLToPath } from "node:url";
-import type { Decoding, Features } from "../../src/runtime/decoder.ts";
+import type { Decoding } from "../../src/runtime/decoding.ts";
 import type { PixelValues } from "../../src/runtime/image/preprocess.ts";
 import { placeImages } from "../../src/runtime/prompt.ts";
+import type { Features } from "../../src/runtime/prompt-table.ts";
 import type { Session } from "../../src/runtime/session.ts";
 import { type ReferenceTensor, readReference } from "../support/reference.ts";
 

@@ -116,6 +116,16 @@ export const RUN = {
     about:
       "eval feeds a text token by token and asks how likely each was. An encoder-decoder answers a prompt with another text; compare such engines with run --check_accuracy.",
   },
+  RUN032: {
+    title: "an engine cannot continue behind a known beginning",
+    about:
+      "--enable_kv_cache_reuse keeps the keys and values of prompts and runs a later prompt from where it differs. The engine's context profile has to take a cache that is not empty, which --use_paged_context_fmha gives it; prompts of encoder-decoders go through an encoder and have none.",
+  },
+  RUN033: {
+    title: "the budget for reused keys and values holds no block",
+    about:
+      "--kv_cache_reuse_bytes is shared by blocks of tokens_per_block tokens over all layers, and for models that see, visual features. Give room for at least one block; a useful cache holds whole prompts.",
+  },
   RUN030: {
     title: "the visual engine is of another engine directory",
     about:

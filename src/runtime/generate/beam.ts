@@ -1,4 +1,4 @@
-import type { Decoding } from "../decoder.ts";
+import type { Decoding } from "../decoding.ts";
 import type { SearchHooks } from "./greedy.ts";
 import type { Generated, GenerateOptions } from "./options.ts";
 import { adjustScores, logSoftmax, topCandidates } from "./scores.ts";

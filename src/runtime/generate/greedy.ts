@@ -1,4 +1,4 @@
-import type { Decoding } from "../decoder.ts";
+import type { Decoding } from "../decoding.ts";
 import type { FinishReason, Generated, GenerateOptions } from "./options.ts";
 import { chooseToken, Random } from "./sample.ts";
 import { adjustScores } from "./scores.ts";

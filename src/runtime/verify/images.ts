@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import type { Assistant } from "../assistant.ts";
-import type { Features } from "../decoder.ts";
 import type { PixelValues } from "../image/preprocess.ts";
 import type { OrtOptions } from "../ort.ts";
+import type { Features } from "../prompt-table.ts";
 import type { Reference, ReferenceTensor } from "../reference.ts";
 import { openTapped } from "../tapped-graph.ts";
 import type { Stages } from "./stages.ts";

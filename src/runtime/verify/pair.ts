@@ -1,10 +1,12 @@
-import { Decoder, type Decoding, type Features } from "../decoder.ts";
+import { Decoder } from "../decoder.ts";
+import type { Decoding } from "../decoding.ts";
 import { type Encoder, encoderOf } from "../encoder.ts";
 import { searchTokens } from "../generate/greedy.ts";
 import { GENERATE_DEFAULTS } from "../generate/options.ts";
 import { pairTokens } from "../generation-config.ts";
 import type { OrtOptions } from "../ort.ts";
 import { type PromptBatch, placeImages } from "../prompt.ts";
+import type { Features } from "../prompt-table.ts";
 import type { RunnableEngine } from "../runnable.ts";
 import { openTapped, type TappedGraph } from "../tapped-graph.ts";
 import { compareTokens, longestAnswer, type Stages } from "./stages.ts";

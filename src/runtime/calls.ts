@@ -1,0 +1,91 @@
+import type { LlmEngineConfig } from "../formats/engine-config.ts";
+import { KvCache } from "./kv-cache.ts";
+import { type Feeds, type OrtGraph, type Tensor, toFloat32 } from "./ort.ts";
+
+/** What an encoder gives a decoder: the same at every step, one row for each row that is decoded. */
+export interface Attended {
+  feeds(): Feeds;
+  /** Row i becomes what row `rows[i]` was. */
+  select(rows: readonly number[]): void;
+}
+
+/** The same number of new tokens for each row. */
+export interface Call {
+  readonly seq: number;
+  /** [rows, seq], padding included. */
+  readonly ids: Int32Array;
+  readonly positions: Int32Array;
+  /** Index of the token of each row that logits are wanted for. */
+  readonly last: readonly number[];
+  /** Continuous cache: 1 = token, 0 = padding, [rows, cached + seq]. */
+  readonly mask: Int32Array;
+  /** Static cache: where each row is written. */
+  readonly writeAt: readonly number[];
+}
+
+/** The decoder graph of DESIGN §5 for one batch, fed by its contract. */
+export class DecoderCalls {
+  readonly vocab: number;
+  /**
+   * Continuous cache: prompts are padded on the left, as transformers does, so that all rows end at the same column.
+   * Static cache: on the right, because a row's new tokens are written at its own length.
+   */
+  readonly padsLeft: boolean;
+  /** Cached columns that a later token may see; undefined without a sliding window. */
+  readonly keeps: number | undefined;
+  /** Tokens of a block: what is dropped behind the window, and what is reused. */
+  readonly blockTokens: number;
+  readonly #graph: OrtGraph;
+  readonly #config: LlmEngineConfig;
+  readonly #table: (rows: number) => Feeds;
+  readonly #attended: Attended | undefined;
+  readonly #hasPositions: boolean;
+
+  constructor(graph: OrtGraph, config: LlmEngineConfig, table: (rows: number) => Feeds, attended?: Attended) {
+    this.#graph = graph;
+    this.#config = config;
+    this.#table = table;
+    this.#attended = attended;
+    this.#hasPositions = config.io.some(value => value.name === "position_ids");
+    this.padsLeft = config.build_config.kv_cache_type !== "static";
+    this.vocab = config.io.find(value => value.name === "logits")?.shape[1] ?? 0;
+    this.blockTokens = blockTokensOf(config);
+    // The newest block stays whole, so that it can still be kept for other prompts.
+    const window = this.padsLeft ? config.sliding_window : undefined;
+    this.keeps = window === undefined ? undefined : Math.max(window - 1, this.blockTokens);
+  }
+
+  emptyCache(rows: number): KvCache {
+    return KvCache.empty(this.#graph, this.#config.io, rows);
+  }
+
+  /** Logits of `last`, [rows, vocab]; the new keys and values are in `cache` after it. */
+  async run(cache: KvCache, { seq, ids, positions, last, mask, writeAt }: Call): Promise<Float32Array> {
+    const rows = last.length;
+    const int32 = (data: Int32Array, dims: readonly number[]): Tensor => this.#graph.tensor("int32", data, dims);
+    const outputs = await this.#graph.run({
+      input_ids: int32(ids, [rows, seq]),
+      ...(this.#hasPositions && { position_ids: int32(positions, [rows, seq]) }),
+      last_token_ids: int32(Int32Array.from(last), [rows]),
+      ...(this.padsLeft
+        ? { attention_mask: int32(mask, [rows, mask.length / rows]) }
+        : { cache_lengths: int32(Int32Array.from(writeAt), [rows]) }),
+      ...this.#table(rows),
+      ...this.#attended?.feeds(),
+      ...cache.feeds(),
+    });
+    cache.take(outputs);
+    return toFloat32(outputs.logits as Tensor);
+  }
+
+  /** Row i becomes what row `rows[i]` was. */
+  select(rows: readonly number[]): void {
+    this.#attended?.select(rows);
+  }
+}
+
+/** tokens_per_block of the build; TensorRT-LLM's default where a directory of an older version does not say it. */
+export function blockTokensOf({ build_config }: LlmEngineConfig): number {
+  const { tokens_per_block: tokens } = build_config.plugin_config;
+  return typeof tokens === "number" && tokens > 0 ? tokens : 64;
+}

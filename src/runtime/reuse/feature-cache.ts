@@ -1,0 +1,56 @@
+import type { Features } from "../prompt-table.ts";
+
+/**
+ * Features of images by the hash of their pixels, the one used longest ago first in the map. Images are encoded one by
+ * one here: in a batch with others their last digits could be other ones, and with them all keys and values behind.
+ */
+export class FeatureCache {
+  readonly #budget: number;
+  readonly #known = new Map<string, Features>();
+  #bytes = 0;
+
+  /** @param budget bytes of features kept at most. */
+  constructor(budget: number) {
+    this.#budget = budget;
+  }
+
+  /** The features of images with these hashes, in order; `encode` is asked once for each that is not known. */
+  async features(hashes: readonly string[], encode: (image: number) => Promise<Features>): Promise<Features> {
+    const all: Features[] = [];
+    const fresh = new Map<string, Features>();
+    for (const [i, hash] of hashes.entries()) {
+      const one = fresh.get(hash) ?? this.#use(hash) ?? (await encode(i));
+      fresh.set(hash, one);
+      all.push(one);
+    }
+    for (const [hash, one] of fresh) this.#keep(hash, one);
+    const hidden = all[0]?.hidden ?? 0;
+    const rows = all.reduce((sum, one) => sum + one.rows, 0);
+    const values = new Float32Array(rows * hidden);
+    let at = 0;
+    for (const one of all) {
+      values.set(one.values, at);
+      at += one.values.length;
+    }
+    return { rows, hidden, values, hashes };
+  }
+
+  #use(hash: string): Features | undefined {
+    const known = this.#known.get(hash);
+    if (known === undefined) return undefined;
+    this.#known.delete(hash);
+    this.#known.set(hash, known);
+    return known;
+  }
+
+  #keep(hash: string, features: Features): void {
+    if (this.#known.has(hash) || features.values.byteLength > this.#budget) return;
+    this.#known.set(hash, features);
+    this.#bytes += features.values.byteLength;
+    for (const [oldest, { values }] of this.#known) {
+      if (this.#bytes <= this.#budget) return;
+      this.#known.delete(oldest);
+      this.#bytes -= values.byteLength;
+    }
+  }
+}

@@ -1,0 +1,49 @@
+import { createHash } from "node:crypto";
+import type { Features } from "../prompt-table.ts";
+
+/** What stands for tokens of a prompt in the index. Text is its ids; a row of the prompt table is what it was made of. */
+export class BlockKeys {
+  readonly #tokens: number;
+  readonly #vocabSize: number;
+  readonly #hashes: readonly string[];
+  readonly #rowsPerImage: number;
+
+  /** @param tokens of a block; ids from `vocabSize` on are rows of `table`. */
+  constructor(tokens: number, vocabSize: number, table: Features | undefined) {
+    this.#tokens = tokens;
+    this.#vocabSize = vocabSize;
+    // Features that came without the hashes of their images are known by their own values, all in one.
+    this.#hashes = table === undefined ? [] : (table.hashes ?? [hashOf(table.values)]);
+    this.#rowsPerImage = (table?.rows ?? 0) / Math.max(1, this.#hashes.length);
+  }
+
+  /** One key for each whole block of the prompt. */
+  of(ids: readonly number[]): readonly string[] {
+    return Array.from({ length: Math.floor(ids.length / this.#tokens) }, (_, block) =>
+      this.#key(ids.slice(block * this.#tokens, (block + 1) * this.#tokens)),
+    );
+  }
+
+  /** `5,17,<hash>:0,:1,:2`: an image's hash is written where it begins in the block. */
+  #key(ids: readonly number[]): string {
+    let image = -1;
+    const words = ids.map(id => {
+      if (id < this.#vocabSize) {
+        image = -1;
+        return String(id);
+      }
+      const row = id - this.#vocabSize;
+      const own = Math.floor(row / this.#rowsPerImage);
+      const hash = own === image ? "" : this.#hashes[own];
+      image = own;
+      return `${hash}:${row - own * this.#rowsPerImage}`;
+    });
+    return words.join(",");
+  }
+}
+
+/** SHA-256 of numbers, as they lie in memory. */
+export function hashOf(values: Float32Array, ...dims: readonly number[]): string {
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  return createHash("sha256").update(Int32Array.from(dims)).update(bytes).digest("hex");
+}
