@@ -17,6 +17,10 @@ export interface OrtOptions {
    * itself, and leaves out a Relu before a quantization to E4M3 as if codes could not be negative.
    */
   readonly keepsQuantizedApart?: boolean;
+  /** Products with INT4 and INT8 weights are computed in the graph's own dtype, at whatever cost in time. */
+  readonly exactProducts?: boolean;
+  /** One of many graphs of a process, run one after the other: its threads sleep in between instead of spinning. */
+  readonly oneOfMany?: boolean;
 }
 
 /** One graph, loaded. */
@@ -34,6 +38,20 @@ export interface OrtGraph {
  * @throws MmtrtError RUN011 when ONNX Runtime refuses the graph.
  */
 export async function openGraph(file: string, options: OrtOptions): Promise<OrtGraph> {
+  return openTyped(file, options);
+}
+
+/** Element type and shape of a value; sizes that depend on the request are undefined. */
+export interface ValueType {
+  readonly dtype: Dtype;
+  readonly shape: readonly (number | undefined)[];
+}
+
+/** The same with what ONNX Runtime found out about the outputs. */
+export async function openTyped(
+  file: string,
+  options: OrtOptions,
+): Promise<OrtGraph & { readonly types: ReadonlyMap<string, ValueType> }> {
   const ort = await import("onnxruntime-node");
   const session = await ort.InferenceSession.create(file, sessionOptions(options)).catch((error: unknown) =>
     broken(file, (error as Error).message),
@@ -41,6 +59,7 @@ export async function openGraph(file: string, options: OrtOptions): Promise<OrtG
   return {
     file,
     outputs: session.outputNames,
+    types: new Map(session.outputMetadata.flatMap(value => (value.isTensor ? [[value.name, typeOf(value)]] : []))),
     // A run blocks the process, so signals are seen between runs; that is often enough to stop after a token.
     run: feeds => session.run(feeds).catch((error: unknown) => broken(file, (error as Error).message)),
     tensor: (type, data, dims) => new ort.Tensor(type, data as Float32Array, dims),
@@ -48,7 +67,13 @@ export async function openGraph(file: string, options: OrtOptions): Promise<OrtG
   };
 }
 
-function sessionOptions({ threads, keepsQuantizedApart = false }: OrtOptions): InferenceSession.SessionOptions {
+function typeOf({ type, shape }: InferenceSession.TensorValueMetadata): ValueType {
+  // Named sizes are other sizes in another graph.
+  return { dtype: type as Dtype, shape: shape.map(size => (typeof size === "number" ? size : undefined)) };
+}
+
+function sessionOptions(options: OrtOptions): InferenceSession.SessionOptions {
+  const { threads, keepsQuantizedApart = false, exactProducts = false, oneOfMany = false } = options;
   return {
     executionProviders: ["cpu"],
     graphOptimizationLevel: keepsQuantizedApart ? "basic" : "all",
@@ -57,7 +82,11 @@ function sessionOptions({ threads, keepsQuantizedApart = false }: OrtOptions): I
     // Products with INT4 and INT8 weights turn their input into INT8 codes; level 0 keeps it float, and is then a hundred
     // times slower for INT8 weights than no quantization at all.
     extra: {
-      session: { qdq_matmulnbits_accuracy_level: "4", ...(keepsQuantizedApart && { disable_quant_qdq: "1" }) },
+      session: {
+        qdq_matmulnbits_accuracy_level: exactProducts ? "0" : "4",
+        ...(keepsQuantizedApart && { disable_quant_qdq: "1" }),
+        ...(oneOfMany && { intra_op: { allow_spinning: "0" } }),
+      },
     },
     ...(threads > 0 && { intraOpNumThreads: threads }),
   };

@@ -4,16 +4,21 @@ import type { EnginePart, LlmEngineConfig } from "../formats/engine-config.ts";
 import { type EngineDir, LLM_CONFIG, openEngine } from "../formats/engine-dir.ts";
 import { stampProblems } from "../formats/engine-stamp.ts";
 import type { OrtOptions } from "./ort.ts";
+import { rankedConfig, rankShape } from "./ranks/config.ts";
+import type { RankShape } from "./ranks/graph.ts";
 
 /** An engine directory that ONNX Runtime can serve whole. */
 export interface RunnableEngine extends EngineDir {
+  /** Of all ranks together. */
   readonly llm: LlmEngineConfig;
+  /** Of the first rank. */
   readonly llmPart: EnginePart;
+  readonly ranks: RankShape;
 }
 
 /**
- * Opens an engine directory for this runtime, which does one rank with a continuous or static cache. One built for TensorRT
- * runs too: its graphs are the ones ONNX Runtime would get, as long as its CPU kernels have the dtype.
+ * Opens an engine directory for this runtime, which does all ranks in one process, with a continuous or static cache. One
+ * built for TensorRT runs too: its graphs are the ones ONNX Runtime would get, as long as its CPU kernels have the dtype.
  * @throws MmtrtError BLD002, BLD003 for the directory; RUN008 no language model in it; RUN009, RUN019 more than ONNX
  * Runtime has; BLD006 files of another build.
  */
@@ -23,15 +28,6 @@ export async function openRunnable(dir: string): Promise<RunnableEngine> {
   const llmPart = engine.llmParts[0];
   if (llm === undefined || llmPart === undefined) return noLanguageModel(dir);
   const problems: Problem[] = [];
-  if (engine.llmParts.length > 1) {
-    problems.push({
-      code: "RUN009",
-      what: `${dir} has ${engine.llmParts.length} ranks; ONNX Runtime runs 1`,
-      at: "--engine_dir",
-      why: "the parts of a split model exchange activations through NCCL, which ONNX Runtime's CPU provider has not",
-      fix: "convert with --tp_size 1 --pp_size 1 to run it here",
-    });
-  }
   if (!["continuous", "static"].includes(llm.build_config.kv_cache_type)) {
     problems.push({
       code: "RUN009",
@@ -45,7 +41,8 @@ export async function openRunnable(dir: string): Promise<RunnableEngine> {
     return noLanguageModel(dir);
   if (usesBfloat16(engine)) problems.push(noKernels(dir, engine.manifest.backend));
   throwIfAny([...problems, ...(await stampProblems(engine))]);
-  return { ...engine, llm, llmPart };
+  const ranks = rankShape(llm, engine.llmParts.length, join(dir, LLM_CONFIG));
+  return { ...engine, llm: rankedConfig(llm, ranks), llmPart, ranks };
 }
 
 /** What the decoder's graph needs of ONNX Runtime besides what the user asked for. */

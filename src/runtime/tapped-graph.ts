@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import type { EnginePart } from "../formats/engine-config.ts";
 import { readOnnx } from "../formats/onnx/read.ts";
-import { encodeExtraOutputs, TAP_PREFIX } from "../formats/onnx/schema.ts";
+import { encodeExtraOutputs, type OnnxModel, TAP_PREFIX } from "../formats/onnx/schema.ts";
 import { type Fetches, type OrtGraph, type OrtOptions, openGraph, toFloat32 } from "./ort.ts";
 
 export interface TapValue {
@@ -20,21 +20,45 @@ export interface TappedGraph extends OrtGraph {
   lastValue(tap: string): TapValue | undefined;
 }
 
-/**
- * Opens a copy of a graph with its taps as outputs. Weights are hard-linked, so the copy lies beside them; where that
- * directory cannot be written they are copied to the temporary one.
- */
-export async function openTapped(part: EnginePart, options: OrtOptions): Promise<TappedGraph> {
-  const { metadataProps, graph } = await readOnnx(part.onnx);
+/** Names of inner values by tap, as the file's metadata has them. */
+export function tapsOf({ metadataProps }: OnnxModel): ReadonlyMap<string, string> {
   const named = metadataProps.filter(({ key }) => key.startsWith(TAP_PREFIX));
-  const tapValues = new Map(named.map(({ key, value }) => [key.slice(TAP_PREFIX.length), value]));
-  const present = new Set(graph.output.map(({ name }) => name));
-  const missing = [...new Set(tapValues.values())].filter(name => !present.has(name));
+  return new Map(named.map(({ key, value }) => [key.slice(TAP_PREFIX.length), value]));
+}
+
+/**
+ * A new directory with a part's weights in it, for changed copies of its graph. Weights are hard-linked, so it lies beside
+ * them; where that directory cannot be written they are copied to the temporary one.
+ */
+export async function besideWeights(
+  part: Pick<EnginePart, "onnx" | "weights">,
+): Promise<{ readonly dir: string; remove(): Promise<void> }> {
   const dir = await mkdtemp(join(dirname(part.onnx), ".verify-")).catch(() => mkdtemp(join(tmpdir(), "mmtrt-verify-")));
   const remove = (): Promise<void> => rm(dir, { recursive: true, force: true });
+  const weights = join(dir, basename(part.weights));
   try {
-    const weights = join(dir, basename(part.weights));
     await link(part.weights, weights).catch(() => copyFile(part.weights, weights));
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+  return { dir, remove };
+}
+
+/** Opens a copy of a graph with its taps as outputs, and `more` values that it may have, by the name to give them. */
+export async function openTapped(
+  part: EnginePart,
+  options: OrtOptions,
+  more: ReadonlyMap<string, string> = new Map(),
+): Promise<TappedGraph> {
+  const model = await readOnnx(part.onnx);
+  const { graph } = model;
+  const computed = new Set(graph.node.flatMap(({ output }) => output));
+  const tapValues = new Map([...tapsOf(model), ...[...more].filter(([, value]) => computed.has(value))]);
+  const present = new Set(graph.output.map(({ name }) => name));
+  const missing = [...new Set(tapValues.values())].filter(name => !present.has(name));
+  const { dir, remove } = await besideWeights(part);
+  try {
     const file = join(dir, basename(part.onnx));
     await writeFile(file, Buffer.concat([await readFile(part.onnx), encodeExtraOutputs(missing)]));
     return tapped(await openGraph(file, options), tapValues, remove);

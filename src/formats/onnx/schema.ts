@@ -107,11 +107,12 @@ export interface OnnxTensor {
 }
 export interface OnnxAttribute {
   name: string;
-  /** AttributeType: 1 float, 2 int, 3 string, 6 floats, 7 ints. */
+  /** AttributeType: 1 float, 2 int, 3 string, 4 tensor, 6 floats, 7 ints. */
   type: number;
   f?: number;
   i?: number;
   s?: Uint8Array;
+  t?: OnnxTensor;
   floats?: number[];
   ints?: number[];
   refAttrName?: string;
@@ -154,7 +155,7 @@ export interface OnnxModel {
 /** Key of a metadata entry that names an inner value: `mmtrt.tap/layers.3` → the value's name in this file. */
 export const TAP_PREFIX = "mmtrt.tap/";
 
-const modelType = root.lookupType("ModelProto");
+export const modelType = root.lookupType("ModelProto");
 
 export function encodeModel(model: OnnxModel): Uint8Array {
   return modelType.encode(model as unknown as Record<string, unknown>).finish();
