@@ -1,12 +1,24 @@
 import { join } from "node:path";
-import type { Problem } from "../diagnostics/index.ts";
-import { encodeHeader } from "../formats/safetensors.ts";
+import { type Problem, throwIfAny } from "../diagnostics/index.ts";
+import { encodeHeader, inOrder } from "../formats/safetensors.ts";
 import { packedSchemeOf } from "../models/parts/quantization-config.ts";
 import { readModel } from "../models/registry.ts";
-import { DTYPES, type FloatDtype, type StoredTensor, type TensorRecipe } from "../tensor/index.ts";
-import { ENCODER_DIR, languageDir, rankFile, splitSettings, VISUAL_DIR, VISUAL_WEIGHTS } from "./manifest.ts";
+import type { ModelSpec } from "../models/spec.ts";
+import { type FloatDtype, type QuantSpec, type StoredTensor, storedTensors, type TensorType } from "../tensor/index.ts";
+import { lmHeadProblems } from "./lm-head-rules.ts";
+import {
+  ENCODER_DIR,
+  languageDir,
+  quantizationSettings,
+  rankFile,
+  splitSettings,
+  VISUAL_DIR,
+  VISUAL_WEIGHTS,
+} from "./manifest.ts";
 import { expectedEncoderTensors, expectedTensors } from "./map.ts";
 import { dealtOut, type Origin } from "./parallel-rules.ts";
+import { NO_QUANTIZATION, type QuantizationOptions, quantSpec } from "./quantization-options.ts";
+import { quantizationProblems } from "./quantization-rules.ts";
 import type { ConvertedCheckpoint, WeightFile } from "./read.ts";
 import type { Parallel } from "./shard.ts";
 import { visualConfig } from "./visual-config.ts";
@@ -19,6 +31,8 @@ export interface WeightlessRequest {
   /** auto: what config.json declares, or float16. */
   readonly dtype: FloatDtype | "auto";
   readonly parallel: Parallel;
+  /** Absent: weights in `dtype`. Nothing is measured: how large codes and scales are follows from the options alone. */
+  readonly quantization?: QuantizationOptions;
   /** Version of mmtrt, for the manifest. */
   readonly version: string;
   readonly origin: Origin;
@@ -27,7 +41,7 @@ export interface WeightlessRequest {
 /**
  * The checkpoint that `convert` would write, known from config.json alone: names, shapes and offsets in files that do not
  * exist. Plans are made from it as from a real one, and graphs come out byte for byte the same; nothing can be built.
- * Errors: SPC… of the config, CKP052–CKP054 when the model cannot be dealt out as asked.
+ * Errors: SPC… of the config, CKP052–CKP054 when the model cannot be dealt out as asked, CKP080–CKP086 not quantized.
  */
 export function weightlessCheckpoint(request: WeightlessRequest): {
   readonly checkpoint: ConvertedCheckpoint;
@@ -39,9 +53,12 @@ export function weightlessCheckpoint(request: WeightlessRequest): {
   const dtype = request.dtype === "auto" ? (spec.declaredDtype ?? "float16") : request.dtype;
   const weights = architecture.weights(spec);
   const { name: dir } = request;
-  const files = (folder: string, ranks: readonly TensorRecipe[][]): WeightFile[] =>
-    ranks.map((tensors, rank) => weightFile(join(dir, folder, rankFile(rank)), tensors));
-  const layout = { ...parallel, dtype, fromMeta: false };
+  const plain = expectedTensors(spec, weights, parallel, dtype);
+  const quantization = checkedQuantization(request, spec, parallel, plain);
+  const late = /^W[48]A16/.test(quantization?.quantAlgo ?? "") ? SCALES : undefined;
+  const files = (folder: string, ranks: readonly (readonly TensorType[])[]): WeightFile[] =>
+    ranks.map((tensors, rank) => weightFile(join(dir, folder, rankFile(rank)), tensors, late));
+  const layout = { ...parallel, dtype, fromMeta: false, ...(quantization && { quantization }) };
   const encoderRanks = files(ENCODER_DIR, expectedEncoderTensors(spec, weights, parallel, dtype));
   const encoderConfig = architecture.encoderConfig?.(spec, layout);
   const images = weights.visual.map(source => ({ ...source, dtype }));
@@ -51,7 +68,11 @@ export function weightlessCheckpoint(request: WeightlessRequest): {
     spec,
     config: architecture.checkpointConfig(spec, layout),
     parallel,
-    ranks: files(languageDir(spec), expectedTensors(spec, weights, parallel, dtype)),
+    ...(quantization && { quantization }),
+    ranks: files(
+      languageDir(spec),
+      plain.map(tensors => storedTensors(quantization, tensors, dtype)),
+    ),
     ...(encoderRanks.length > 0 && encoderConfig && { encoder: { ranks: encoderRanks, config: encoderConfig } }),
     ...(images.length > 0 && {
       visual: { ...weightFile(join(dir, VISUAL_DIR, VISUAL_WEIGHTS), images), config: visualConfig(spec, dtype) },
@@ -63,7 +84,7 @@ export function weightlessCheckpoint(request: WeightlessRequest): {
       fingerprint: "",
       architecture: spec.architecture,
       source: { format: "safetensors", files: [] },
-      options: splitSettings(dtype, parallel),
+      options: { ...splitSettings(dtype, parallel), ...quantizationSettings(quantization) },
       files: [],
       coverage: { used: 0, ignored: [] },
       non_finite: [],
@@ -71,8 +92,24 @@ export function weightlessCheckpoint(request: WeightlessRequest): {
     },
     close: () => Promise.resolve(),
   };
-  const quantized = packedSchemeOf(request.config) === undefined ? [] : [plannedInFloat(dir)];
+  const isPlain = quantization === undefined || quantization.quantAlgo === null;
+  const quantized = packedSchemeOf(request.config) === undefined || !isPlain ? [] : [plannedInFloat(dir)];
   return { checkpoint, warnings: [...model.warnings, ...warnings, ...quantized] };
+}
+
+/** What `convert` would refuse of these options is refused here. */
+function checkedQuantization(
+  { quantization: options = NO_QUANTIZATION, origin }: WeightlessRequest,
+  spec: ModelSpec,
+  parallel: Parallel,
+  ranks: readonly (readonly TensorType[])[],
+): QuantSpec | undefined {
+  const quant = quantSpec(options);
+  throwIfAny([
+    ...lmHeadProblems(options, parallel, false, origin),
+    ...quantizationProblems(options, quant, spec, ranks, origin),
+  ]);
+  return quant;
 }
 
 /** Zero points and layers that were left out are known from the weights alone. */
@@ -86,10 +123,14 @@ function plannedInFloat(name: string): Problem {
   };
 }
 
+/** Scales; those of weight-only codes are made beside the codes, and written after them. */
+const SCALES = /\.(weights_scaling_factor|per_channel_scale)$/;
+const NONE = /$^/;
+
 /** As `writeSafetensors` would lay the file out. */
-function weightFile(file: string, tensors: readonly Pick<TensorRecipe, "name" | "dtype" | "shape">[]): WeightFile {
-  const ordered = [...tensors].sort((a, b) => DTYPES[b.dtype].bits - DTYPES[a.dtype].bits);
-  const stored = [...encodeHeader(ordered).entries.values()].map(({ name, dtype, shape, offset, length }) => {
+function weightFile(file: string, tensors: readonly TensorType[], late: RegExp = NONE): WeightFile {
+  const placed = tensors.map(tensor => ({ ...tensor, late: late.test(tensor.name) }));
+  const stored = [...encodeHeader(inOrder(placed)).entries.values()].map(({ name, dtype, shape, offset, length }) => {
     const tensor: StoredTensor = {
       name,
       dtype,

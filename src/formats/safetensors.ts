@@ -9,6 +9,7 @@ export {
 export { openSafetensors, type Safetensors } from "./safetensors/read.ts";
 export {
   type FileToWrite,
+  inOrder,
   type WriteOptions,
   type WrittenFile,
   writeSafetensors,

@@ -1,5 +1,8 @@
-/** What an option holds. `path` is a string that is resolved against the directory of the file it was written in. */
-export type OptionType = "integer" | "number" | "boolean" | "string" | "path";
+/**
+ * What an option holds. `path` is a string that is resolved against the directory of the file it was written in; `size` the
+ * text of an amount of memory (`24GiB`), which `sizeBytes` reads.
+ */
+export type OptionType = "integer" | "number" | "boolean" | "string" | "path" | "size";
 
 export type OptionScalar = string | number | boolean;
 export type OptionValue = OptionScalar | readonly OptionScalar[];

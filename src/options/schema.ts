@@ -1,5 +1,6 @@
 import { COMMANDS } from "./commands.ts";
 import type { OptionSpec, OptionTable } from "./define.ts";
+import { SIZE } from "./value.ts";
 
 /** JSON Schema, draft 2020-12 as far as it is used here. */
 export type JsonSchema = { readonly [key: string]: unknown };
@@ -32,6 +33,13 @@ function baseSchema(spec: OptionSpec): JsonSchema {
       };
     case "path":
       return { type: "string", minLength: 1 };
+    case "size":
+      return {
+        anyOf: [
+          { type: "number", exclusiveMinimum: 0 },
+          { type: "string", pattern: SIZE.source },
+        ],
+      };
     case "string":
       return { type: "string" };
   }

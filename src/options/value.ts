@@ -10,6 +10,20 @@ const FALSE_WORDS = ["disable", "false", "off", "no", "0"];
 /** The words that may follow a boolean flag as a word of their own, as in TensorRT-LLM; others need `--flag=word`. */
 export const SWITCH_WORDS: ReadonlySet<string> = new Set(["enable", "disable", "true", "false"]);
 
+/** 24, 24G, 24GiB, 1.5 TB, 800MiB, 1073741824B. No flags: the JSON Schema has the same pattern. */
+export const SIZE = /^(\d+\.?\d*|\.\d+) ?([KMGTkmgt](i?[Bb])?|[Bb])?$/;
+const GIB = 1024 ** 3;
+
+/** Bytes of a size's text; a number alone is GiB, as in every option that counts GiB. undefined where it is none. */
+export function sizeBytes(text: string): number | undefined {
+  const [, number = "", unit = ""] = SIZE.exec(text) ?? [];
+  const power = "bkmgt".indexOf((unit[0] ?? "g").toLowerCase());
+  // KB, MB, GB and TB are powers of 1000; a letter alone is what Docker and systemd take it for, a power of 1024.
+  const scale = unit === "" ? GIB : (/^.[Bb]$/.test(unit) ? 1000 : 1024) ** power;
+  const bytes = Math.floor(Number(number) * scale);
+  return number !== "" && bytes >= 1 && Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
 /** One value written as text: on the command line or in the environment. */
 export function parseText(spec: OptionSpec, text: string): Checked {
   if (spec.words?.includes(text)) return { ok: true, value: text };
@@ -36,9 +50,16 @@ export function checkData(spec: OptionSpec, data: unknown): Checked {
     case "integer":
     case "number":
       return typeof data === "number" && inRange(spec, data) ? { ok: true, value: data } : bad;
+    case "size":
+      return typeof data === "number" || typeof data === "string" ? checkSize(String(data), bad) : bad;
     default:
       return typeof data === "string" ? checkString(spec, data, bad) : bad;
   }
+}
+
+/** The text stays as it was written: it is put into command lines and files again. */
+function checkSize(text: string, bad: Checked): Checked {
+  return sizeBytes(text) === undefined ? bad : { ok: true, value: text };
 }
 
 function inRange(spec: OptionSpec, value: number): boolean {
@@ -68,6 +89,8 @@ export function expectation(spec: OptionSpec): string {
       return `a number${range(spec)}${words}`;
     case "path":
       return "a path";
+    case "size":
+      return `a size as 24GiB, 800MiB or 1.5TiB, in GiB without a unit${words}`;
     case "string":
       return "text";
   }
@@ -85,12 +108,18 @@ export function sameValue(a: OptionValue, b: OptionValue): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
+const PLACEHOLDERS: Readonly<Record<OptionSpec["type"], string>> = {
+  integer: "N",
+  number: "X",
+  path: "PATH",
+  size: "SIZE",
+  string: "TEXT",
+  boolean: "TEXT",
+};
+
 /** The value's stand-in in help: `N`, `DIR`, `auto|N`, `a|b|c`. */
 export function placeholderOf(spec: OptionSpec): string {
-  const own =
-    spec.placeholder ??
-    spec.enum?.join("|") ??
-    (spec.type === "integer" ? "N" : spec.type === "number" ? "X" : spec.type === "path" ? "PATH" : "TEXT");
+  const own = spec.placeholder ?? spec.enum?.join("|") ?? PLACEHOLDERS[spec.type];
   const whole = [...(spec.words ?? []), own].join("|");
   return spec.list ? `${whole} …` : whole;
 }

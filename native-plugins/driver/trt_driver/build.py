@@ -9,21 +9,24 @@ from .callbacks import callbacks
 from .config import add_profiles, configure, save_timing_cache
 from .events import Failure, problem
 from .files import place_problems, write
+from .memory import memory_mib
 from .onnx_scan import node_count
 
 
 def build(request, target, events, keep):
-    """Builds and writes the engine, emits `network` and `engine`. `keep` receives the logger, whose messages explain a failure."""
+    """Builds and writes the engine, emits `network`, `memory` and `engine`. `keep` receives the logger, whose messages explain a failure."""
     began = time.monotonic()
     refuse([*limits.request_problems(request, target), *place_problems(request["engine"])])
     logger, monitor, progress = callbacks(target, events, request["verbose"])
     keep["logger"] = logger
     load_plugins(request, target, logger)
+    events.emit("memory", stage="loaded", **memory_mib())
     builder = target.trt.Builder(logger)
     if not builder:
         raise Failure("build")
     (network, _parser), inputs, outputs, layers = parse(request, target, events, builder, logger)
     parsed = time.monotonic()
+    events.emit("memory", stage="parsed", **memory_mib())
     config = configure(request, target, events, builder)
     config.progress_monitor = monitor
     profiles = add_profiles(request, builder, config, inputs)
@@ -32,6 +35,7 @@ def build(request, target, events, keep):
     if plan is None:
         raise Failure("build")
     built = time.monotonic()
+    events.emit("memory", stage="built", **memory_mib())
     write(request["engine"], plan)
     save_timing_cache(request, target, config)
     progress.written()
@@ -125,6 +129,6 @@ def summary(request, target, logger, size, found, profiles, layers):
         "engine_layers": engine_layers,
         "sms": describe.engine_sms(request["engine"]),
         "memory_bytes": {**logger.memory, **({"activation": opened["device_memory"]} if opened else {})},
-        "peak_host_mib": describe.peak_host_mib(),
+        "peak_host_mib": memory_mib()["peak_mib"],
         "warnings": [m["text"] for m in logger.messages if m["severity"] == "warning"],
     }

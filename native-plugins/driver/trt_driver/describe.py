@@ -1,7 +1,6 @@
 """What the parsed network and the built engine hold, read back from TensorRT."""
 
 import re
-import sys
 from collections import Counter
 
 # With detailed verbosity TensorRT logs every input and output of the engine it has just built, with the profiles' ranges.
@@ -158,13 +157,3 @@ def open_engine(target, logger, path):
         ranges = {t["name"]: engine.get_tensor_profile_shape(t["name"], index) for t in found if t["kind"] == "input"}
         profiles.append({n: {e: [int(v) for v in s] for e, s in zip(("min", "opt", "max"), r)} for n, r in ranges.items()})
     return {"tensors": found, "profiles": profiles, "device_memory": int(engine.device_memory_size_v2)}
-
-
-def peak_host_mib():
-    """Most memory this process has held, in MiB; None where Python cannot tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))

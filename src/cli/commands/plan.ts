@@ -1,6 +1,7 @@
 import type { BuildPlan } from "../../build/plan.ts";
 import { planShapes } from "../../build/plan-build.ts";
 import type { Adjustment } from "../../build/settings.ts";
+import { NO_QUANTIZATION } from "../../checkpoint/quantization-options.ts";
 import type { ConvertedCheckpoint } from "../../checkpoint/read.ts";
 import { parameterCount } from "../../checkpoint/stored-tensors.ts";
 import { weightlessCheckpoint } from "../../checkpoint/weightless.ts";
@@ -27,6 +28,7 @@ export const plan = defineCommand({
         : { options, origin, given };
     const { checkpoint, warnings } = checkpointOf(target, chosen);
     try {
+      if (target.kind === "checkpoint") refuseFormats(checkpoint.dir, chosen);
       const shapes = await planShapes(checkpoint, asBuild(chosen.options), {
         version: VERSION,
         origin: chosen.origin,
@@ -69,9 +71,30 @@ function checkpointOf(
       embeddingShardingDim: options.embedding_sharding_dim === 1 ? 1 : 0,
       shareEmbedding: options.use_embedding_sharing,
     },
+    quantization: { ...NO_QUANTIZATION, ...options },
     version: VERSION,
     origin,
   });
+}
+
+/** Options of `convert` that say what weights and cache become. */
+const FORMATS = [
+  ...["use_weight_only", "weight_only_precision", "per_group", "group_size", "quantize_lm_head", "smoothquant"],
+  ...["per_token", "per_channel", "int8_kv_cache", "fp8_kv_cache", "qformat", "awq_block_size"],
+] as const;
+
+/** What `convert` has written has its form already. Errors: CKP063. */
+function refuseFormats(dir: string, { origin, given }: Chosen): void {
+  const asked = FORMATS.filter(given);
+  throwIfAny(
+    asked.map(key => ({
+      code: "CKP063",
+      what: `--${key} is given, and ${dir} is a converted checkpoint`,
+      at: origin(key),
+      why: "a plan of it has the element types of its files",
+      fix: `leave out --${key}, or plan the model that it was converted from`,
+    })),
+  );
 }
 
 function asBuild(options: PlanOptions): BuildOptions {

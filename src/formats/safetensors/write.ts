@@ -82,7 +82,8 @@ function draft(path: string, recipes: readonly TensorRecipe[], metadata: WriteOp
   return { path, partial: `${path}.partial`, recipes: ordered, ...encodeHeader(ordered, metadata) };
 }
 
-function inOrder(recipes: readonly TensorRecipe[]): TensorRecipe[] {
+/** The order of a file's tensors: wider dtypes first, `late` ones last where they are aligned there. */
+export function inOrder<T extends Pick<TensorRecipe, "dtype" | "shape" | "late">>(recipes: readonly T[]): T[] {
   const byWidth = [...recipes].sort((a, b) => DTYPES[b.dtype].bits - DTYPES[a.dtype].bits);
   const late = byWidth.filter(recipe => recipe.late);
   const others = byWidth.filter(recipe => !recipe.late);

@@ -1,4 +1,5 @@
 import { defineOptions, type Values } from "../define.ts";
+import { loraOptions } from "./build-lora.ts";
 import { oldBuildOptions } from "./build-old.ts";
 import { tensorrtOptions } from "./build-tensorrt.ts";
 
@@ -102,7 +103,7 @@ export const buildOptions = defineOptions({
     group: "Engine",
     aliases: [{ name: "use_gpt_attention_plugin", bare: "auto" }],
     about:
-      "mmtrt's attention plugin and its element type. auto follows the model where the plugin's library is loaded; disable uses standard operators.",
+      "mmtrt's attention plugin and its element type. auto: where a library of --plugins has it, in the model's dtype; disable: standard operators; a dtype: a node that runs as standard operators where no library has it.",
   },
   gemm_plugin: {
     type: "string",
@@ -110,7 +111,31 @@ export const buildOptions = defineOptions({
     default: "disable",
     group: "Engine",
     aliases: [{ name: "use_gemm_plugin", bare: "auto" }],
-    about: "mmtrt's matrix-product plugin and its element type.",
+    about: "A plugin for products with plain weights: mmtrt has none, TensorRT's own kernels are used.",
+  },
+  weight_only_quant_matmul_plugin: {
+    type: "string",
+    enum: PLUGIN_WORDS,
+    default: "auto",
+    group: "Engine",
+    aliases: [{ name: "weight_only_groupwise_quant_matmul_plugin" }],
+    about: "mmtrt's product with INT8 and INT4 weights as a plugin, and its element type; words as above.",
+  },
+  rmsnorm_plugin: {
+    type: "string",
+    enum: PLUGIN_WORDS,
+    default: "auto",
+    group: "Engine",
+    aliases: [{ name: "use_rmsnorm_plugin", bare: "auto" }],
+    about: "mmtrt's RMS norm with residual as a plugin, and its element type; words as above.",
+  },
+  lookup_plugin: {
+    type: "string",
+    enum: PLUGIN_WORDS,
+    default: "auto",
+    group: "Engine",
+    aliases: [{ name: "use_lookup_plugin", bare: "auto" }],
+    about: "mmtrt's look-up of words and visual features as a plugin, and its element type; words as above.",
   },
   tokens_per_block: {
     type: "integer",
@@ -248,13 +273,28 @@ export const buildOptions = defineOptions({
       "Several context profiles, cut at 64, 128, 256, 512 and 1024 tokens: short prompts get kernels of their own.",
   },
 
+  ...loraOptions,
+
   workers: {
     type: "integer",
     minimum: 1,
     maximum: 256,
     default: 1,
     group: "Work",
-    about: "Engines built at the same time.",
+    about:
+      "Engines built at the same time; fewer where max_build_memory holds fewer, by what their builders are predicted to take.",
+  },
+  max_build_memory: {
+    type: "size",
+    group: "Work",
+    about:
+      "Host memory that builders may take together (24GiB): a build that needs more is refused before it starts, and workers wait for room.",
+  },
+  max_gpu_memory: {
+    type: "size",
+    group: "Work",
+    about:
+      "Memory of one GPU that the engines may take when they run (80GiB): weights, cache and activations of the fullest rank. For --backend onnxruntime it is host memory.",
   },
 
   ...tensorrtOptions,

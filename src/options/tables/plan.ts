@@ -7,6 +7,9 @@ const { checkpoint_dir, output_dir, copy_weights, compute_dtype, plan, report, f
   buildOptions;
 const { revision, dtype, use_parallel_embedding, embedding_sharding_dim, use_embedding_sharing } = convertOptions;
 const { vision_tower_dir, llm_dir } = convertOptions;
+// Nothing is measured or read, so convert's options for where codes and ranges come from have no say either.
+const { use_weight_only, weight_only_precision, per_group, group_size, quantize_lm_head } = convertOptions;
+const { smoothquant, per_token, per_channel, int8_kv_cache, fp8_kv_cache, qformat, awq_block_size } = convertOptions;
 
 /** Options of `convert` and `build` that shape engines, for a model whose weights need not be there. */
 export const planOptions = defineOptions({
@@ -47,6 +50,18 @@ export const planOptions = defineOptions({
   use_parallel_embedding,
   embedding_sharding_dim,
   use_embedding_sharing,
+  use_weight_only,
+  weight_only_precision,
+  per_group,
+  group_size,
+  quantize_lm_head,
+  smoothquant,
+  per_token,
+  per_channel,
+  int8_kv_cache,
+  fp8_kv_cache,
+  qformat,
+  awq_block_size,
   ...limits,
   // Without build's old spelling of it, which is convert's option here.
   compute_dtype: { ...compute_dtype, aliases: [] },

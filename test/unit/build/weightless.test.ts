@@ -1,17 +1,19 @@
-import { readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import type { BuildPlan } from "../../../src/build/plan.ts";
 import { planBuild, planShapes } from "../../../src/build/plan-build.ts";
 import { convert } from "../../../src/checkpoint/convert.ts";
 import { publishedModels } from "../../../src/checkpoint/published.ts";
+import { NO_QUANTIZATION } from "../../../src/checkpoint/quantization-options.ts";
 import { synth } from "../../../src/checkpoint/synth.ts";
 import { type Config, reduced, withLanguageSizes } from "../../../src/checkpoint/synth-sizes.ts";
 import { weightlessCheckpoint } from "../../../src/checkpoint/weightless.ts";
 import { readModel } from "../../../src/models/registry.ts";
 import { withDefaults } from "../../../src/options/define.ts";
 import { type BuildOptions, buildOptions } from "../../../src/options/tables/build.ts";
-import { Workspace } from "../../support/pipeline.ts";
+import { convertTo, Workspace } from "../../support/pipeline.ts";
+import { ROOT } from "../../support/sources.ts";
 
 const work = new Workspace();
 afterEach(() => work.clean());
@@ -19,6 +21,9 @@ afterEach(() => work.clean());
 const origin = (key: string): string => `--${key}`;
 const ENVIRONMENT = { version: "0.0.0-test", origin, given: () => true };
 const models = await publishedModels();
+const SHAPES = join(ROOT, "test/fixtures/models/llava-shapes");
+/** Activations of that model, measured before. */
+const RANGES = join(ROOT, "test/fixtures/quantize/llava-shapes.safetensors");
 
 /** The smallest relative that keeps every part; a vocabulary without an image token in it is cut as well. */
 function small(config: Config): Config {
@@ -90,9 +95,29 @@ describe("a plan without weights", () => {
     expect(shapesOf(await planned(made, 2))).toEqual(shapesOf(real));
   });
 
+  it.each([
+    ["INT8 weights", { use_weight_only: true }],
+    ["INT4 weights with a scale an output", { use_weight_only: true, weight_only_precision: "int4" }],
+    ["INT4 in groups, an FP8 cache", { qformat: "int4_wo", group_size: 16, fp8_kv_cache: true }],
+    ["SmoothQuant, an INT8 cache", { smoothquant: 0.5, per_channel: true, int8_kv_cache: true, act_ranges: RANGES }],
+    ["FP8", { qformat: "fp8", act_ranges: RANGES }],
+  ] as const)("has codes and scales as large as convert writes them: %s", async (_, asks) => {
+    const quantization = { ...NO_QUANTIZATION, ...asks };
+    const checkpoint = await convertTo(work, SHAPES, "float16", { quantization });
+    const rtx = (dir: string): BuildOptions => ({ ...asked(dir), backend: "tensorrt_rtx", compute_capabilities: [89] });
+    const real = await planBuild(rtx(checkpoint), ENVIRONMENT);
+    const config = JSON.parse(await readFile(join(SHAPES, "config.json"), "utf8"));
+    const weightless = { config, name: "m", dtype: "float16", parallel: parallelOf(1), quantization } as const;
+    const made = weightlessCheckpoint({ ...weightless, version: ENVIRONMENT.version, origin });
+    expect(shapesOf(await planShapes(made.checkpoint, rtx(""), ENVIRONMENT))).toEqual(shapesOf(real));
+  });
+
   it("refuses what convert would refuse", async () => {
     const llama = models.find(({ name }) => name === "llama-2-7b")?.config ?? {};
     await expect(planned(llama, 3)).rejects.toThrow(/CKP052.*tp_size 3/);
+    const quantization = { ...NO_QUANTIZATION, use_weight_only: true, smoothquant: 0.5 };
+    const request = { config: llama, name: "m", dtype: "float16", parallel: parallelOf(1), quantization } as const;
+    expect(() => weightlessCheckpoint({ ...request, version: ENVIRONMENT.version, origin })).toThrow(/CKP081/);
   });
 });
 
