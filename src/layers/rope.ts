@@ -1,6 +1,7 @@
 import type { Value } from "../graph/graph.ts";
 import { dimOf, type GraphBuilder } from "../graph/ops.ts";
 import type { Dtype } from "../tensor/index.ts";
+import type { DynamicScaling, RopeFrequencies } from "./rope-scaling.ts";
 
 /** Angles of rotary position embedding: table row p, column i holds p · frequency(i). */
 export interface RopeTables {
@@ -9,76 +10,54 @@ export interface RopeTables {
 }
 
 /**
- * Inverse frequencies theta^(−2i/d), i < d/2, with Hugging Face's scaling applied; float32 steps as PyTorch takes them.
- * Sources: RoFormer (2104.09864); linear: positions divided by `factor`; llama3: Llama 3.1's smooth low/high split.
- */
-export function inverseFrequencies(
-  headDim: number,
-  theta: number,
-  scaling?: { readonly type: string; readonly factor: number; readonly parameters: Readonly<Record<string, unknown>> },
-): Float32Array {
-  const f = Math.fround;
-  const plain = Float32Array.from({ length: headDim / 2 }, (_, i) => f(1 / f(theta ** f((2 * i) / headDim))));
-  // dynamic: these up to the trained length; the graph stretches them beyond it.
-  if (scaling === undefined || scaling.type === "dynamic") return plain;
-  if (scaling.type === "linear") return plain.map(x => f(x / scaling.factor));
-  if (scaling.type === "llama3") return plain.map(x => llama3Frequency(x, scaling.factor, scaling.parameters));
-  throw new Error(`rope scaling ${scaling.type} has no static table`);
-}
-
-/** Wavelengths beyond the trained context are divided by `factor`, short ones kept, a linear blend between. */
-function llama3Frequency(frequency: number, factor: number, parameters: Readonly<Record<string, unknown>>): number {
-  const original = parameters.original_max_position_embeddings as number;
-  const low = parameters.low_freq_factor as number;
-  const high = parameters.high_freq_factor as number;
-  const wavelength = (2 * Math.PI) / frequency;
-  if (wavelength > original / low) return frequency / factor;
-  if (wavelength < original / high) return frequency;
-  const smooth = (original / wavelength - low) / (high - low);
-  return ((1 - smooth) * frequency) / factor + smooth * frequency;
-}
-
-/**
- * cos and sin of position × inverse frequency for the positions in use, [batch, seq, head_dim/2]: computed in the graph,
+ * cos and sin of position × frequency for the positions in use, [batch, seq, head_dim/2]: computed in the graph,
  * because a stored table would be megabytes at long context. Angles are float32; the result is rounded to the model's
  * dtype before rotating, as Hugging Face does.
  */
-export function ropeTables(
-  g: GraphBuilder,
-  positionIds: Value,
-  frequencies: Float32Array,
-  dtype: Dtype,
-  dynamic?: DynamicScaling,
-): RopeTables {
+export function ropeTables(g: GraphBuilder, positionIds: Value, rope: RopeFrequencies, dtype: Dtype): RopeTables {
   return g.scope("rope", () => {
     const positions = g.unsqueeze(g.cast(positionIds, "float32"), [2]);
-    const plain = g.floats(frequencies, [1, 1, frequencies.length], "float32");
-    const scaled = dynamic === undefined ? plain : g.multiply(plain, dynamicStretch(g, positions, plain, dynamic));
-    const angle = g.multiply(positions, scaled);
-    return { cos: g.cast(g.node("Cos", [angle], angle), dtype), sin: g.cast(g.node("Sin", [angle], angle), dtype) };
+    const angle = g.multiply(positions, frequenciesOf(g, positions, rope));
+    const table = (op: "Cos" | "Sin"): Value => {
+      const turned = g.node(op, [angle], angle);
+      const scaled =
+        rope.attentionFactor === 1 ? turned : g.multiply(turned, g.scalar(rope.attentionFactor, "float32"));
+      return g.cast(scaled, dtype);
+    };
+    return { cos: table("Cos"), sin: table("Sin") };
   });
 }
 
-/** Dynamic NTK scaling: nothing up to `trained` positions, then a base that grows with the sequence. */
-export interface DynamicScaling {
-  readonly factor: number;
-  readonly trained: number;
+/**
+ * Frequencies of this step, [1, 1, d/2]. Where they depend on the length it is the longest of the batch, as in Hugging
+ * Face, and each step's new keys get the step's own.
+ */
+function frequenciesOf(g: GraphBuilder, positions: Value, { frequencies, beyond }: RopeFrequencies): Value {
+  const constant = (values: Float32Array): Value => g.floats(values, [1, 1, values.length], "float32");
+  const plain = constant(frequencies);
+  if (beyond === undefined) return plain;
+  const last = g.node("ReduceMax", [positions], { dtype: "float32", shape: [1, 1, 1] }, { keepdims: { int: 1 } });
+  const length = g.add(last, g.scalar(1, "float32"));
+  if (beyond.kind === "dynamic") return g.multiply(plain, dynamicStretch(g, length, frequencies.length, beyond));
+  const further = g.less(g.scalar(beyond.trained, "float32"), length);
+  return g.where(further, constant(beyond.frequencies), plain);
 }
 
 /**
  * What frequency i is multiplied by, [1, 1, d/2]. The base theta becomes theta · r^(d/(d−2)) with
  * r = factor · length / trained − (factor − 1), so theta^(−2i/d) is multiplied by r^(−2i/(d−2)); r is 1 up to the
- * trained length. The length is the longest of the batch, as in Hugging Face, and each step's new keys get the step's own.
+ * trained length.
  */
-function dynamicStretch(g: GraphBuilder, positions: Value, plain: Value, { factor, trained }: DynamicScaling): Value {
-  const last = g.node("ReduceMax", [positions], { dtype: "float32", shape: [1, 1, 1] }, { keepdims: { int: 1 } });
+function dynamicStretch(g: GraphBuilder, length: Value, half: number, { factor, trained }: DynamicScaling): Value {
   const float = (value: number): Value => g.scalar(value, "float32");
-  const length = g.maximum(g.add(last, float(1)), float(trained));
-  const ratio = g.subtract(g.multiply(length, float(factor / trained)), float(factor - 1));
-  const half = dimOf(plain, 2) as number;
+  const stretched = g.maximum(length, float(trained));
+  const ratio = g.subtract(g.multiply(stretched, float(factor / trained)), float(factor - 1));
   // A single pair of channels has frequency 1 whatever the base.
   const exponents = Float32Array.from({ length: half }, (_, i) => (half === 1 ? 0 : -i / (half - 1)));
-  return g.node("Pow", [ratio, g.floats(exponents, [1, 1, half], "float32")], plain);
+  return g.node("Pow", [ratio, g.floats(exponents, [1, 1, half], "float32")], {
+    dtype: "float32",
+    shape: [1, 1, half],
+  });
 }
 
 /** (x₁, x₂) → (x₁·cos − x₂·sin, x₂·cos + x₁·sin) for the halves of each head: x [batch, heads, seq, head_dim], tables [batch, seq, head_dim/2]. */

@@ -2,8 +2,8 @@
 export interface RopeScaling {
   readonly type: "linear" | "dynamic" | "llama3" | "yarn" | "longrope";
   readonly factor: number;
-  /** Type-specific numbers under their Hugging Face names (low_freq_factor, original_max_position_embeddings, …). */
-  readonly parameters: Readonly<Record<string, number | readonly number[]>>;
+  /** What else the type has, under Hugging Face's names (low_freq_factor, original_max_position_embeddings, …). */
+  readonly parameters: Readonly<Record<string, number | boolean | readonly number[]>>;
 }
 
 /** A decoder, alone or beside an encoder: sizes and choices, everything that changes numbers. Units are elements. */

@@ -5,12 +5,15 @@ import type { Rule } from "./rule.ts";
 /** A prompt template with a short question: "USER: …? ASSISTANT:" is about 20 tokens. */
 export const USUAL_TEXT_TOKENS = 32;
 
-/** Positions that numbers were trained for: TensorRT-LLM's max_position_embeddings × rotary factor. */
-export function trainedPositions(language: DecoderSpec): number {
-  const scaling = language.ropeScaling;
-  // longrope and llama3 state the stretched length in max_position_embeddings itself.
-  const factor = scaling === undefined || scaling.type === "longrope" || scaling.type === "llama3" ? 1 : scaling.factor;
-  return Math.floor(language.maxPositions * factor);
+/**
+ * Positions that numbers were trained for: TensorRT-LLM's max_position_embeddings × rotary factor. llama3 and longrope
+ * state the stretched length in max_position_embeddings itself; of yarn some do (Yarn-Llama-2) and some do not (Qwen2.5).
+ */
+export function trainedPositions({ maxPositions, ropeScaling: scaling }: DecoderSpec): number {
+  if (scaling === undefined || scaling.type === "longrope" || scaling.type === "llama3") return maxPositions;
+  if (scaling.type !== "yarn") return Math.floor(maxPositions * scaling.factor);
+  const original = scaling.parameters.original_max_position_embeddings as number;
+  return Math.max(maxPositions, Math.floor(original * scaling.factor));
 }
 
 export const inputFitsSequence: Rule = ({ spec, build: { max_input_len, max_seq_len }, origin }) =>

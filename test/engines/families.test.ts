@@ -16,7 +16,7 @@ const IMAGE_TO_TEXT = ["decoder/cross_rank0", "decoder/rank0", "visual"];
 
 /**
  * What is in no other family is built at least once: learned positions with an offset and projected tables (OPT), Conv1D
- * (GPT-2), biases on q, k and v (Qwen2), a sliding window (Mistral), dynamic rope scaling, Q-Former, patches joined by a projector (VILA), relative bias (T5), post-norm
+ * (GPT-2), biases on q, k and v (Qwen2), a sliding window (Mistral), rope scaling (dynamic, yarn, longrope), Q-Former, patches joined by a projector (VILA), relative bias (T5), post-norm
  * (BART), shifted windows (Nougat). For one sequence too, the default: TensorRT fixes a batch that can only be one. LLaMA
  * and LLaVA have build.test.ts, more of encoders and decoders encoder-decoder.test.ts.
  */
@@ -27,6 +27,9 @@ const CASES: readonly Case[] = [
   { model: "qwen2_mqa", dtype: "float16", parts: TEXT, build: { kv_cache_type: "static" } },
   { model: "mistral_slides", dtype: "float16", parts: TEXT, build: { max_batch_size: 1 } },
   { model: "llama_dynamic", dtype: "bfloat16", parts: TEXT },
+  { model: "rope_llama_yarn_scaled", dtype: "float16", parts: TEXT },
+  { model: "rope_llama_longrope", dtype: "bfloat16", parts: TEXT, build: { kv_cache_type: "static" } },
+  { model: "rope_mistral_longrope", dtype: "float16", parts: TEXT, build: { max_batch_size: 1 } },
   { model: "blip2_opt", dtype: "float16", parts: WITH_IMAGES },
   { model: "vila_downsample", dtype: "float16", parts: WITH_IMAGES },
   { model: "vila_linear", dtype: "float16", parts: WITH_IMAGES },

@@ -8,7 +8,8 @@ import { continuousCache, type KvCache, staticCache } from "../../layers/kv-cach
 import { linear, rowParallelLinear } from "../../layers/linear.ts";
 import { gatedMlp, plainMlp } from "../../layers/mlp.ts";
 import { layerNorm, rmsNorm } from "../../layers/norm.ts";
-import { applyRope, inverseFrequencies, type RopeTables, ropeTables } from "../../layers/rope.ts";
+import { applyRope, type RopeTables, ropeTables } from "../../layers/rope.ts";
+import { ropeFrequencies } from "../../layers/rope-scaling.ts";
 import { WeightSource } from "../../layers/weights.ts";
 import type { GraphOptions } from "../architecture.ts";
 import type { DecoderSpec, ModelSpec } from "../spec.ts";
@@ -115,9 +116,8 @@ function rankOf(spec: DecoderSpec, { tpSize, ppSize, rank }: GraphOptions): Rank
 
 function rotary(g: GraphBuilder, spec: DecoderSpec, options: GraphOptions, positionIds: Value): RopeTables {
   const { headDim, ropeTheta, ropeScaling, maxPositions } = spec;
-  const frequencies = inverseFrequencies(headDim, ropeTheta, ropeScaling);
-  const dynamic = ropeScaling?.type === "dynamic" ? { factor: ropeScaling.factor, trained: maxPositions } : undefined;
-  return ropeTables(g, positionIds, frequencies, options.computeDtype, dynamic);
+  const frequencies = ropeFrequencies(headDim, ropeTheta, maxPositions, ropeScaling);
+  return ropeTables(g, positionIds, frequencies, options.computeDtype);
 }
 
 function embed(

@@ -46,6 +46,8 @@ export function readLlamaDecoder(c: ConfigReader, nested: boolean, defaults = NE
   readCommonKeys(c);
   c.ignore("pretraining_tp", "max_sequence_length", "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id");
   const bias = c.boolean("attention_bias", c.boolean("bias", false));
+  const headDim = c.has("head_dim") ? readSize(c, "head_dim") : hiddenSize / heads;
+  const maxPositions = size("max_position_embeddings");
   const spec: DecoderSpec = {
     kind: "decoder",
     architecture: "LlamaForCausalLM",
@@ -54,15 +56,15 @@ export function readLlamaDecoder(c: ConfigReader, nested: boolean, defaults = NE
     layers: size("num_hidden_layers"),
     heads,
     kvHeads: readSize(c, "num_key_value_heads", fallback("num_key_value_heads") ?? heads),
-    headDim: c.has("head_dim") ? readSize(c, "head_dim") : hiddenSize / heads,
+    headDim,
     intermediateSize: size("intermediate_size"),
     activation: readActivation(c),
     mlp: "gated",
     norm: "rms",
     normEps: c.number("rms_norm_eps", fallback("rms_norm_eps")),
     positions: "rope",
-    maxPositions: size("max_position_embeddings"),
-    ...readRope(c),
+    maxPositions,
+    ...readRope(c, { headDim, maxPositions }),
     attentionBias: bias,
     outputBias: bias,
     mlpBias: c.boolean("mlp_bias", false),

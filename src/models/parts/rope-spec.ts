@@ -7,11 +7,20 @@ export interface RopeSpec {
   readonly ropeScaling?: RopeScaling;
 }
 
+/** What a scaling is read against. */
+export interface RopeSizes {
+  readonly headDim: number;
+  /** max_position_embeddings, where some types start from or stretch to. */
+  readonly maxPositions: number;
+}
+
+const DEFAULT_THETA = 10_000;
+
 /**
  * RoPE in the two spellings of transformers: `rope_theta` beside `rope_scaling` (before 5), or both inside
  * `rope_parameters` (5). A config that has both must say the same twice.
  */
-export function readRope(c: ConfigReader, defaultTheta = 10_000): RopeSpec {
+export function readRope(c: ConfigReader, sizes: RopeSizes): RopeSpec {
   const inner = c.has("rope_parameters") ? c.object("rope_parameters") : undefined;
   const scaled = c.has("rope_scaling") ? c.object("rope_scaling") : undefined;
   if (inner === undefined) c.ignore("rope_parameters");
@@ -21,41 +30,123 @@ export function readRope(c: ConfigReader, defaultTheta = 10_000): RopeSpec {
   if (outerTheta !== undefined && innerTheta !== undefined && outerTheta !== innerTheta) {
     conflict(c, "rope_theta", outerTheta, "rope_parameters.rope_theta", innerTheta);
   }
-  const fromInner = inner && readScaling(inner);
-  const fromScaled = scaled && readScaling(scaled);
+  const fromInner = inner && readScaling(inner, sizes);
+  const fromScaled = scaled && readScaling(scaled, sizes);
   if (fromInner !== undefined && scaled !== undefined && JSON.stringify(fromInner) !== JSON.stringify(fromScaled)) {
     conflict(c, "rope_scaling", fromScaled?.type ?? "default", "rope_parameters", fromInner.type);
   }
   const ropeScaling = fromInner ?? fromScaled;
-  return { ropeTheta: innerTheta ?? outerTheta ?? defaultTheta, ...(ropeScaling && { ropeScaling }) };
+  return { ropeTheta: innerTheta ?? outerTheta ?? DEFAULT_THETA, ...(ropeScaling && { ropeScaling }) };
 }
 
-/** Numbers each type reads besides `factor`; anything else in the object is an unread key. */
-const PARAMETERS = {
-  linear: [],
-  dynamic: [],
-  llama3: ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"],
-} as const;
+type ScalingReader = (c: ConfigReader, sizes: RopeSizes) => Omit<RopeScaling, "type">;
 
-function readScaling(c: ConfigReader): RopeScaling | undefined {
+/** Keys of each type; anything else in the object is an unread key. */
+const READERS: Readonly<Record<RopeScaling["type"], ScalingReader>> = {
+  linear: c => ({ factor: positive(c, "factor"), parameters: {} }),
+  dynamic: c => ({ factor: positive(c, "factor"), parameters: {} }),
+  llama3: c => ({
+    factor: positive(c, "factor"),
+    parameters: numbers(c, ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]),
+  }),
+  yarn: readYarn,
+  longrope: readLongrope,
+};
+
+function readScaling(c: ConfigReader, sizes: RopeSizes): RopeScaling | undefined {
   const type = c.has("rope_type") ? c.text("rope_type") : c.text("type", "default");
   if (c.has("rope_type") && c.has("type") && c.raw("type") !== type)
     conflict(c, "type", c.raw("type"), "rope_type", type);
   c.ignore("type", "rope_type", "rope_theta");
   c.only("partial_rotary_factor", [1, 1.0], "only part of each head would be rotated");
   if (type === "default") return undefined;
-  if (type !== "linear" && type !== "dynamic" && type !== "llama3") {
+  if (isScaling(type)) return { type, ...READERS[type](c, sizes) };
+  c.problem(
+    "SPC004",
+    "rope_type",
+    `is ${JSON.stringify(type)}; supported: ${["default", ...Object.keys(READERS)].map(name => `"${name}"`).join(", ")}`,
+    "positions beyond the trained length would get other angles than in training",
+    type === "su"
+      ? 'give it as "longrope", the name that "su" has now'
+      : "convert a checkpoint with one of these types, or remove the scaling and stay within the trained length",
+  );
+  return undefined;
+}
+
+function isScaling(type: string): type is RopeScaling["type"] {
+  return Object.hasOwn(READERS, type);
+}
+
+/** Defaults of beta_fast, beta_slow, truncate and the temperature are the layer's (32, 1, true, 0.1 · ln factor + 1). */
+function readYarn(c: ConfigReader, { maxPositions }: RopeSizes): Omit<RopeScaling, "type"> {
+  // Of the first published models (Yarn-Llama-2); says how they were made.
+  c.ignore("finetuned");
+  const original = originalPositions(c, maxPositions);
+  const parameters = {
+    original_max_position_embeddings: original,
+    ...given(c, ["attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim"]),
+    ...(c.has("truncate") && { truncate: c.boolean("truncate") }),
+  };
+  return { factor: stretch(c, maxPositions, original), parameters };
+}
+
+function readLongrope(c: ConfigReader, { headDim, maxPositions }: RopeSizes): Omit<RopeScaling, "type"> {
+  const original = originalPositions(c, maxPositions);
+  const parameters = {
+    original_max_position_embeddings: original,
+    short_factor: divisors(c, "short_factor", headDim),
+    long_factor: divisors(c, "long_factor", headDim),
+    ...given(c, ["attention_factor"]),
+  };
+  return { factor: stretch(c, maxPositions, original), parameters };
+}
+
+/** Where the model was first trained up to; max_position_embeddings, where transformers finds no other. */
+function originalPositions(c: ConfigReader, maxPositions: number): number {
+  return c.integer("original_max_position_embeddings", maxPositions);
+}
+
+/** Without `factor` transformers takes what max_position_embeddings is of the original length. */
+function stretch(c: ConfigReader, maxPositions: number, original: number): number {
+  return c.has("factor") ? positive(c, "factor") : maxPositions / original;
+}
+
+/** One positive number for each pair of channels. */
+function divisors(c: ConfigReader, key: string, headDim: number): readonly number[] {
+  const value = c.raw(key);
+  const isPositive = (x: unknown): boolean => typeof x === "number" && Number.isFinite(x) && x > 0;
+  if (!Array.isArray(value) || !value.every(isPositive)) {
     c.problem(
-      "SPC004",
-      "rope_type",
-      `is ${JSON.stringify(type)}; supported: "default", "linear", "dynamic", "llama3"`,
-      "positions beyond the trained length would get other angles than in training",
-      "convert a checkpoint with one of these types, or remove the scaling and stay within the trained length",
+      value === undefined || value === null ? "SPC001" : "SPC002",
+      key,
+      "is not a list of positive numbers",
+      "each pair of channels has its rotary frequency divided by one of them",
+      `give ${key} as it was trained`,
     );
-    return undefined;
+    return [];
   }
-  const parameters = Object.fromEntries(PARAMETERS[type].map(key => [key, positive(c, key)]));
-  return { type, factor: positive(c, "factor"), parameters };
+  // A head size that is no whole number has its own message.
+  if (Number.isInteger(headDim / 2) && value.length !== headDim / 2) {
+    c.problem(
+      "SPC006",
+      key,
+      `has ${value.length} numbers; expected ${headDim / 2}, half of the head size ${headDim}`,
+      "each pair of channels has its rotary frequency divided by one of them",
+      `give ${key} as it was trained`,
+    );
+  }
+  return value as readonly number[];
+}
+
+function numbers(c: ConfigReader, keys: readonly string[]): Record<string, number> {
+  return Object.fromEntries(keys.map(key => [key, positive(c, key)]));
+}
+
+/** Those of the keys that are there. */
+function given(c: ConfigReader, keys: readonly string[]): Record<string, number> {
+  const there = keys.filter(key => c.has(key));
+  c.ignore(...keys);
+  return numbers(c, there);
 }
 
 function positive(c: ConfigReader, key: string): number {

@@ -125,11 +125,13 @@ describe("a LLaMA config", () => {
     expect(codesOf({ ...LLAMA, head_dim: 9 })).toEqual(["SPC006 head_dim"]);
   });
 
-  it("is refused when the weights are quantized or rope is of a type without tables", () => {
+  it("is refused when the weights are quantized or rope is of a type that nobody knows", () => {
     expect(codesOf({ ...LLAMA, quantization_config: { quant_method: "bitsandbytes" } })).toEqual([
       "SPC009 quantization_config",
     ]);
-    expect(codesOf({ ...LLAMA, rope_scaling: { type: "yarn", factor: 2 } })).toContain("SPC004 rope_scaling.rope_type");
+    expect(codesOf({ ...LLAMA, rope_scaling: { type: "axial", factor: 2 } })).toContain(
+      "SPC004 rope_scaling.rope_type",
+    );
     expect(codesOf({ ...LLAMA, pruned_heads: { 1: [2] } })).toEqual(["SPC004 pruned_heads"]);
   });
 });
