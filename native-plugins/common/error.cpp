@@ -13,8 +13,12 @@ constexpr int32_t kMAX_DEVICES = 64;
 using Answers = std::array<std::atomic<int32_t>, kMAX_DEVICES>;
 Answers gMultiprocessors{};
 Answers gCacheBytes{};
+Answers gBlockShared{};
+Answers gProcessorShared{};
+Answers gMajor{};
+Answers gMinor{};
 
-// Without a device the launch that follows says so; until then any number serves to plan with.
+// Without a device the launch that follows says so; until then any number serves to plan with. Kept as value + 1: 0 is not asked.
 int32_t ask(Answers& answers, cudaDeviceAttr attribute) noexcept
 {
     int32_t device = 0;
@@ -22,10 +26,10 @@ int32_t ask(Answers& answers, cudaDeviceAttr attribute) noexcept
         return 1;
     int32_t value = answers[device].load(std::memory_order_relaxed);
     if (value > 0)
-        return value;
-    if (cudaDeviceGetAttribute(&value, attribute, device) != cudaSuccess || value <= 0)
+        return value - 1;
+    if (cudaDeviceGetAttribute(&value, attribute, device) != cudaSuccess || value < 0)
         return 1;
-    answers[device].store(value, std::memory_order_relaxed);
+    answers[device].store(value + 1, std::memory_order_relaxed);
     return value;
 }
 } // namespace
@@ -47,6 +51,21 @@ int32_t multiprocessors() noexcept
 int64_t cacheBytes() noexcept
 {
     return ask(gCacheBytes, cudaDevAttrL2CacheSize);
+}
+
+int32_t blockSharedBytes() noexcept
+{
+    return ask(gBlockShared, cudaDevAttrMaxSharedMemoryPerBlockOptin);
+}
+
+int32_t processorSharedBytes() noexcept
+{
+    return ask(gProcessorShared, cudaDevAttrMaxSharedMemoryPerMultiprocessor);
+}
+
+int32_t computeCapability() noexcept
+{
+    return ask(gMajor, cudaDevAttrComputeCapabilityMajor) * 10 + ask(gMinor, cudaDevAttrComputeCapabilityMinor);
 }
 } // namespace mmtrt
 

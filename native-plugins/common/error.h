@@ -23,4 +23,9 @@ inline int32_t checked(char const* plugin, cudaError_t error) noexcept
 int32_t multiprocessors() noexcept;
 // Bytes of its L2.
 int64_t cacheBytes() noexcept;
+// Most bytes of shared memory of a block, and of all blocks of a multiprocessor.
+int32_t blockSharedBytes() noexcept;
+int32_t processorSharedBytes() noexcept;
+// 90 of compute capability 9.0.
+int32_t computeCapability() noexcept;
 } // namespace mmtrt

@@ -1,5 +1,6 @@
 #include "error.h"
 #include "skinny.cuh"
+#include "tile.h"
 #include "weightOnlyMatmul.gen.h"
 #include <algorithm>
 
@@ -7,24 +8,28 @@ namespace mmtrt::weightOnlyMatmul
 {
 namespace
 {
-struct Plan
+int64_t roundUp(int64_t value, int64_t to) noexcept { return (value + to - 1) / to * to; }
+
+// --- Up to 8 rows ---
+
+struct SkinnyPlan
 {
     int32_t tiles;
-    int32_t chunks;
     int32_t splits;
     int32_t unit;
     int32_t xBytes;
-
-    int64_t blocks() const noexcept { return static_cast<int64_t>(tiles) * chunks; }
+    bool clustered;
 
     int64_t workspaceBytes() const noexcept
     {
-        return splits == 1 ? 0 : blocks() * splits * kROWS * kCOLUMNS * static_cast<int64_t>(sizeof(float));
+        bool const inMemory = splits > 1 && !clustered;
+        return inMemory ? static_cast<int64_t>(tiles) * splits * kROWS * kCOLUMNS * static_cast<int64_t>(sizeof(float)) : 0;
     }
 };
 
 // In steps of 16 k of a warp: its start, first latency and reduction; and the scaling of a group's sums.
 constexpr int64_t kWARP_COST = 16;
+constexpr int64_t kMEMORY_COST = 8;
 constexpr int64_t kGROUP_COST = 2;
 
 // Steps of the warp that has most.
@@ -34,96 +39,220 @@ constexpr int32_t mostSteps(int32_t steps, int32_t unit, int32_t parts) noexcept
 }
 
 // Time is that of the multiprocessor with most blocks, whose warps wait for each other's memory: blocks × a warp's steps.
-Plan planFor(int64_t rows, int64_t k, int64_t n, int32_t groupSteps) noexcept
+SkinnyPlan planSkinny(int64_t rows, int64_t k, int64_t n, int32_t groupSteps) noexcept
 {
-    Plan plan{};
+    SkinnyPlan plan{};
     plan.tiles = static_cast<int32_t>((n + kCOLUMNS - 1) / kCOLUMNS);
-    plan.chunks = static_cast<int32_t>((rows + kROWS - 1) / kROWS);
     auto const steps = static_cast<int32_t>(k / kSTEP);
     int32_t const processors = multiprocessors();
-    int32_t const fewest = (steps * kSTEP + kMAX_RANGE - 1) / kMAX_RANGE;
+    int32_t const capability = computeCapability() / 10;
+    bool const clusters = capability == 9 || capability == 10;
+    int32_t const fewest = (steps + kMOST_STEPS * kWARPS - 1) / (kMOST_STEPS * kWARPS);
     // A split beyond one step a warp leaves warps without work; blocks that fill the device need none.
-    int32_t const most = plan.blocks() >= processors * kRESIDENT ? fewest : std::max(fewest, std::min(steps / kWARPS, 64));
+    int32_t const most = plan.tiles >= processors * kRESIDENT ? fewest : std::max(fewest, std::min(steps / kWARPS, 64));
     int64_t best = INT64_MAX;
     for (int32_t splits = fewest; splits <= most; ++splits)
     {
+        bool const clustered = clusters && splits > 1 && splits <= kMOST_CLUSTER && (splits & (splits - 1)) == 0;
         for (int32_t const unit : {1, groupSteps})
         {
             int32_t const longest = mostSteps(steps, unit, splits * kWARPS);
-            if (longest * kWARPS * kSTEP > kMAX_RANGE)
+            if (longest > kMOST_STEPS)
                 continue;
             int64_t const groups = longest / groupSteps + (unit == 1 ? 2 : 0);
-            int64_t const deep = (plan.blocks() * splits + processors - 1) / processors;
-            int64_t const cost = deep * (longest + groups * kGROUP_COST + kWARP_COST);
+            int64_t const deep = (static_cast<int64_t>(plan.tiles) * splits + processors - 1) / processors;
+            int64_t const reduction = splits == 1 || clustered ? 0 : kMEMORY_COST;
+            int64_t const cost = deep * (longest + groups * kGROUP_COST + kWARP_COST + reduction);
             if (cost >= best)
                 continue;
             best = cost;
             plan.splits = splits;
             plan.unit = unit;
+            plan.clustered = clustered;
+            plan.xBytes = static_cast<int32_t>(rows) * rowStride(longest * kSTEP);
         }
     }
-    int32_t const range = mostSteps(steps, plan.unit, plan.splits * kWARPS) * kWARPS * kSTEP;
-    auto const held = static_cast<int32_t>(std::min<int64_t>(rows, kROWS));
-    plan.xBytes = held * rowStride(range);
     return plan;
 }
 
 template <typename T, int32_t kBITS>
-int32_t launch(Arguments const& args, Plan const& plan, cudaStream_t stream) noexcept
+int32_t launchSkinny(Arguments const& args, SkinnyPlan const& plan, cudaStream_t stream) noexcept
 {
     auto* const kernel = skinnyKernel<T, kBITS>;
     // The totals of all warps take the FIFOs' place.
-    int32_t const rows = std::min(args.rows, kROWS);
-    int32_t const sharedBytes = std::max(kWARPS * Layout<kBITS>::kFIFO_BYTES + plan.xBytes, kWARPS * rows * kCOLUMNS * 4);
+    int32_t const sharedBytes
+        = std::max(kWARPS * (Layout<kBITS>::kFIFO_BYTES + plan.xBytes), kWARPS * args.rows * kCOLUMNS * 4);
     // Once is enough, but which device is current may change from call to call, and the call costs less than a lock.
     if (auto const status = checked(kNAME, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sharedBytes)))
         return status;
-    dim3 const grid(plan.tiles, plan.splits, plan.chunks);
-    kernel<<<grid, kWARPS * 32, sharedBytes, stream>>>(args);
+    cudaLaunchAttribute cluster{};
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim.x = 1;
+    cluster.val.clusterDim.y = plan.splits;
+    cluster.val.clusterDim.z = 1;
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(plan.tiles, plan.splits, 1);
+    config.blockDim = dim3(kWARPS * 32);
+    config.dynamicSmemBytes = sharedBytes;
+    config.stream = stream;
+    config.attrs = &cluster;
+    config.numAttrs = plan.clustered ? 1 : 0;
+    return checked(kNAME, cudaLaunchKernelEx(&config, kernel, args));
+}
+
+// --- More rows ---
+
+struct TilePlan
+{
+    int32_t rows;
+    int32_t columnTiles;
+    int32_t rowTiles;
+    int32_t kBlocks;
+    int32_t ranges;
+    int32_t stages;
+
+    int64_t blocks() const noexcept { return static_cast<int64_t>(columnTiles) * rowTiles * kBlocks; }
+    int64_t workspaceBytes() const noexcept
+    {
+        return static_cast<int64_t>(ranges) * rows * kTILE_COLUMNS * static_cast<int64_t>(sizeof(float));
+    }
+};
+
+TilePlan planTile(int64_t rows, int64_t k, int64_t n, int32_t bits, bool grouped) noexcept
+{
+    TilePlan plan{};
+    plan.rows = rows <= 32 ? 32 : rows <= 64 ? 64 : 128;
+    auto const stagesOf = [&](int32_t tileRows)
+    {
+        // 1 KiB of a block is the system's, 1 KiB goes into aligning.
+        int32_t const bytes = std::min(blockSharedBytes(), processorSharedBytes() / tileResident(tileRows) - 1024) - 1024;
+        return std::min(kMOST_STAGES, bytes / tileStageBytes(tileRows, bits, grouped));
+    };
+    while (plan.rows > 32 && stagesOf(plan.rows) < kFEWEST_STAGES)
+        plan.rows /= 2;
+    plan.stages = std::max(kFEWEST_STAGES, stagesOf(plan.rows));
+    plan.columnTiles = static_cast<int32_t>((n + kTILE_COLUMNS - 1) / kTILE_COLUMNS);
+    plan.rowTiles = static_cast<int32_t>((rows + plan.rows - 1) / plan.rows);
+    plan.kBlocks = static_cast<int32_t>((k + kTILE_K - 1) / kTILE_K);
+    // Ranges of fewer k blocks cost more in sums that are handed over than they gain.
+    int64_t const least = std::min(4, plan.kBlocks);
+    int64_t const places = static_cast<int64_t>(multiprocessors()) * tileResident(plan.rows);
+    plan.ranges = static_cast<int32_t>(std::clamp<int64_t>(plan.blocks() / least, 1, places));
+    return plan;
+}
+
+template <typename T>
+__global__ void prequantKernel(uint32_t const* x, uint32_t const* factors, uint32_t* y, int64_t pairs, uint32_t pairsOfRow)
+{
+    for (int64_t i = blockIdx.x * 256LL + threadIdx.x; i < pairs; i += gridDim.x * 256LL)
+    {
+        float2 const value = unpack<T>(x[i]);
+        float2 const factor = unpack<T>(__ldg(factors + i % pairsOfRow));
+        y[i] = pack<T>(value.x * factor.x, value.y * factor.y);
+    }
+}
+
+// x · prequant, rounded to x's type, at `to`.
+template <typename T>
+int32_t multiplyPrequant(MmtrtCall const& call, Sizes const& sizes, void* to, cudaStream_t stream) noexcept
+{
+    int64_t const pairs = sizes.lead * sizes.K / 2;
+    auto const blocks = static_cast<uint32_t>(std::min<int64_t>((pairs + 255) / 256, multiprocessors() * 8LL));
+    prequantKernel<T><<<blocks, 256, 0, stream>>>(static_cast<uint32_t const*>(call.inputs[kX].data),
+        static_cast<uint32_t const*>(call.inputs[kPREQUANT].data), static_cast<uint32_t*>(to), pairs, static_cast<uint32_t>(sizes.K / 2));
     return checked(kNAME, cudaGetLastError());
+}
+
+bool isInt4(MmtrtCall const& call) noexcept { return call.inputs[kWEIGHT].dtype == MMTRT_INT4; }
+bool isGrouped(MmtrtCall const& call, Sizes const& sizes) noexcept { return sizes.G > 1 || has(call, kZERO); }
+
+int64_t scaledBytes(MmtrtCall const& call, Sizes const& sizes) noexcept
+{
+    return has(call, kPREQUANT) ? roundUp(sizes.lead * sizes.K * 2, 256) : 0;
+}
+
+void const* optional(MmtrtCall const& call, Input input) noexcept
+{
+    return has(call, input) ? call.inputs[input].data : nullptr;
+}
+
+template <typename T>
+int32_t runSkinny(MmtrtCall const& call, Sizes const& sizes, Attributes const& attributes) noexcept
+{
+    int32_t const groupSteps = attributes.group_size / kSTEP;
+    auto const plan = planSkinny(sizes.lead, sizes.K, sizes.N, groupSteps);
+    if (plan.workspaceBytes() > call.workspaceBytes)
+        return refused(kNAME, "the workspace is smaller than the workspace function says");
+    if (plan.splits > 1 && static_cast<int64_t>(plan.tiles) * 4 > kSTATE_BYTES)
+        return refused(kNAME, "more column tiles than the state has counters");
+    auto const units = static_cast<int32_t>(sizes.K / kSTEP / plan.unit);
+    int32_t const parts = plan.splits * kWARPS;
+    Arguments const args{call.inputs[kX].data, static_cast<uint8_t const*>(call.inputs[kWEIGHT].data), call.inputs[kSCALE].data,
+        optional(call, kBIAS), optional(call, kZERO), optional(call, kPREQUANT), call.outputs[kY].data,
+        static_cast<float*>(call.workspace), static_cast<uint32_t*>(call.state), static_cast<int32_t>(sizes.lead),
+        static_cast<int32_t>(sizes.K), static_cast<int32_t>(sizes.N), groupSteps, static_cast<int32_t>(sizes.G), plan.unit,
+        units / parts, units % parts, plan.splits, plan.xBytes, plan.clustered, attributes.activation};
+    auto const stream = static_cast<cudaStream_t>(call.stream);
+    return isInt4(call) ? launchSkinny<T, 4>(args, plan, stream) : launchSkinny<T, 8>(args, plan, stream);
+}
+
+template <typename T>
+int32_t runTile(MmtrtCall const& call, Sizes const& sizes, Attributes const& attributes) noexcept
+{
+    bool const grouped = isGrouped(call, sizes);
+    auto const plan = planTile(sizes.lead, sizes.K, sizes.N, isInt4(call) ? 4 : 8, grouped);
+    int64_t const scaled = scaledBytes(call, sizes);
+    if (scaled + plan.workspaceBytes() > call.workspaceBytes)
+        return refused(kNAME, "the workspace is smaller than the workspace function says");
+    if (plan.blocks() > INT32_MAX || plan.ranges * 4LL > kSTATE_BYTES)
+        return refused(kNAME, "more than 2^31 blocks of 64 k of all tiles");
+    auto const stream = static_cast<cudaStream_t>(call.stream);
+    auto* const workspace = static_cast<char*>(call.workspace);
+    void const* x = call.inputs[kX].data;
+    if (has(call, kPREQUANT))
+    {
+        if (auto const status = multiplyPrequant<T>(call, sizes, workspace, stream))
+            return status;
+        x = workspace;
+    }
+    auto const groupSteps = static_cast<uint32_t>(attributes.group_size / kSTEP);
+    auto const blocks = static_cast<int32_t>(plan.blocks());
+    TileArguments const args{x, static_cast<uint8_t const*>(call.inputs[kWEIGHT].data), call.inputs[kSCALE].data, optional(call, kZERO),
+        optional(call, kBIAS), call.outputs[kY].data, reinterpret_cast<float*>(workspace + scaled), static_cast<uint32_t*>(call.state),
+        static_cast<int32_t>(sizes.lead), static_cast<int32_t>(sizes.K), static_cast<int32_t>(sizes.N), static_cast<int32_t>(sizes.G),
+        groupSteps == 1 ? 0U : static_cast<uint32_t>(((1ULL << 32) + groupSteps - 1) / groupSteps),
+        groupSteps % 4 == 0 ? 0 : groupSteps % 2 == 0 ? 1 : 2, plan.rowTiles, plan.kBlocks, blocks / plan.ranges, blocks % plan.ranges,
+        plan.ranges, plan.stages, attributes.activation};
+    return isInt4(call) ? launchTile<T, 4>(args, plan.rows, grouped, stream) : launchTile<T, 8>(args, plan.rows, grouped, stream);
+}
+
+template <typename T>
+int32_t runRows(MmtrtCall const& call, Sizes const& sizes, Attributes const& attributes) noexcept
+{
+    return sizes.lead <= kROWS ? runSkinny<T>(call, sizes, attributes) : runTile<T>(call, sizes, attributes);
 }
 } // namespace
 
-int64_t workspaceBytes(MmtrtCall const&, Sizes const& sizes, Attributes const& attributes) noexcept
+int64_t workspaceBytes(MmtrtCall const& call, Sizes const& sizes, Attributes const& attributes) noexcept
 {
-    int32_t const groupSteps = attributes.group_size / kSTEP;
-    // Fewer rows are split more ways, so the largest need is not always that of the most rows; it grows with them once the
-    // blocks fill the device without a split.
-    int64_t most = planFor(sizes.lead, sizes.K, sizes.N, groupSteps).workspaceBytes();
-    for (int64_t rows = kROWS; rows < sizes.lead; rows += kROWS)
-    {
-        auto const plan = planFor(rows, sizes.K, sizes.N, groupSteps);
-        most = std::max(most, plan.workspaceBytes());
-        if (plan.blocks() >= multiprocessors() * kRESIDENT)
-            break;
-    }
-    return most;
+    // Enough for fewer rows too, whose tiles are smaller.
+    int64_t most = planSkinny(std::min<int64_t>(sizes.lead, kROWS), sizes.K, sizes.N, attributes.group_size / kSTEP).workspaceBytes();
+    for (int64_t const rows : {32, 64, 128})
+        if (sizes.lead > kROWS)
+            most = std::max(most,
+                planTile(std::min(rows, sizes.lead), sizes.K, sizes.N, isInt4(call) ? 4 : 8, isGrouped(call, sizes)).workspaceBytes());
+    if (sizes.lead > 128)
+        most = std::max(most, planTile(sizes.lead, sizes.K, sizes.N, isInt4(call) ? 4 : 8, isGrouped(call, sizes)).workspaceBytes());
+    return most + scaledBytes(call, sizes);
 }
 
 int32_t run(MmtrtCall const& call, Sizes const& sizes, Attributes const& attributes) noexcept
 {
     if (sizes.lead == 0)
         return MMTRT_OK;
-    if (sizes.lead > 65535 * kROWS || sizes.K > INT32_MAX || sizes.N > INT32_MAX)
-        return refused(kNAME, "more than 524280 rows, or more than 2^31 rows or columns of weight");
-    int32_t const groupSteps = attributes.group_size / kSTEP;
-    auto const plan = planFor(sizes.lead, sizes.K, sizes.N, groupSteps);
-    if (plan.workspaceBytes() > call.workspaceBytes)
-        return refused(kNAME, "the workspace is smaller than the workspace function says");
-    if (plan.splits > 1 && plan.blocks() * 4 > kSTATE_BYTES)
-        return refused(kNAME, "more column tiles than the state has counters");
-    auto const units = static_cast<int32_t>(sizes.K / kSTEP / plan.unit);
-    int32_t const parts = plan.splits * kWARPS;
-    Arguments const args{call.inputs[kX].data, static_cast<uint8_t const*>(call.inputs[kWEIGHT].data), call.inputs[kSCALE].data,
-        has(call, kBIAS) ? call.inputs[kBIAS].data : nullptr, call.outputs[kY].data,
-        static_cast<float*>(call.workspace), static_cast<uint32_t*>(call.state), static_cast<int32_t>(sizes.lead),
-        static_cast<int32_t>(sizes.K), static_cast<int32_t>(sizes.N), groupSteps, plan.unit, units / parts, units % parts, plan.splits,
-        attributes.activation};
-    bool const isHalf = call.inputs[kX].dtype == MMTRT_FLOAT16;
-    bool const isInt4 = call.inputs[kWEIGHT].dtype == MMTRT_INT4;
-    auto const stream = static_cast<cudaStream_t>(call.stream);
-    if (isHalf)
-        return isInt4 ? launch<half, 4>(args, plan, stream) : launch<half, 8>(args, plan, stream);
-    return isInt4 ? launch<bfloat16, 4>(args, plan, stream) : launch<bfloat16, 8>(args, plan, stream);
+    // Columns of the weight are counted with 32 bits in a row of tiles; k in the inverse that finds a step's group.
+    if (sizes.lead > INT32_MAX - 128 || sizes.K > (1 << 20) || sizes.N > INT32_MAX - 256)
+        return refused(kNAME, "more than 2^31 rows of x or columns of weight, or more than 2^20 rows of weight");
+    return call.inputs[kX].dtype == MMTRT_FLOAT16 ? runRows<half>(call, sizes, attributes) : runRows<bfloat16>(call, sizes, attributes);
 }
 } // namespace mmtrt::weightOnlyMatmul

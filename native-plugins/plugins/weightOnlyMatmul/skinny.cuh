@@ -8,9 +8,12 @@
 // These constants are taken off the sums, not the weights: sum(x × (1024 + 8 + q)) − 1032 × sum(x), and sum(x) comes from one
 // more product, with ones. bf16 x is multiplied as fp16, which holds it exactly once each row is brought to a common range.
 //
-// A warp has a FIFO of cp.async of its own, so the warps of a block meet only to reduce.
+// A warp has a FIFO of cp.async and rows of x of its own, so the warps of a block meet only to reduce. Blocks that share columns
+// are a cluster where there are clusters: they add up through each other's shared memory. Elsewhere the last to arrive at a
+// counter adds what all left in the workspace.
 #pragma once
-#include "device.cuh"
+#include "cluster.cuh"
+#include "dequantize.cuh"
 
 namespace mmtrt::weightOnlyMatmul
 {
@@ -21,11 +24,19 @@ inline constexpr int32_t kCOLUMNS = 128;
 inline constexpr int32_t kROWS = 8;
 inline constexpr int32_t kSTEP = 16;
 inline constexpr int32_t kFRAGMENTS = kCOLUMNS / 16;
-// With 16 warps on a multiprocessor 48 KiB of INT4 or 96 KiB of INT8 are on their way: latency × bandwidth asks for about 30.
-// More stages cost more instructions before the first product, and the kernel lasts for a few thousand cycles only.
-inline constexpr int32_t kSTAGES = 3;
-// Bounds the shared memory of x (8 rows × 2 bytes × kMAX_RANGE).
-inline constexpr int32_t kMAX_RANGE = 1024;
+// Steps of a warp that are on their way at once: latency × bandwidth asks for about 30 KiB on each multiprocessor.
+#ifndef MMTRT_SKINNY_STAGES4
+#define MMTRT_SKINNY_STAGES4 4
+#endif
+#ifndef MMTRT_SKINNY_STAGES8
+#define MMTRT_SKINNY_STAGES8 3
+#endif
+template <int32_t kBITS>
+inline constexpr int32_t kSTAGES = kBITS == 4 ? MMTRT_SKINNY_STAGES4 : MMTRT_SKINNY_STAGES8;
+// A warp's: a lane holds 8 elements of each row for every 16 of them.
+inline constexpr int32_t kMOST_STEPS = 32;
+// Portable size.
+inline constexpr int32_t kMOST_CLUSTER = 8;
 
 struct Arguments
 {
@@ -33,6 +44,8 @@ struct Arguments
     uint8_t const* weight;
     void const* scale;
     void const* bias;
+    void const* zero;
+    void const* prequant;
     void* y;
     float* partials;
     uint32_t* counters;
@@ -40,12 +53,16 @@ struct Arguments
     int32_t k;
     int32_t n;
     int32_t groupSteps;
+    int32_t groups;
     // Warps share the steps in units, a group's or one: each has `unitsEach`, the first `unitsLeft` one more. Reckoned on the
     // host, because a division costs as much as two steps.
     int32_t unit;
     int32_t unitsEach;
     int32_t unitsLeft;
     int32_t splits;
+    // Bytes of a warp's rows of x.
+    int32_t xBytes;
+    bool clustered;
     int32_t activation;
 };
 
@@ -53,7 +70,7 @@ template <int32_t kBITS>
 struct Layout
 {
     static constexpr int32_t kSTEP_BYTES = kSTEP * kCOLUMNS * kBITS / 8;
-    static constexpr int32_t kFIFO_BYTES = kSTAGES * kSTEP_BYTES;
+    static constexpr int32_t kFIFO_BYTES = kSTAGES<kBITS> * kSTEP_BYTES;
     // Pieces of 16 bytes in a row of the tile: 32 columns of INT4, 16 of INT8.
     static constexpr int32_t kPIECES = kCOLUMNS * kBITS / 128;
     static constexpr int32_t kPIECE_COLUMNS = 128 / kBITS;
@@ -120,15 +137,6 @@ struct Stream
     }
 };
 
-// (bits & mask) ^ exponent in one instruction: fp16 values with the bits as their mantissa.
-template <uint32_t kMASK, uint32_t kEXPONENT>
-__device__ __forceinline__ uint32_t expand(uint32_t bits)
-{
-    uint32_t value;
-    asm("lop3.b32 %0, %1, %2, %3, 0x6a;" : "=r"(value) : "r"(bits), "n"(kMASK), "n"(kEXPONENT));
-    return value;
-}
-
 // Two's complement ^ its sign bit is value + 8 (INT4) or + 128 (INT8); what is left is what closeGroup() takes off.
 template <int32_t kBITS>
 __device__ __forceinline__ void fragment(uint32_t (&a)[4], uint32_t upper, uint32_t lower)
@@ -194,10 +202,10 @@ __device__ __forceinline__ void loadScales(uint32_t (&scale)[kFRAGMENTS], uint16
     }
 }
 
-// total += (sum − what the exponents added) × scale; the sums start again.
+// total += (sum − what the exponents added) × scale + sum(x) × zero; the sums start again.
 template <typename T, int32_t kBITS>
-__device__ __forceinline__ void closeGroup(
-    float (&total)[kFRAGMENTS][4], float (&sum)[kFRAGMENTS][4], float (&ones)[4], uint32_t const (&scale)[kFRAGMENTS])
+__device__ __forceinline__ void closeGroup(float (&total)[kFRAGMENTS][4], float (&sum)[kFRAGMENTS][4], float (&ones)[4],
+    uint32_t const (&scale)[kFRAGMENTS], uint16_t const* zeroRow, int32_t columns)
 {
     constexpr float kLOW = kBITS == 4 ? 1024.F + 8.F : 1024.F + 128.F;
     constexpr float kHIGH = 1024.F + 128.F;
@@ -215,16 +223,25 @@ __device__ __forceinline__ void closeGroup(
             sum[f][i + 2] = 0.F;
         }
     }
+    if (zeroRow != nullptr)
+    {
+        uint32_t zero[kFRAGMENTS];
+        loadScales<kBITS>(zero, zeroRow, columns);
+#pragma unroll
+        for (int32_t f = 0; f < kFRAGMENTS; ++f)
+        {
+            float2 const z = unpack<T>(zero[f]);
+#pragma unroll
+            for (int32_t i = 0; i < 2; ++i)
+            {
+                total[f][i] += ones[i] * z.x;
+                total[f][i + 2] += ones[i] * z.y;
+            }
+        }
+    }
 #pragma unroll
     for (float& one : ones)
         one = 0.F;
-}
-
-__device__ __forceinline__ float activate(float x, int32_t activation)
-{
-    if (activation == 1)
-        return 0.5F * x * (1.F + tanhf(0.7978845608028654F * (x + 0.044715F * x * x * x)));
-    return activation == 2 ? x / (1.F + __expf(-x)) : x;
 }
 
 // Bytes from one row of x to the next in shared memory: 32 past a multiple of 128, so that 4 rows × 4 lanes of 8 bytes hit
@@ -240,46 +257,65 @@ __device__ __forceinline__ int32_t partBegin(Arguments const& args, int32_t part
     return (part * args.unitsEach + min(part, args.unitsLeft)) * args.unit;
 }
 
-// Brings the block's rows of x to shared memory as fp16, in each 16 the pairs (0, 4, 1, 5, 2, 6, 3, 7), since a lane wants pairs
-// t and t + 4 together. bf16 rows are multiplied by a power of two that takes their maximum to 2^14; back() gives its inverse.
-// load() starts the reads before the weight's are queued, store() uses them.
+// Brings a warp's rows of x to shared memory as fp16, in each 16 the pairs (0, 4, 1, 5, 2, 6, 3, 7), since a lane wants pairs t
+// and t + 4 together. bf16 rows are multiplied by a power of two that takes their maximum to 2^14; back() gives its inverse.
+// The constructor starts the reads before the weight's are queued, store() uses them.
 template <typename T>
 struct Rows
 {
-    // A thread holds the same 8 elements of every row.
-    static_assert(kMAX_RANGE / 8 == kWARPS * 32);
-    uint4 held[kROWS];
+    static constexpr int32_t kPASSES = kMOST_STEPS * kSTEP / 256;
+    uint4 held[kPASSES][kROWS];
     int32_t rows;
-    bool inside;
+    int32_t range;
 
-    __device__ __forceinline__ Rows(T const* x, int32_t k, int32_t count, int32_t range)
+    // `x` is the warp's first element of its first row.
+    __device__ __forceinline__ Rows(T const* x, T const* prequant, int32_t k, int32_t count, int32_t elements)
         : rows(count)
-        , inside(threadIdx.x * 8 < range)
+        , range(elements)
     {
+        int32_t const lane = threadIdx.x % 32;
 #pragma unroll
-        for (int32_t row = 0; row < kROWS; ++row)
+        for (int32_t pass = 0; pass < kPASSES; ++pass)
         {
-            if (row >= rows)
-                break;
-            held[row] = inside ? __ldg(reinterpret_cast<uint4 const*>(x + static_cast<int64_t>(row) * k) + threadIdx.x) : uint4{};
+            int32_t const at = pass * 32 + lane;
+            bool const inside = at * 8 < range;
+#pragma unroll
+            for (int32_t row = 0; row < kROWS; ++row)
+                held[pass][row] = row < rows && inside ? __ldg(reinterpret_cast<uint4 const*>(x + static_cast<int64_t>(row) * k) + at)
+                                                       : uint4{};
+            if (prequant != nullptr && inside)
+                multiply(held[pass], __ldg(reinterpret_cast<uint4 const*>(prequant) + at));
         }
     }
 
-    // Exponents of the rows' largest elements, read off the bits; at least 15, so that factor and inverse are normal numbers.
-    __device__ __forceinline__ void findExponents(uint32_t* exponents) const
+    static __device__ __forceinline__ void multiply(uint4 (&rowsHeld)[kROWS], uint4 by)
     {
+        auto const* const factors = reinterpret_cast<uint32_t const*>(&by);
 #pragma unroll
-        for (int32_t row = 0; row < kROWS; ++row)
+        for (uint4& row : rowsHeld)
         {
-            if (row >= rows)
-                break;
-            uint4 const e = held[row];
-            uint32_t const pair = __vmaxu2(
-                __vmaxu2(e.x & 0x7fff7fffU, e.y & 0x7fff7fffU), __vmaxu2(e.z & 0x7fff7fffU, e.w & 0x7fff7fffU));
-            uint32_t const exponent = __reduce_max_sync(kFULL_WARP, max(pair & 0xffffU, pair >> 16) >> 7);
-            if (threadIdx.x % 32 == 0)
-                atomicMax(exponents + row, exponent);
+            auto* const pairs = reinterpret_cast<uint32_t*>(&row);
+#pragma unroll
+            for (int32_t j = 0; j < 4; ++j)
+            {
+                float2 const value = unpack<T>(pairs[j]);
+                float2 const factor = unpack<T>(factors[j]);
+                pairs[j] = pack<T>(value.x * factor.x, value.y * factor.y);
+            }
         }
+    }
+
+    // Exponent of a row's largest element, read off the bits; at least 15, so that factor and inverse are normal numbers.
+    __device__ __forceinline__ uint32_t exponentOf(int32_t row) const
+    {
+        uint32_t pair = 0;
+#pragma unroll
+        for (int32_t pass = 0; pass < kPASSES; ++pass)
+        {
+            uint4 const e = held[pass][row];
+            pair = __vmaxu2(pair, __vmaxu2(__vmaxu2(e.x & 0x7fff7fffU, e.y & 0x7fff7fffU), __vmaxu2(e.z & 0x7fff7fffU, e.w & 0x7fff7fffU)));
+        }
+        return max(15U, __reduce_max_sync(kFULL_WARP, max(pair & 0xffffU, pair >> 16) >> 7));
     }
 
     // 2^(141 − exponent): 127 + 14 less the row's.
@@ -289,25 +325,41 @@ struct Rows
         return IsHalf<T>::value ? 1.F : __uint_as_float((exponent - 14U) << 23);
     }
 
-    __device__ __forceinline__ void store(char* shared, uint32_t const* exponents, int32_t stride)
+    __device__ __forceinline__ void store(char* shared, uint32_t* exponents, int32_t stride)
     {
-        char* const to = shared + threadIdx.x / 2 * 32 + threadIdx.x % 2 * 4;
+        int32_t const lane = threadIdx.x % 32;
 #pragma unroll
         for (int32_t row = 0; row < kROWS; ++row)
         {
-            if (row >= rows || !inside)
+            if (row >= rows)
                 break;
-            auto* pairs = reinterpret_cast<uint32_t*>(&held[row]);
-            float const f = IsHalf<T>::value ? 1.F : factor(exponents[row]);
-#pragma unroll
-            for (int32_t j = 0; j < 4; ++j)
+            float f = 1.F;
+            if constexpr (!IsHalf<T>::value)
             {
-                if constexpr (!IsHalf<T>::value)
+                uint32_t const exponent = exponentOf(row);
+                f = factor(exponent);
+                if (lane == 0)
+                    exponents[row] = exponent;
+            }
+#pragma unroll
+            for (int32_t pass = 0; pass < kPASSES; ++pass)
+            {
+                int32_t const at = pass * 32 + lane;
+                if (at * 8 >= range)
+                    break;
+                char* const to = shared + row * stride + at / 2 * 32 + at % 2 * 4;
+                auto const* const pairs = reinterpret_cast<uint32_t const*>(&held[pass][row]);
+#pragma unroll
+                for (int32_t j = 0; j < 4; ++j)
                 {
-                    float2 const value = unpack<T>(pairs[j]);
-                    pairs[j] = pack<half>(value.x * f, value.y * f);
+                    uint32_t value = pairs[j];
+                    if constexpr (!IsHalf<T>::value)
+                    {
+                        float2 const both = unpack<T>(value);
+                        value = pack<half>(both.x * f, both.y * f);
+                    }
+                    *reinterpret_cast<uint32_t*>(to + j * 8) = value;
                 }
-                *reinterpret_cast<uint32_t*>(to + row * stride + j * 8) = pairs[j];
             }
         }
     }
@@ -333,70 +385,148 @@ __device__ __forceinline__ void finish(Arguments const& args, float4 value, int6
     *reinterpret_cast<uint2*>(static_cast<T*>(args.y) + row * args.n + n) = make_uint2(pack<T>(v[0], v[1]), pack<T>(v[2], v[3]));
 }
 
+inline constexpr int32_t kVECTORS = kCOLUMNS / 4;
+
+// Everything that a block's warps have of its columns.
+struct Held
+{
+    float4 const* warps;
+    int32_t rows;
+
+    __device__ __forceinline__ float4 sum(int32_t i) const
+    {
+        float4 value = warps[i];
+#pragma unroll
+        for (int32_t w = 1; w < kWARPS; ++w)
+            value = add(value, warps[w * rows * kVECTORS + i]);
+        return value;
+    }
+};
+
+// Each block of the cluster gets the others' sums of its share of the columns in its own shared memory, as [block][row][vector].
+template <typename T>
+__device__ __forceinline__ void reduceInCluster(Arguments const& args, Held const& held, float4* gathered, int32_t row0, int32_t column)
+{
+    int32_t const share = kVECTORS / args.splits;
+    int32_t const mine = blockIdx.y;
+    // All blocks have started: their shared memory is there.
+    clusterWait();
+    for (int32_t i = threadIdx.x; i < held.rows * kVECTORS; i += kWARPS * 32)
+    {
+        int32_t const owner = i % kVECTORS / share;
+        int32_t const at = (mine * held.rows + i / kVECTORS) * share + i % kVECTORS - owner * share;
+        storeInCluster(gathered + at, owner, held.sum(i));
+    }
+    clusterArrive();
+    clusterWait();
+    for (int32_t i = threadIdx.x; i < held.rows * share; i += kWARPS * 32)
+    {
+        int32_t const n = column + (mine * share + i % share) * 4;
+        if (n >= args.n)
+            continue;
+        float4 value = gathered[i];
+        for (int32_t s = 1; s < args.splits; ++s)
+            value = add(value, gathered[s * held.rows * share + i]);
+        finish<T>(args, value, row0 + i / share, n);
+    }
+}
+
+template <typename T>
+__device__ __forceinline__ void reduceInMemory(Arguments const& args, Held const& held, int32_t row0, int32_t column)
+{
+    int64_t const tile = static_cast<int64_t>(blockIdx.z) * gridDim.x + blockIdx.x;
+    auto* const all = reinterpret_cast<float4*>(args.partials) + tile * args.splits * (kROWS * kVECTORS);
+    if (args.splits > 1)
+    {
+#pragma unroll 1
+        for (int32_t i = threadIdx.x; i < held.rows * kVECTORS; i += kWARPS * 32)
+            __stcg(all + blockIdx.y * (kROWS * kVECTORS) + i, held.sum(i));
+        if (!arrivesLast(args.counters + tile, args.splits))
+            return;
+    }
+#pragma unroll 1
+    for (int32_t i = threadIdx.x; i < held.rows * kVECTORS; i += kWARPS * 32)
+    {
+        int32_t const n = column + i % kVECTORS * 4;
+        if (n >= args.n)
+            continue;
+        float4 value{};
+        // In the order of k whichever block comes last: the same bits on every run.
+        if (args.splits > 1)
+        {
+#pragma unroll 4
+            for (int32_t s = 0; s < args.splits; ++s)
+                value = add(value, __ldcg(all + s * (kROWS * kVECTORS) + i));
+        }
+        else
+            value = held.sum(i);
+        finish<T>(args, value, row0 + i / kVECTORS, n);
+    }
+}
+
 template <typename T, int32_t kBITS>
 __global__ void __launch_bounds__(kWARPS * 32, kRESIDENT) skinnyKernel(Arguments const args)
 {
     using L = Layout<kBITS>;
+    constexpr int32_t kDEPTH = kSTAGES<kBITS>;
     extern __shared__ __align__(128) char shared[];
-    __shared__ uint32_t exponents[kROWS];
+    __shared__ uint32_t exponents[kWARPS][kROWS];
+    // Apart from the FIFOs: neighbours send their sums while this block's totals are still read there.
+    __shared__ float4 gathered[kROWS * kVECTORS];
+    if (args.clustered)
+        clusterArrive();
     int32_t const warp = threadIdx.x / 32;
     int32_t const g = threadIdx.x % 32 / 4;
     int32_t const t = threadIdx.x % 4;
     int32_t const column = blockIdx.x * kCOLUMNS;
     int32_t const row0 = blockIdx.z * kROWS;
     int32_t const rows = min(kROWS, args.rows - row0);
-    int32_t const part = blockIdx.y * kWARPS;
-    int32_t const blockBegin = partBegin(args, part);
-    int32_t const blockSteps = partBegin(args, part + kWARPS) - blockBegin;
-    int32_t const begin = partBegin(args, part + warp);
-    int32_t const end = partBegin(args, part + warp + 1);
+    int32_t const part = blockIdx.y * kWARPS + warp;
+    int32_t const begin = partBegin(args, part);
+    int32_t const end = partBegin(args, part + 1);
     char* const fifo = shared + warp * L::kFIFO_BYTES;
-    char* const xShared = shared + kWARPS * L::kFIFO_BYTES;
-    int32_t const stride = rowStride(blockSteps * kSTEP);
+    char* const xShared = shared + kWARPS * L::kFIFO_BYTES + warp * args.xBytes;
+    int32_t const stride = rowStride((end - begin) * kSTEP);
 
-    auto const* x = static_cast<T const*>(args.x) + static_cast<int64_t>(row0) * args.k + blockBegin * kSTEP;
-    Rows<T> xRows(x, args.k, rows, blockSteps * kSTEP);
+    auto const* const x = static_cast<T const*>(args.x) + static_cast<int64_t>(row0) * args.k + begin * kSTEP;
+    auto const* const prequant = args.prequant == nullptr ? nullptr : static_cast<T const*>(args.prequant) + begin * kSTEP;
+    Rows<T> xRows(x, prequant, args.k, rows, (end - begin) * kSTEP);
     Stream<kBITS> stream(args, fifo, column, begin, end);
 #pragma unroll
-    for (int32_t i = 0; i < kSTAGES; ++i)
+    for (int32_t i = 0; i < kDEPTH; ++i)
         stream.next(i);
     uint32_t scale[kFRAGMENTS];
-    int32_t const group = begin / args.groupSteps;
-    auto const* scaleRow = static_cast<uint16_t const*>(args.scale) + static_cast<int64_t>(group) * args.n + column;
+    int32_t const group = min(begin / args.groupSteps, args.groups - 1);
+    int64_t const firstScale = static_cast<int64_t>(group) * args.n + column;
+    auto const* scaleRow = static_cast<uint16_t const*>(args.scale) + firstScale;
+    auto const* zeroRow = args.zero == nullptr ? nullptr : static_cast<uint16_t const*>(args.zero) + firstScale;
     loadScales<kBITS>(scale, scaleRow, args.n - column);
-    if (threadIdx.x < kROWS)
-        exponents[threadIdx.x] = 15;
-    __syncthreads();
-    if constexpr (!IsHalf<T>::value)
-    {
-        xRows.findExponents(exponents);
-        __syncthreads();
-    }
-    xRows.store(xShared, exponents, stride);
-    __syncthreads();
+    xRows.store(xShared, exponents[warp], stride);
+    __syncwarp();
 
     float total[kFRAGMENTS][4] = {};
     float sum[kFRAGMENTS][4] = {};
     float ones[4] = {};
     int32_t groupLeft = (group + 1) * args.groupSteps - begin;
-    char const* xLane = xShared + g * stride + (begin - blockBegin) * kSTEP * 2 + t * 8;
+    char const* xLane = xShared + g * stride + t * 8;
     for (int32_t step = begin, stage = 0; step < end; ++step)
     {
         uint2 b{};
         if (g < rows)
             b = *reinterpret_cast<uint2 const*>(xLane);
         xLane += kSTEP * 2;
-        copyWait<kSTAGES - 1>();
+        copyWait<kDEPTH - 1>();
         __syncwarp();
         multiply<kBITS>(sum, ones, sharedAddress(fifo) + stage * L::kSTEP_BYTES, b);
         __syncwarp();
         stream.next(stage);
-        stage = stage + 1 == kSTAGES ? 0 : stage + 1;
+        stage = stage + 1 == kDEPTH ? 0 : stage + 1;
         if (--groupLeft == 0 || step + 1 == end)
         {
-            closeGroup<T, kBITS>(total, sum, ones, scale);
+            closeGroup<T, kBITS>(total, sum, ones, scale, zeroRow, args.n - column);
             groupLeft = args.groupSteps;
             scaleRow += args.n;
+            zeroRow = zeroRow == nullptr ? nullptr : zeroRow + args.n;
             if (step + 1 < end)
                 loadScales<kBITS>(scale, scaleRow, args.n - column);
         }
@@ -415,50 +545,17 @@ __global__ void __launch_bounds__(kWARPS * 32, kRESIDENT) skinnyKernel(Arguments
             int32_t const row = 2 * t + i;
             if (row < rows)
             {
-                float const back = Rows<T>::back(exponents[row]);
+                float const back = Rows<T>::back(exponents[warp][row]);
                 *reinterpret_cast<float2*>(partial + (warp * rows + row) * kCOLUMNS + L::column(f, g))
                     = make_float2(total[f][i] * back, total[f][i + 2] * back);
             }
         }
     }
     __syncthreads();
-    int64_t const tile = static_cast<int64_t>(blockIdx.z) * gridDim.x + blockIdx.x;
-    constexpr int32_t kVECTORS = kCOLUMNS / 4;
-    auto* const all = reinterpret_cast<float4*>(args.partials) + tile * args.splits * (kROWS * kVECTORS);
-    auto const* const held = reinterpret_cast<float4 const*>(partial);
-    auto const blockSum = [&](int32_t i)
-    {
-        float4 value = held[i];
-#pragma unroll
-        for (int32_t w = 1; w < kWARPS; ++w)
-            value = add(value, held[w * rows * kVECTORS + i]);
-        return value;
-    };
-    if (args.splits > 1)
-    {
-#pragma unroll 1
-        for (int32_t i = threadIdx.x; i < rows * kVECTORS; i += kWARPS * 32)
-            __stcg(all + blockIdx.y * (kROWS * kVECTORS) + i, blockSum(i));
-        if (!arrivesLast(args.counters + tile, args.splits))
-            return;
-    }
-#pragma unroll 1
-    for (int32_t i = threadIdx.x; i < rows * kVECTORS; i += kWARPS * 32)
-    {
-        int32_t const n = column + i % kVECTORS * 4;
-        if (n >= args.n)
-            continue;
-        float4 value{};
-        // In the order of k whichever block comes last: the same bits on every run.
-        if (args.splits > 1)
-        {
-#pragma unroll 4
-            for (int32_t s = 0; s < args.splits; ++s)
-                value = add(value, __ldcg(all + s * (kROWS * kVECTORS) + i));
-        }
-        else
-            value = blockSum(i);
-        finish<T>(args, value, row0 + i / kVECTORS, n);
-    }
+    Held const held{reinterpret_cast<float4 const*>(partial), rows};
+    if (args.clustered)
+        reduceInCluster<T>(args, held, gathered, row0, column);
+    else
+        reduceInMemory<T>(args, held, row0, column);
 }
 } // namespace mmtrt::weightOnlyMatmul

@@ -50,13 +50,18 @@ export async function buildPlugins(build: PluginBuild): Promise<BuiltPlugins> {
   return { library, abi, nvcc, plugins, units };
 }
 
-/** Machine code for each, and for the newest PTX as well, which later GPUs compile when the library is loaded. */
+/**
+ * Machine code for each, and for the newest PTX as well, which later GPUs compile when the library is loaded. SM 90's
+ * code is sm_90a: the tensor-core instructions of four warps are in it alone, and its PTX serves no later GPU.
+ */
 export function architectureFlags(sms: readonly number[]): readonly string[] {
   const newest = Math.max(...sms);
-  return sms.flatMap(sm => [
-    "-gencode",
-    `arch=compute_${sm},code=${sm === newest ? `[sm_${sm},compute_${sm}]` : `sm_${sm}`}`,
-  ]);
+  const gencode = (code: string): readonly string[] => ["-gencode", code];
+  return sms.flatMap(sm => {
+    if (sm !== 90) return gencode(`arch=compute_${sm},code=${sm === newest ? `[sm_${sm},compute_${sm}]` : `sm_${sm}`}`);
+    const own = gencode("arch=compute_90a,code=sm_90a");
+    return sm === newest ? [...own, ...gencode("arch=compute_90,code=compute_90")] : own;
+  });
 }
 
 async function abiVersion(sources: string): Promise<number> {

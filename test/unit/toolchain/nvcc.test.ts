@@ -56,7 +56,7 @@ describe("building the plugin library", () => {
     expect(first.units.every(({ cached }) => !cached)).toBe(true);
     expect([...seen].sort()).toEqual(first.units.map(({ name }) => name).sort());
     const kernel = nvcc.calls().find(call => call.includes("weightOnlyMatmul/kernel.cu"));
-    expect(kernel).toMatch(/-gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=\[sm_90,compute_90\]/);
+    expect(kernel).toMatch(/-gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a /);
     expect(nvcc.calls().at(-1)).toMatch(/^-shared /);
     const before = nvcc.calls().length;
     const second = await buildPlugins(request(nvcc.env, outputDir));
@@ -167,4 +167,12 @@ it("PTX is made for the newest architecture alone", () => {
     ...["-gencode", "arch=compute_120,code=[sm_120,compute_120]"],
     ...["-gencode", "arch=compute_80,code=sm_80"],
   ]);
+});
+
+it("Hopper's own instructions are compiled for Hopper, and later GPUs get PTX without them", () => {
+  expect(architectureFlags([90])).toEqual([
+    ...["-gencode", "arch=compute_90a,code=sm_90a"],
+    ...["-gencode", "arch=compute_90,code=compute_90"],
+  ]);
+  expect(architectureFlags([90, 120])[1]).toBe("arch=compute_90a,code=sm_90a");
 });

@@ -1,0 +1,4 @@
+#include "tile.cuh"
+
+template int32_t mmtrt::weightOnlyMatmul::launchTile<mmtrt::bfloat16, 8>(
+    TileArguments const&, int32_t, bool, cudaStream_t) noexcept;
