@@ -3,9 +3,10 @@ import type { Attended } from "./calls.ts";
 import type { RequestSize } from "./decoder.ts";
 import { pairTokens } from "./generation-config.ts";
 import { pickRows } from "./kv-cache.ts";
-import { type Feeds, fromFloat32, type OrtGraph, type OrtOptions, openGraph, type Tensor } from "./ort.ts";
+import { type Feeds, fromFloat32, type OrtGraph, type OrtOptions, type Tensor } from "./ort.ts";
 import { checkProfiles } from "./profiles.ts";
 import { type Features, tableFeeds } from "./prompt-table.ts";
+import { openRanks } from "./ranks/open.ts";
 import type { RunnableEngine } from "./runnable.ts";
 
 /** The half of an encoder-decoder that runs once a request: prompt (or image features) → keys and values to attend to. */
@@ -24,12 +25,12 @@ export interface EncoderGraphs {
   readonly cross: OrtGraph;
 }
 
-/** Opens `encoder/` where there is one, and `decoder/cross_rank0.onnx`. Errors: RUN011. */
+/** Opens `encoder/` where there is one, and the `decoder/cross_rank….onnx`. Errors: RUN011. */
 export async function openEncoder(engine: RunnableEngine, options: OrtOptions): Promise<Encoder> {
-  const [encoderPart, crossPart] = [engine.encoderParts[0], engine.crossParts[0]];
-  if (crossPart === undefined) throw new Error("an encoder-decoder has a graph of cross keys and values");
-  const encoder = encoderPart && (await openGraph(encoderPart.onnx, options));
-  return encoderOf(engine, { encoder, cross: await openGraph(crossPart.onnx, options) });
+  const { encoderParts, crossParts, ranks } = engine;
+  if (crossParts.length === 0) throw new Error("an encoder-decoder has a graph of cross keys and values");
+  const encoder = encoderParts.length === 0 ? undefined : await openRanks(encoderParts, ranks, options);
+  return encoderOf(engine, { encoder, cross: await openRanks(crossParts, ranks, options) });
 }
 
 /** The same over graphs that are open already, which it closes. */

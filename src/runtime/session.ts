@@ -6,6 +6,7 @@ import { openEncoder } from "./encoder.ts";
 import type { PixelValues } from "./image/preprocess.ts";
 import { fromFloat32, type OrtGraph, type OrtOptions, openGraph, toFloat32 } from "./ort.ts";
 import type { Features } from "./prompt-table.ts";
+import { openRanks } from "./ranks/open.ts";
 import { hashOf } from "./reuse/keys.ts";
 import { openReuse } from "./reuse/open.ts";
 import type { ReuseStats } from "./reuse/prefix-cache.ts";
@@ -48,7 +49,7 @@ export async function openSession(
   openDecoder: OpenDecoder = openGraph,
 ): Promise<Session> {
   const engine = await openRunnable(dir);
-  const llm = await openDecoder(engine.llmPart.onnx, decoderOptions(engine.llm, options));
+  const llm = await openRanks(engine.llmParts, engine.ranks, decoderOptions(engine.llm, options), openDecoder);
   const visual = engine.visualPart && (await openGraph(engine.visualPart.onnx, options));
   const reuse = options.reuseBytes === undefined ? undefined : openReuse(engine, llm, options.reuseBytes);
   const decoder = new Decoder(llm, engine.llm, engine.manifest.model.num_visual_features, reuse?.prefixes);

@@ -6,9 +6,10 @@ import { GENERATE_DEFAULTS } from "./generate/options.ts";
 import type { OrtOptions } from "./ort.ts";
 import { placeImages } from "./prompt.ts";
 import type { Features } from "./prompt-table.ts";
+import { openTappedRanks } from "./ranks/open.ts";
 import { type Reference, unusable } from "./reference.ts";
 import { decoderOptions } from "./runnable.ts";
-import { openTapped, type TappedGraph } from "./tapped-graph.ts";
+import type { TappedGraph } from "./tapped-graph.ts";
 import { checkReference } from "./verify/check.ts";
 import { comparePixels, compareVision } from "./verify/images.ts";
 import { comparePair } from "./verify/pair.ts";
@@ -99,12 +100,12 @@ async function compareDecoder(
   stages: Stages,
   features: Features | undefined,
 ): Promise<void> {
-  const { llm, llmPart, manifest } = assistant.session.engine;
+  const { llm, llmParts, ranks, manifest } = assistant.session.engine;
   const ids = Array.from(stages.get("input_ids")?.data ?? []);
   const images = stages.get("pixel_values")?.shape[0] ?? 0;
   const { prompts, tableRows } = placeImages([{ ids, images }], manifest.model, "--reference");
   const longest = longestAnswer(stages);
-  const graph = await openTapped(llmPart, decoderOptions(llm, ort));
+  const graph = await openTappedRanks(llmParts, ranks, decoderOptions(llm, ort));
   try {
     const decoder = new Decoder(graph, llm, manifest.model.num_visual_features);
     const size = { batch: 1, beams: 1, promptTokens: prompts[0]?.length ?? 0, newTokens: longest, tableRows };

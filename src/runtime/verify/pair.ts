@@ -1,3 +1,4 @@
+import type { EnginePart } from "../../formats/engine-config.ts";
 import { Decoder } from "../decoder.ts";
 import type { Decoding } from "../decoding.ts";
 import { type Encoder, encoderOf } from "../encoder.ts";
@@ -7,8 +8,9 @@ import { pairTokens } from "../generation-config.ts";
 import type { OrtOptions } from "../ort.ts";
 import { type PromptBatch, placeImages } from "../prompt.ts";
 import type { Features } from "../prompt-table.ts";
+import { openTappedRanks } from "../ranks/open.ts";
 import type { RunnableEngine } from "../runnable.ts";
-import { openTapped, type TappedGraph } from "../tapped-graph.ts";
+import type { TappedGraph } from "../tapped-graph.ts";
 import { compareTokens, longestAnswer, type Stages } from "./stages.ts";
 
 interface Pair {
@@ -29,16 +31,16 @@ export async function comparePair(pair: Pair, ort: OrtOptions, features: Feature
   const known = Array.from(pair.stages.get("decoder_input_ids")?.data ?? []);
   const prompt = promptOf(pair);
   const opened: TappedGraph[] = [];
-  const open = async (part: Parameters<typeof openTapped>[0]): Promise<TappedGraph> => {
-    const graph = await openTapped(part, ort);
+  const open = async (parts: readonly EnginePart[]): Promise<TappedGraph> => {
+    const graph = await openTappedRanks(parts, engine.ranks, ort);
     opened.push(graph);
     return graph;
   };
   try {
-    const [encoderPart, crossPart] = [engine.encoderParts[0], engine.crossParts[0]];
-    if (crossPart === undefined) throw new Error("an encoder-decoder has a graph of cross keys and values");
-    const encoder = encoderPart && (await open(encoderPart));
-    const graphs: Graphs = { encoder, cross: await open(crossPart), decoder: await open(engine.llmPart) };
+    const { encoderParts, crossParts, llmParts } = engine;
+    if (crossParts.length === 0) throw new Error("an encoder-decoder has a graph of cross keys and values");
+    const encoder = encoderParts.length === 0 ? undefined : await open(encoderParts);
+    const graphs: Graphs = { encoder, cross: await open(crossParts), decoder: await open(llmParts) };
     const half = await encoderOf(engine, graphs);
     pair.stages.ids("start token", [half.startToken], known.slice(0, 1));
     await compareStacks({ ...pair, graphs, half, prompt, known, features });
@@ -108,7 +110,11 @@ function compareEncoder({ graphs: { encoder }, engine, stages }: Run): void {
   stages.floats("encoder_output", "encoder_output", encoder.firstValue("encoder_output")?.data);
 }
 
-function compareCross({ graphs: { cross }, stages }: Run): void {
+function compareCross({ engine, graphs: { cross }, stages }: Run): void {
+  if (engine.ranks.tpSize > 1) {
+    stages.skip("cross keys and values", "each rank has those of its own heads");
+    return;
+  }
   for (const output of cross.outputs) {
     const [, part, layer] = /^cross_(key|value)_(\d+)$/.exec(output) ?? [];
     if (part !== undefined) stages.floats(`cross ${part} ${layer}`, output, cross.firstValue(output)?.data);
