@@ -12,6 +12,7 @@ import { type Dialect, withCodes } from "../graph/dialect.ts";
 import type { Dim } from "../graph/dim.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import type { GraphOptions } from "../models/architecture.ts";
+import { contextPiece } from "../rules/paged-context.ts";
 import type { BuildSettings } from "../rules/rule.ts";
 import type { StoredTensor } from "../tensor/index.ts";
 import { byteLength } from "../tensor/index.ts";
@@ -79,6 +80,7 @@ function limitsOf({ spec }: ConvertedCheckpoint, build: BuildSettings): DecoderL
     optBatchSize: build.opt_batch_size,
     optInputLen: build.opt_input_len ?? (isPair ? 1 : undefined),
     optSeqLen: build.opt_seq_len,
+    contextPiece: contextPiece(build),
     multipleProfiles: build.multiple_profiles,
     // Always as many features of an image; from 1, because TensorRT would make a size of one value a fixed one.
     ...(isPair && { encoderSeq: defaultRange(length, spec.swin && length) }),

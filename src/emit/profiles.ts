@@ -16,6 +16,10 @@ export interface DecoderLimits {
   readonly optBatchSize?: number | undefined;
   readonly optInputLen?: number | undefined;
   readonly optSeqLen?: number | undefined;
+  /** Most tokens of each prompt in one call, the others being in the cache; undefined where a prompt is prefilled whole. */
+  readonly contextPiece?: number | undefined;
+  /** Adapters loaded at once, and their highest rank; absent where the graph takes none. */
+  readonly lora?: { readonly maxLoras: number; readonly maxRank: number } | undefined;
   /** Several context profiles, split where TensorRT-LLM splits its token ranges. */
   readonly multipleProfiles?: boolean | undefined;
 }
@@ -31,7 +35,7 @@ export function defaultRange(max: number, opt?: number): SizeRange {
 }
 
 /**
- * `context`: an empty cache (`emptyCache`) and prompts of 1 … max_input_len tokens, beams not yet apart, so batch counts sequences.
+ * `context`: prompts of 1 … max_input_len tokens after what `pastOfPrompt` says, beams not yet apart, so batch counts sequences.
  * `generation`: one token a step after up to max_seq_len − 1 others; every beam is a row of the batch.
  * As profiles of one engine they share weights, and need no `If` in the graph.
  */
@@ -44,7 +48,7 @@ export function decoderProfiles(graph: Graph, limits: DecoderLimits): readonly E
   const optTotal = limits.optSeqLen ?? Math.floor((limits.maxSeqLen + 1) / 2);
   const past = { min: 0, opt: optTotal - 1, max: limits.maxSeqLen - 1 };
   const contexts = contextRanges(limits).map(({ name, seq }) =>
-    profileOf(name, graph.inputs, { batch, seq, past: emptyCache(seq, limits), rows, encoder_seq }),
+    profileOf(name, graph.inputs, { batch, seq, past: pastOfPrompt(seq, limits), rows, encoder_seq }),
   );
   const generation = profileOf("generation", graph.inputs, {
     batch: rowsOfBatch,
@@ -54,6 +58,13 @@ export function decoderProfiles(graph: Graph, limits: DecoderLimits): readonly E
     encoder_seq,
   });
   return [...contexts, generation];
+}
+
+/** A prompt's earlier pieces, which are fewer tokens than the prompt; else nothing. */
+function pastOfPrompt(seq: SizeRange, limits: DecoderLimits): SizeRange {
+  const most = limits.maxInputLen - 1;
+  if (limits.contextPiece === undefined || most === 0) return emptyCache(seq, limits);
+  return { min: 0, opt: Math.floor(most / 2), max: most };
 }
 
 /**
@@ -69,6 +80,13 @@ export function encoderProfiles(graph: Graph, limits: DecoderLimits): readonly E
   const batch = defaultRange(limits.maxBatchSize, limits.optBatchSize);
   const encoder_seq = limits.encoderSeq ?? fixed(1);
   return [profileOf("encoder", graph.inputs, { batch, encoder_seq, rows: rowsOf(limits) })];
+}
+
+/** One more than adapters may be loaded, for "none"; one rank for all, which most requests have at its highest. */
+function loraSizes({ lora }: DecoderLimits): Sizes {
+  if (lora === undefined) return {};
+  const { maxLoras, maxRank } = lora;
+  return { adapters: defaultRange(maxLoras + 1), lora_rank: { min: 1, opt: maxRank, max: maxRank } };
 }
 
 function rowsOf({ promptRows }: DecoderLimits): SizeRange {
@@ -168,7 +186,7 @@ export function sizeAt(sizes: Sizes, dim: number | string, point: keyof SizeRang
 }
 
 function contextRanges(limits: DecoderLimits): readonly { name: string; seq: SizeRange }[] {
-  const max = limits.maxInputLen;
+  const max = limits.contextPiece ?? limits.maxInputLen;
   if (limits.multipleProfiles !== true) return [{ name: "context", seq: defaultRange(max, limits.optInputLen) }];
   return splitTokens(max).map(seq => ({ name: `context_${seq.max}`, seq }));
 }

@@ -2,6 +2,7 @@ import type { Problem } from "../diagnostics/index.ts";
 import { beamFitsVocabulary } from "./beam.ts";
 import * as lengths from "./lengths.ts";
 import { promptTableHoldsBatch, promptTableIsUsed } from "./multimodal.ts";
+import * as pagedContext from "./paged-context.ts";
 import * as parallel from "./parallel.ts";
 import * as plugins from "./plugins.ts";
 import { bfloat16IsWidened, computeDtypeCasts, logitsKeepBits, t5HasRange } from "./precision.ts";
@@ -34,6 +35,10 @@ export const RULES: readonly Rule[] = [
   lengths.optInputWithinInput,
   lengths.optSequenceWithinSequence,
   lengths.oneWayToChooseOpt,
+  pagedContext.pagedStepHoldsBatch,
+  pagedContext.pagedContextIsDecoders,
+  pagedContext.pagedContextKeepsAngles,
+  pagedContext.optInputWithinPiece,
   promptTableHoldsBatch,
   plugins.attentionPluginHasModelDtype,
   plugins.gemmPluginHasModelDtype,

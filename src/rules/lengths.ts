@@ -110,16 +110,18 @@ export const answerHasRoom: Rule = ({ build: { max_input_len, max_seq_len }, ori
         fix: `lower --max_input_len, or --max_seq_len ${max_seq_len + 128} where the model has the positions`,
       };
 
-export const stepHoldsPrompt: Rule = ({ build: { max_num_tokens, max_input_len }, origin }) =>
-  max_num_tokens === undefined || max_num_tokens >= max_input_len
-    ? undefined
-    : {
-        code: "BLD016",
-        what: `max_num_tokens ${max_num_tokens} is smaller than max_input_len ${max_input_len}`,
-        at: origin("max_num_tokens"),
-        why: "a prompt is prefilled in one step, so a step must hold the longest one",
-        fix: `--max_num_tokens ${max_input_len} or more, or --max_input_len ${max_num_tokens} or less`,
-      };
+export const stepHoldsPrompt: Rule = ({ spec, build, origin }) => {
+  const { max_num_tokens, max_input_len, use_paged_context_fmha } = build;
+  if (use_paged_context_fmha || max_num_tokens === undefined || max_num_tokens >= max_input_len) return undefined;
+  const pieces = spec.encoderDecoder === undefined ? ", or --use_paged_context_fmha, which runs it in pieces" : "";
+  return {
+    code: "BLD016",
+    what: `max_num_tokens ${max_num_tokens} is smaller than max_input_len ${max_input_len}`,
+    at: origin("max_num_tokens"),
+    why: "a prompt is prefilled in one step, so a step must hold the longest one",
+    fix: `--max_num_tokens ${max_input_len} or more, --max_input_len ${max_num_tokens} or less${pieces}`,
+  };
+};
 
 type OptKey = "opt_num_tokens" | "opt_batch_size" | "opt_input_len" | "opt_seq_len";
 type LimitKey = "max_num_tokens" | "max_batch_size" | "max_input_len" | "max_seq_len";

@@ -73,7 +73,7 @@ export const BLD = {
   BLD016: {
     title: "max_num_tokens is too small for max_input_len",
     about:
-      "A prompt is prefilled in one step, so the tokens of one step must hold at least the longest prompt. TensorRT-LLM raises the number by itself.",
+      "A prompt is prefilled in one step, so the tokens of one step must hold at least the longest prompt. TensorRT-LLM raises the number by itself. With --use_paged_context_fmha a prompt comes in as many pieces as it takes.",
   },
   BLD017: {
     title: "an opt size is outside its range",
@@ -227,6 +227,21 @@ export const BLD = {
     title: "tensor parallelism needs a TensorRT that knows collectives",
     about:
       "The graphs of tensor-parallel ranks hold DistCollective nodes (all-reduce, all-gather), which TensorRT reads from 10.16 on and TensorRT-RTX reads. Pipeline stages need none: they hand hidden states on by inputs and outputs.",
+  },
+  BLD055: {
+    title: "max_num_tokens is too small for a batch",
+    about:
+      "With --use_paged_context_fmha a prefill is cut into pieces of max_num_tokens / max_batch_size tokens of each sequence, at least one; a generation step has one token of each beam of each sequence.",
+  },
+  BLD056: {
+    title: "use_paged_context_fmha is for decoder-only models",
+    about:
+      "A prompt can come in pieces, and its beginning be reused, where no token sees those after it. In an encoder every token sees all others.",
+  },
+  BLD057: {
+    title: "use_paged_context_fmha with angles that depend on the prompt's length",
+    about:
+      "Dynamic and longrope scaling turn all keys of a prompt by angles for its whole length once that is beyond the trained one. A first piece is computed before the length is known, so its keys would have other angles than in one step.",
   },
   BLD060: {
     title: "the checkpoint's weights are in the layout of TensorRT-LLM's kernels",

@@ -150,7 +150,7 @@ export const buildOptions = defineOptions({
     default: false,
     group: "Engine",
     about:
-      "Prefill reads earlier keys and values from a paged cache, for prompts in several pieces and shared prefixes.",
+      "Prefill reads earlier keys and values from the cache: prompts longer than max_num_tokens run in pieces, and run --enable_kv_cache_reuse keeps their beginnings.",
   },
   use_fused_mlp: {
     type: "boolean",
@@ -242,7 +242,8 @@ export const buildOptions = defineOptions({
     minimum: 1,
     maximum: 1 << 24,
     group: "Limits",
-    about: "Most tokens of one step over the whole batch. Without it: max_batch_size × max_input_len.",
+    about:
+      "Most tokens of one step over the whole batch. Without it: max_batch_size × max_input_len. Fewer than max_input_len with use_paged_context_fmha only: prompts then run in pieces of max_num_tokens / max_batch_size tokens.",
   },
   opt_num_tokens: {
     type: "integer",

@@ -46,6 +46,25 @@ describe("decoderProfiles", () => {
     });
   });
 
+  it("leaves room for a prompt's earlier pieces before each piece, in every range of tokens", () => {
+    const pieces = { ...LIMITS, maxBatchSize: 3, maxInputLen: 989, contextPiece: 85 };
+    const { context, generation } = byName(decoderProfiles(graph, pieces));
+    expect(context).toMatchObject({
+      input_ids: { min: [1, 1], opt: [2, 43], max: [3, 85] },
+      past_key_1: { min: [1, 1, 0, 8], opt: [2, 1, 494, 8], max: [3, 1, 988, 8] },
+      attention_mask: { min: [1, 1], opt: [2, 537], max: [3, 1073] },
+    });
+    expect(generation).toEqual(byName(decoderProfiles(graph, { ...pieces, contextPiece: undefined })).generation);
+    const split = byName(decoderProfiles(graph, { ...pieces, multipleProfiles: true }));
+    expect(Object.keys(split)).toEqual(["context_64", "context_85", "generation"]);
+    expect(split.context_64?.past_key_0?.max).toEqual([3, 1, 988, 8]);
+  });
+
+  it("has no earlier pieces where a prompt is one token", () => {
+    const one = { ...LIMITS, maxInputLen: 1 };
+    expect(decoderProfiles(graph, { ...one, contextPiece: 1 })).toEqual(decoderProfiles(graph, one));
+  });
+
   it("counts beams as rows in generation only, where they have parted", () => {
     const { context, generation } = byName(decoderProfiles(graph, { ...LIMITS, maxBatchSize: 8, maxBeamWidth: 5 }));
     expect(context?.last_token_ids).toEqual({ min: [1], opt: [4], max: [8] });
@@ -124,10 +143,12 @@ describe("decoderProfiles", () => {
       maxSeqLen: size,
       promptRows: fc.integer({ min: 0, max: 9999 }),
       multipleProfiles: fc.boolean(),
+      contextPiece: fc.option(size, { nil: undefined }),
     });
     fc.assert(
-      fc.property(limits, given => {
-        for (const { shapes, sizes } of decoderProfiles(graph, given)) {
+      fc.property(limits, ({ contextPiece: piece, ...given }) => {
+        const contextPiece = piece && Math.min(piece, given.maxInputLen);
+        for (const { shapes, sizes } of decoderProfiles(graph, { ...given, contextPiece })) {
           for (const { min, opt, max } of Object.values(shapes)) {
             for (const [axis, least] of min.entries()) {
               expect(least).toBeGreaterThanOrEqual(0);

@@ -4,6 +4,7 @@ import { beamFitsVocabulary } from "../../../src/rules/beam.ts";
 import { ADVICE, checkRules, RULES, type Rule } from "../../../src/rules/index.ts";
 import * as lengths from "../../../src/rules/lengths.ts";
 import { promptTableHoldsBatch, promptTableIsUsed } from "../../../src/rules/multimodal.ts";
+import * as pagedContext from "../../../src/rules/paged-context.ts";
 import * as parallel from "../../../src/rules/parallel.ts";
 import * as plugins from "../../../src/rules/plugins.ts";
 import { bfloat16IsWidened, computeDtypeCasts, logitsKeepBits, t5HasRange } from "../../../src/rules/precision.ts";
@@ -96,6 +97,62 @@ const CASES: readonly Case[] = [
     fails: { build: { max_num_tokens: 1023 } },
     says: ["BLD016", "max_num_tokens 1023 is smaller than max_input_len 1024", "--max_num_tokens 1024"],
     passes: { build: { max_num_tokens: 1024 } },
+  },
+  {
+    rule: lengths.stepHoldsPrompt,
+    name: "max_num_tokens below a prompt that could come in pieces",
+    fails: { build: { max_num_tokens: 64, use_paged_context_fmha: false } },
+    says: ["BLD016", "or --use_paged_context_fmha, which runs it in pieces"],
+    passes: { build: { max_num_tokens: 64, use_paged_context_fmha: true } },
+  },
+  {
+    rule: pagedContext.pagedStepHoldsBatch,
+    name: "max_num_tokens below a batch of beams",
+    fails: { build: { use_paged_context_fmha: true, max_num_tokens: 37, max_batch_size: 19, max_beam_width: 2 } },
+    says: ["BLD055", "max_batch_size 19 × max_beam_width 2 = 38", "--max_num_tokens 38"],
+    passes: { build: { use_paged_context_fmha: true, max_num_tokens: 38, max_batch_size: 19, max_beam_width: 2 } },
+  },
+  {
+    rule: pagedContext.pagedContextIsDecoders,
+    name: "prompts in pieces for an encoder",
+    fails: { spec: pair({}), build: { use_paged_context_fmha: true } },
+    says: ["BLD056", "an encoder-decoder", "--use_paged_context_fmha disable"],
+    passes: { spec: pair({}) },
+  },
+  {
+    rule: pagedContext.pagedContextKeepsAngles,
+    name: "prompts in pieces with angles for their length",
+    fails: {
+      spec: llama({ maxPositions: 989, ropeScaling: { type: "dynamic", factor: 2, parameters: {} } }),
+      build: { use_paged_context_fmha: true, max_input_len: 990, max_seq_len: 1024 },
+    },
+    says: ["BLD057", "rope type dynamic and max_input_len 990, beyond the 989 tokens", "--max_input_len 989 or less"],
+    passes: {
+      spec: llama({ maxPositions: 989, ropeScaling: { type: "dynamic", factor: 2, parameters: {} } }),
+      build: { use_paged_context_fmha: true, max_input_len: 989, max_seq_len: 1024 },
+    },
+  },
+  {
+    rule: pagedContext.pagedContextKeepsAngles,
+    name: "prompts in pieces with longrope's two tables",
+    fails: {
+      spec: llama({
+        ropeScaling: { type: "longrope", factor: 32, parameters: { original_max_position_embeddings: 512 } },
+      }),
+      build: { use_paged_context_fmha: true, max_input_len: 513 },
+    },
+    says: ["BLD057", "rope type longrope", "beyond the 512 tokens"],
+    passes: {
+      spec: llama({ ropeScaling: { type: "linear", factor: 2, parameters: {} } }),
+      build: { use_paged_context_fmha: true, max_input_len: 513 },
+    },
+  },
+  {
+    rule: pagedContext.optInputWithinPiece,
+    name: "opt_input_len above a piece",
+    fails: { build: { use_paged_context_fmha: true, max_num_tokens: 99, max_batch_size: 3, opt_input_len: 34 } },
+    says: ["BLD017", "pieces of 33 tokens", "--opt_input_len 33 or less, or --max_num_tokens 102 or more"],
+    passes: { build: { use_paged_context_fmha: true, max_num_tokens: 99, max_batch_size: 3, opt_input_len: 33 } },
   },
   {
     rule: lengths.optTokensWithinStep,
