@@ -21,16 +21,22 @@ import { computeDtypeOf } from "./compute-dtype.ts";
 import { sha256 } from "./fingerprint.ts";
 import type { EnginePlan } from "./plan.ts";
 
+import { pluginNodes } from "./plugins.ts";
 /** What the engines are planned for, besides the checkpoint. */
 export interface EngineTargets {
   readonly build: BuildSettings;
   readonly dialect: Dialect;
   readonly version: string;
+  /** Fused operations that become nodes. */
+  readonly plugins: readonly string[];
   /** The builder's request for an engine; null with ONNX Runtime. */
   request(part: RequestPart): EngineRequest | null;
 }
 
-type RequestPart = Pick<EnginePlan, "onnx" | "io" | "profiles"> & { readonly engine: string };
+type RequestPart = Pick<EnginePlan, "onnx" | "io" | "profiles"> & {
+  readonly engine: string;
+  readonly nodes: Readonly<Record<string, number>>;
+};
 
 /** The decoder of every rank. Rules must have passed: graphs of shapes that do not divide are not built. */
 export function planLanguage(checkpoint: ConvertedCheckpoint, targets: EngineTargets): EnginePlan[] {
@@ -93,6 +99,7 @@ export function weightsOf(checkpoint: ConvertedCheckpoint, { kind, rank }: Engin
   return (kind === "encoder" ? checkpoint.encoder?.ranks : checkpoint.ranks)?.[rank];
 }
 
+    tokensPerBlock: build.kv_cache_type === "paged" ? build.tokens_per_block : undefined,
 /** The visual engine: one for all ranks, with as many images as the batch has sequences. */
 export function planVisual(checkpoint: ConvertedCheckpoint, targets: EngineTargets): EnginePlan[] {
   const { build } = targets;
@@ -123,17 +130,20 @@ export function locationsOf(tensors: ReadonlyMap<string, StoredTensor>): Readonl
   return located;
 }
 
-function graphOptions(checkpoint: ConvertedCheckpoint, { build, dialect }: EngineTargets, rank: number): GraphOptions {
+function graphOptions(
+  checkpoint: ConvertedCheckpoint,
+  { build, dialect, plugins }: EngineTargets,
+  rank: number,
+): GraphOptions {
   const { dtype } = checkpoint.manifest.options;
   const { parallelEmbedding, embeddingShardingDim } = checkpoint.parallel;
-  const isStatic = build.kv_cache_type === "static";
   return {
     weightDtype: dtype,
     computeDtype: computeDtypeOf(build, dtype),
     tpSize: checkpoint.parallel.tpSize,
     ppSize: checkpoint.parallel.ppSize,
     rank,
-    kvCache: isStatic ? { type: "static", capacity: build.max_seq_len } : { type: "continuous" },
+    kvCache: kvCacheOf(build),
     dialect: checkpoint.quantization ? withCodes(dialect) : dialect,
     promptTable: build.max_multimodal_len > 0,
     logitsDtype: build.logits_dtype,
@@ -151,9 +161,15 @@ function enginePlan(
   graph: Graph,
   options: GraphOptions,
   { file, tensors }: WeightFile,
+    ...(plugins.length > 0 && { plugins }),
   { build, version, request }: EngineTargets,
   profiles: EnginePlan["profiles"],
 ): EnginePlan {
+function kvCacheOf({ kv_cache_type, max_seq_len, tokens_per_block }: BuildSettings): GraphOptions["kvCache"] {
+  if (kv_cache_type === "static") return { type: "static", capacity: max_seq_len };
+  return kv_cache_type === "paged" ? { type: "paged", tokensPerBlock: tokens_per_block } : { type: "continuous" };
+}
+
   const weights = `${weightsStem}.safetensors`;
   const location = weights.slice(weights.indexOf("/") + 1);
   const onnx = encodeOnnx(graph, { location, tensors: locationsOf(tensors), producerVersion: version });
@@ -169,6 +185,7 @@ function enginePlan(
     graph: {
       opset: graph.opset,
       nodes: graph.nodes.length,
+  const nodes = pluginNodes(graph);
       initializers: graph.initializers.length,
       functions: graph.functions.map(fn => `${fn.domain}::${fn.name}`),
       onnx_bytes: onnx.byteLength,
@@ -177,11 +194,12 @@ function enginePlan(
     },
     io,
     profiles,
-    request: request({ ...files, io, profiles }),
+    request: request({ ...files, io, profiles, nodes }),
   };
 }
 
 function ioOf(graph: Graph): EngineIo[] {
+      plugins: nodes,
   const describe = (value: Value, kind: EngineIo["kind"]): EngineIo => ({
     name: value.name,
     kind,

@@ -15,6 +15,7 @@ import type { Gpu } from "./gpus.ts";
 import { fitsGpu, type MemoryInput, memoryAccount } from "./memory.ts";
 import type { BuildPlan, EnginePlan, Step } from "./plan.ts";
 import { resolveSettings } from "./settings.ts";
+import { choosePlugins, readPluginLibraries, usesLibrary } from "./plugins.ts";
 import type { planSteps } from "./steps.ts";
 import {
   dialectFor,
@@ -112,9 +113,12 @@ async function planFrom(
   const targets: EngineTargets = {
     build,
     dialect,
+  const libraries = options.backend === "onnxruntime" ? [] : await readPluginLibraries(options.plugins ?? []);
+  const plugins = choosePlugins(build, computeDtypeOf(build, checkpoint.manifest.options.dtype), libraries);
     version,
     request: part =>
       options.backend === "onnxruntime" ? null : engineRequest(part, options, options.backend, trtexecFlags),
+    plugins: plugins.ops,
   };
   const { pair, llm, visual } = canBuild ? await planEngines(checkpoint, targets, options.only) : NO_ENGINES;
   const engines = [...pair, ...llm, ...visual];
@@ -132,6 +136,7 @@ async function planFrom(
         settings,
         options,
         pair.filter(({ kind }) => kind === "encoder"),
+    libraries,
         version,
         checkpoint.encoder?.config,
       ),
@@ -152,7 +157,7 @@ async function planFrom(
     memory,
     gpu,
     trtllm_profiles: options.strict_profiles ? trtllmProfiles(checkpoint, settings) : null,
-    adjustments: [...settings.adjustments, ...noteParser(options, builder, dialect)],
+    adjustments: [...settings.adjustments, ...plugins.adjustments, ...noteParser(options, builder, dialect)],
     warnings: found.warnings,
     problems,
   };

@@ -8,6 +8,7 @@ import type {
   LlmEngineConfig,
   VisualEngineConfig,
 } from "../formats/engine-config.ts";
+import type { PluginLibrary } from "../formats/plugin-library.ts";
 import type { GraphOptions } from "../models/architecture.ts";
 import type { EngineRequest } from "../toolchain/tensorrt/request.ts";
 import type { BuilderAtHand } from "./find-builder.ts";
@@ -36,6 +37,8 @@ export interface EnginePlan {
     readonly nodes: number;
     readonly initializers: number;
     readonly functions: readonly string[];
+    /** Nodes that a plugin may take, by operation. */
+    readonly plugins: Readonly<Record<string, number>>;
     /** Size of the .onnx file. */
     readonly onnx_bytes: number;
     readonly onnx_sha256: string;
@@ -73,6 +76,8 @@ export interface BuildPlan {
   readonly copy_weights: boolean;
   readonly force: boolean;
   readonly workers: number;
+  /** What --plugins names, as far as it can be read. */
+  readonly libraries: readonly PluginLibrary[];
   /** Who builds the engines; null for ONNX Runtime, and in a plan on a machine without TensorRT. */
   readonly builder: BuilderAtHand | null;
   readonly model: EngineModel;

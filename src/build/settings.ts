@@ -61,22 +61,23 @@ export function resolveSettings(input: SettingsInput): Settings {
     tokens_per_block: options.tokens_per_block,
     gpt_attention_plugin: options.gpt_attention_plugin,
     gemm_plugin: options.gemm_plugin,
+    weight_only_quant_matmul_plugin: options.weight_only_quant_matmul_plugin,
+    rmsnorm_plugin: options.rmsnorm_plugin,
+    lookup_plugin: options.lookup_plugin,
     use_fused_mlp: options.use_fused_mlp,
     use_paged_context_fmha: options.use_paged_context_fmha,
     logits_dtype: options.logits_dtype,
   };
-  notePlugins(build, adjustments);
+  noteUnused(build, adjustments);
   const workers = workerCount(input, adjustments);
   return { build, workers, ...tokensOfStep(build, adjustments), adjustments };
 }
 
-/** Effective words: no plugin library is put into graphs by this version, so a standard body runs instead. */
-function notePlugins(build: BuildSettings, adjustments: Adjustment[]): void {
-  for (const option of ["gpt_attention_plugin", "gemm_plugin"] as const) {
-    const from = build[option];
-    if (from === "disable" || from === "auto") continue;
-    const why = "no plugin library is loaded; the same operation runs as standard operators in the model's dtype";
-    adjustments.push({ option, from, to: "disable", why });
+/** Words that change nothing; those of plugins that there are follow from the libraries (plugins.ts). */
+function noteUnused(build: BuildSettings, adjustments: Adjustment[]): void {
+  if (build.gemm_plugin !== "disable" && build.gemm_plugin !== "auto") {
+    const why = "there is no plugin for products with plain weights, TensorRT's own kernels are used";
+    adjustments.push({ option: "gemm_plugin", from: build.gemm_plugin, to: "disable", why });
   }
   if (build.use_fused_mlp) {
     const why =

@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { TOKENIZER_DIR } from "../checkpoint/manifest.ts";
 import type { ConvertedCheckpoint } from "../checkpoint/read.ts";
 import { DECODER_CONFIG, ENCODER_CONFIG, LLM_CONFIG, LOGS_DIR, VISUAL_CONFIG } from "../formats/engine-dir.ts";
@@ -61,7 +61,12 @@ async function engineStep(engine: EnginePlan, request: EngineRequest, plan: Step
   return {
     id: `engine ${engine.name}`,
     kind: "engine",
-    fingerprint: fingerprint({ ...own, request: shapingPart(request), version: found?.version ?? null }),
+    fingerprint: fingerprint({
+      ...own,
+      request: shapingPart(request),
+      version: found?.version ?? null,
+      ...(content.length > 0 && { libraries: content }),
+    }),
     inputs: [engine.onnx, engine.weights],
     outputs: [request.engine, logOf(engine)],
     argv,
@@ -69,6 +74,7 @@ async function engineStep(engine: EnginePlan, request: EngineRequest, plan: Step
   };
 }
 
+  const content = libraryHashes(request, plan.libraries);
 /** The request with its paths in `dir`. */
 export function placedIn(dir: string, request: EngineRequest): EngineRequest {
   return { ...request, onnx: join(dir, request.onnx), engine: join(dir, request.engine) };
@@ -80,6 +86,12 @@ export function logOf({ name }: Pick<EnginePlan, "name">): string {
 }
 
 async function filesStep(checkpoint: ConvertedCheckpoint, plan: StepInput, own: object): Promise<Step> {
+/** Of the plugin libraries that an engine is built with: what they hold decides what it computes. */
+function libraryHashes({ plugins = [] }: EngineRequest, libraries: BuildPlan["libraries"]): readonly string[] {
+  const files = plugins.map(({ file }) => file);
+  return libraries.filter(({ file }) => files.includes(resolve(file))).map(({ sha256 }) => sha256);
+}
+
   const inputs = plan.tokenizer.map(name => join(checkpoint.dir, TOKENIZER_DIR, name));
   const identities = await Promise.all(inputs.map(identityOf));
   return {

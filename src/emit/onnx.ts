@@ -43,7 +43,7 @@ export function encodeOnnx(graph: Graph, options: OnnxOptions): Uint8Array {
     producerName: "mmtrt",
     producerVersion: options.producerVersion,
     opsetImport: [...opsetImport, ...domains.map(domain => ({ domain, version: FUNCTION_DOMAIN_VERSION }))],
-    functions: graph.functions.map(fn => encodeFunction(fn, opsetImport)),
+    functions: graph.functions.map(fn => encodeFunction(fn, graph.opset)),
     // `verify` turns these inner values of the file into outputs, without the model that the graph was built from.
     metadataProps: [...graph.taps].map(([tap, { name }]) => ({ key: `${TAP_PREFIX}${tap}`, value: name })),
     graph: {
@@ -98,7 +98,9 @@ function encodeInitializer({ value, bytes }: Initializer, options: OnnxOptions, 
 
 /** safetensors has no INT4: two codes of a row travel in a byte of int8, low half first, which is ONNX's own packing. */
 function holds(stored: WeightLocation, dtype: Dtype, dims: Shape): boolean {
-  if (dtype !== "int4") return stored.dtype === dtype && sameShape(stored.shape, dims);
+  // A vector may be taken for a row: the bytes are the same.
+  const row = dims.length === 2 && dims[0] === 1 && stored.shape.length === 1 ? dims.slice(1) : dims;
+  if (dtype !== "int4") return stored.dtype === dtype && sameShape(stored.shape, row);
   const packed = [...dims.slice(0, -1), (dims.at(-1) ?? 0) / 2];
   return stored.dtype === "int8" && sameShape(stored.shape, packed);
 }
@@ -145,13 +147,15 @@ function encodeNode(node: GraphNode): OnnxNode {
   };
 }
 
-function encodeFunction(fn: GraphFunction, opsetImport: { domain: string; version: number }[]): GraphFunctionProto {
+function encodeFunction(fn: GraphFunction, opset: number): GraphFunctionProto {
   const node = fn.nodes.map(body => ({
     opType: body.op,
+    ...(body.domain !== undefined && { domain: body.domain }),
     input: [...body.inputs],
     output: [...body.outputs],
     attribute: encodeAttributes(body.attributes ?? {}),
   }));
+  const domains = [...new Set(fn.nodes.flatMap(({ domain = "" }) => (domain === "" ? [] : [domain])))];
   return {
     name: fn.name,
     domain: fn.domain,
@@ -159,7 +163,10 @@ function encodeFunction(fn: GraphFunction, opsetImport: { domain: string; versio
     output: [...fn.outputs],
     attribute: [...fn.attributes],
     node,
-    opsetImport,
+    opsetImport: [
+      { domain: "", version: opset },
+      ...domains.map(domain => ({ domain, version: FUNCTION_DOMAIN_VERSION })),
+    ],
   };
 }
 
@@ -169,7 +176,7 @@ function encodeAttributes(attributes: Attributes): OnnxAttribute[] {
   return Object.entries(attributes).map(([name, attribute]) => ({ name, ...encodeAttribute(attribute) }));
 }
 
-const ATTRIBUTE_TYPE = { float: 1, int: 2, text: 3, floats: 6, ints: 7 } as const;
+const ATTRIBUTE_TYPE = { float: 1, int: 2, text: 3, tensor: 4, floats: 6, ints: 7 } as const;
 
 function encodeAttribute(attribute: Attribute): Omit<OnnxAttribute, "name"> {
   if ("ref" in attribute) return { type: ATTRIBUTE_TYPE[attribute.type], refAttrName: attribute.ref };
@@ -177,5 +184,10 @@ function encodeAttribute(attribute: Attribute): Omit<OnnxAttribute, "name"> {
   if ("float" in attribute) return { type: ATTRIBUTE_TYPE.float, f: attribute.float };
   if ("text" in attribute) return { type: ATTRIBUTE_TYPE.text, s: new TextEncoder().encode(attribute.text) };
   if ("ints" in attribute) return { type: ATTRIBUTE_TYPE.ints, ints: [...attribute.ints] };
+  if ("tensor" in attribute) {
+    const { dtype, shape, bytes } = attribute.tensor;
+    const tensor = { dims: [...shape], dataType: DTYPES[dtype].onnx, name: "", rawData: bytes };
+    return { type: ATTRIBUTE_TYPE.tensor, t: tensor };
+  }
   return { type: ATTRIBUTE_TYPE.floats, floats: [...attribute.floats] };
 }

@@ -20,6 +20,8 @@ export interface DecoderLimits {
   readonly contextPiece?: number | undefined;
   /** Adapters loaded at once, and their highest rank; absent where the graph takes none. */
   readonly lora?: { readonly maxLoras: number; readonly maxRank: number } | undefined;
+  /** Of a paged cache. */
+  readonly tokensPerBlock?: number | undefined;
   /** Several context profiles, split where TensorRT-LLM splits its token ranges. */
   readonly multipleProfiles?: boolean | undefined;
 }
@@ -85,6 +87,17 @@ export function encoderProfiles(graph: Graph, limits: DecoderLimits): readonly E
 /** One more than adapters may be loaded, for "none"; one rank for all, which most requests have at its highest. */
 function loraSizes({ lora }: DecoderLimits): Sizes {
   if (lora === undefined) return {};
+/**
+ * The pool is made once, for every beam of the largest batch at full length and block 0, which is nobody's; a smaller one
+ * serves fewer. A table is as wide as the longest sequence of its batch needs.
+ */
+function pagedSizes({ tokensPerBlock, maxSeqLen, maxBatchSize, maxBeamWidth }: DecoderLimits): Sizes {
+  if (tokensPerBlock === undefined) return {};
+  const longest = Math.ceil(maxSeqLen / tokensPerBlock);
+  const pool = 1 + maxBatchSize * maxBeamWidth * longest;
+  return { blocks: { min: 2, opt: pool, max: pool }, blocks_per_sequence: defaultRange(longest) };
+}
+
   const { maxLoras, maxRank } = lora;
   return { adapters: defaultRange(maxLoras + 1), lora_rank: { min: 1, opt: maxRank, max: maxRank } };
 }

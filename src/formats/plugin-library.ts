@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 
 /** What `mmtrt plugins build` puts before the hash inside the library, so that nothing needs to load it to know it. */
@@ -8,7 +9,8 @@ const LONGEST = MARK.length + 64;
 /** The ABI hash of a plugin library; undefined when it is not one of mmtrt's. Throws what reading throws. */
 export async function readPluginAbi(library: string): Promise<string | undefined> {
   let rest = "";
-  for await (const chunk of createReadStream(library, { highWaterMark: 1 << 20 })) {
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) {
+    hash.update(chunk as Buffer);
     // latin1 keeps each byte one character; a mark may lie across two chunks.
     const text = rest + (chunk as Buffer).toString("latin1");
     const hash = HASH.exec(text)?.[1];
@@ -18,11 +20,11 @@ export async function readPluginAbi(library: string): Promise<string | undefined
   return undefined;
 }
 
-/** Of the first library that is mmtrt's; null when none is. */
+/** Of the first library that is mmtrt's; null when none is. Throws what reading throws. */
 export async function pluginAbiOf(libraries: readonly string[]): Promise<string | null> {
   for (const library of libraries) {
-    const abi = await readPluginAbi(library);
-    if (abi !== undefined) return abi;
+    const { abi } = await readPluginLibrary(library);
+    if (abi !== null) return abi;
   }
   return null;
 }

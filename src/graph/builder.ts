@@ -1,5 +1,5 @@
 import { DTYPES, type Dtype, elementCount } from "../tensor/index.ts";
-import { type Dialect, MODERN } from "./dialect.ts";
+import { type Dialect, MODERN, NO_PLUGINS, type PluginSet } from "./dialect.ts";
 import type { DimShape } from "./dim.ts";
 import type { Attributes, Graph, GraphFunction, GraphNode, Initializer, Value } from "./graph.ts";
 
@@ -16,6 +16,8 @@ export interface OutputType {
 export class GraphRecorder {
   /** What layers may use; those it lacks are written out. */
   readonly dialect: Dialect;
+  /** Operations that become nodes a plugin may take. */
+  readonly plugins: PluginSet;
   readonly #name: string;
   readonly #inputs: Value[] = [];
   readonly #outputNames = new Map<Value, string>();
@@ -27,9 +29,10 @@ export class GraphRecorder {
   readonly #names = new Set<string>();
   #scope: readonly string[] = [];
 
-  constructor(name: string, dialect: Dialect = MODERN) {
+  constructor(name: string, dialect: Dialect = MODERN, plugins: PluginSet = NO_PLUGINS) {
     this.#name = name;
     this.dialect = dialect;
+    this.plugins = plugins;
   }
 
   input(name: string, dtype: Dtype, shape: DimShape): Value {
@@ -109,21 +112,41 @@ export class GraphRecorder {
     return values;
   }
 
-  /** Adds a call of a model-local function, and its definition once. */
+  /** Adds a call of a model-local function with one output, and its definition once. */
   call(
     fn: GraphFunction,
     inputs: readonly (Value | undefined)[],
     output: OutputType,
     attributes: Attributes = {},
   ): Value {
+    return this.calls(fn, inputs, [output], attributes)[0] as Value;
+  }
+
+  /** The same with any number of outputs. */
+  calls(
+    fn: GraphFunction,
+    inputs: readonly (Value | undefined)[],
+    outputs: readonly OutputType[],
+    attributes: Attributes = {},
+  ): readonly Value[] {
     for (const key of Object.keys(attributes)) {
       if (!fn.attributes.includes(key)) throw new Error(`function ${fn.name} does not declare attribute ${key}`);
     }
+    this.define(fn);
+    return this.nodes(fn.name, inputs, outputs, attributes, fn.domain);
+  }
+
+  /** Adds a definition that only bodies of other functions call. */
+  define(fn: GraphFunction): void {
     const id = `${fn.domain}::${fn.name}`;
     const known = this.#functions.get(id);
     if (known !== undefined && known !== fn) throw new Error(`graph ${this.#name} has two functions called ${id}`);
     this.#functions.set(id, fn);
-    return this.node(fn.name, inputs, output, attributes, fn.domain);
+  }
+
+  /** The function that calls of this name have in this graph; there can be one, for parsers know functions by name alone. */
+  functionCalled(domain: string, name: string): GraphFunction | undefined {
+    return this.#functions.get(`${domain}::${name}`);
   }
 
   /** Gives an inner value a stable name for `verify` and calibration. */

@@ -27,3 +27,10 @@ export function withCodes(dialect: Dialect): Dialect {
 
 /** TensorRT 10.14 knows attention alone. */
 export const ATTENTION_ONLY: Dialect = { ...DECOMPOSED, opset: 23, attention: true };
+
+/**
+ * Names of the operations that are nodes of domain `mmtrt` with a standard body, which a plugin of that name takes where its
+ * library is loaded; all others are standard operators in place.
+ */
+export type PluginSet = ReadonlySet<string>;
+export const NO_PLUGINS: PluginSet = new Set();

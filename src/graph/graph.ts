@@ -15,6 +15,7 @@ export type Attribute =
   | { readonly text: string }
   | { readonly ints: readonly number[] }
   | { readonly floats: readonly number[] }
+  | { readonly tensor: { readonly dtype: Dtype; readonly shape: readonly number[]; readonly bytes: Uint8Array } }
   /** Inside a function body: the value of the calling node's attribute of that name. */
   | { readonly ref: string; readonly type: "int" | "float" | "text" | "ints" | "floats" };
 
@@ -52,6 +53,8 @@ export interface GraphFunction {
 /** A node of a function body; values are plain names there, typed by each call. An empty input name is an input left out. */
 export interface FunctionNode {
   readonly op: string;
+  /** "" when absent. */
+  readonly domain?: string;
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   readonly attributes?: Attributes;

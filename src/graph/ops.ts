@@ -2,7 +2,7 @@ import { f32ToBf16, f32ToF16 } from "../tensor/half.ts";
 import { DTYPES, type Dtype, elementCount, isFloatDtype } from "../tensor/index.ts";
 import { GraphRecorder } from "./builder.ts";
 import { addDims, type Dim, type DimShape, multiplyDims } from "./dim.ts";
-import type { Attributes, Value } from "./graph.ts";
+import type { Attribute, Attributes, Value } from "./graph.ts";
 
 /** Standard ONNX operators as typed methods: shapes and dtypes are inferred as the graph is built. */
 export class GraphBuilder extends GraphRecorder {
@@ -112,10 +112,10 @@ export class GraphBuilder extends GraphRecorder {
     return this.node("QuantizeLinear", [x, scale, zero], { dtype, shape: x.shape }, attributes);
   }
   /** codes · scale in the scale's dtype; with `blockSize` a scale serves that many neighbours on `axis`. */
-  dequantize(codes: Value, scale: Value, { axis, blockSize }: { axis?: number; blockSize?: number } = {}): Value {
+  dequantize(codes: Value, scale: Value, { axis, blockSize }: { axis?: number; blockSize?: Attribute } = {}): Value {
     const attributes: Attributes = {
       ...(axis !== undefined && { axis: { int: axis } }),
-      ...(blockSize !== undefined && { block_size: { int: blockSize } }),
+      ...(blockSize !== undefined && { block_size: blockSize }),
     };
     return this.node("DequantizeLinear", [codes, scale], { dtype: scale.dtype, shape: codes.shape }, attributes);
   }

@@ -23,9 +23,17 @@ export function plainForm(dtype: FloatDtype): CacheForm {
  * values. What a step adds passes through its codes too, so that an answer does not depend on how a prompt was cut.
  */
 export function codedForm(g: GraphBuilder, w: WeightSource, algo: "INT8" | "FP8"): CacheForm {
+  return formOfCodes(g, algo, layer => w.float32(g, kvScaleName(layer), [1]));
+}
+
+/** The checkpoint's name of a layer's s. */
+export function kvScaleName(layer: number): string {
+  return `transformer.layers.${layer}.attention.kv_cache_scaling_factor`;
+}
+
+/** codedForm with s, [1], from elsewhere. */
+export function formOfCodes(g: GraphBuilder, algo: "INT8" | "FP8", scale: (layer: number) => Value): CacheForm {
   const dtype = algo === "INT8" ? "int8" : "float8_e4m3fn";
-  const scale = (layer: number): Value =>
-    w.float32(g, `transformer.layers.${layer}.attention.kv_cache_scaling_factor`, [1]);
   return {
     dtype,
     store: (layer, fresh) => g.quantize(fresh, scale(layer), dtype),

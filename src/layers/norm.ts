@@ -1,17 +1,53 @@
-import type { Value } from "../graph/graph.ts";
+import type { Attribute, Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
 import { dimOf } from "../graph/ops.ts";
+import { pluginRmsNorm, RMS_NORM } from "./fused/rms-norm.ts";
 import type { WeightSource } from "./weights.ts";
 
 /** y = x · rsqrt(mean(x²) + eps) · gamma over the last axis; the mean is float32 even for half x, as in Hugging Face. */
 export function rmsNorm(g: GraphBuilder, w: WeightSource, x: Value, name: string, eps: number): Value {
-  const gamma = w.get(g, `${name}.weight`, [dimOf(x, -1) as number]);
+  const gamma = gammaOf(g, w, x, name);
+  return pluginRmsNorm(g, x, gamma, eps, undefined, standardRmsNorm)?.y ?? standardRmsNorm(g, x, gamma, eps);
+}
+
+/** sum = x + residual and its norm: the residual of the next layer, and what goes into this one. */
+export function addRmsNorm(
+  g: GraphBuilder,
+  w: WeightSource,
+  x: Value,
+  residual: Value,
+  name: string,
+  eps: number,
+): { readonly y: Value; readonly sum: Value } {
+  if (!g.plugins.has(RMS_NORM.name)) {
+    const sum = g.add(residual, x);
+    return { y: rmsNorm(g, w, sum, name, eps), sum };
+  }
+  const gamma = gammaOf(g, w, x, name);
+  const fused = pluginRmsNorm(g, x, gamma, eps, residual, standardRmsNorm);
+  if (fused !== undefined) return fused;
+  const sum = g.add(residual, x);
+  return { y: standardRmsNorm(g, sum, gamma, eps), sum };
+}
+
+function gammaOf(g: GraphBuilder, w: WeightSource, x: Value, name: string): Value {
+  return w.get(g, `${name}.weight`, [dimOf(x, -1) as number]);
+}
+
+/** `epsilon` is eps as the node has it: in a function's body a reference. */
+function standardRmsNorm(
+  g: GraphBuilder,
+  x: Value,
+  gamma: Value,
+  eps: number,
+  epsilon: Attribute = { float: eps },
+): Value {
   if (!g.dialect.rmsNormalization) {
     const wide = g.cast(x, "float32");
     const rms = g.sqrt(g.add(g.meanLast(g.multiply(wide, wide)), g.scalar(eps, "float32")));
     return g.multiply(g.cast(g.divide(wide, rms), x.dtype), gamma);
   }
-  return g.node("RMSNormalization", [x, gamma], x, { axis: { int: -1 }, epsilon: { float: eps } });
+  return g.node("RMSNormalization", [x, gamma], x, { axis: { int: -1 }, epsilon });
 }
 
 /** y = (x − mean(x)) · rsqrt(var(x) + eps) · gamma + beta over the last axis. */

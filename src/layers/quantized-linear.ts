@@ -1,6 +1,7 @@
-import type { Value } from "../graph/graph.ts";
+import type { Attribute, Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
 import { type LinearForm, smoothNames } from "../tensor/index.ts";
+import { fits, pluginWeightOnly, WEIGHT_ONLY_MATMUL } from "./fused/weight-only-matmul.ts";
 import type { WeightSource } from "./weights.ts";
 
 interface Sizes {
@@ -43,10 +44,23 @@ function channelProduct(
   { in: k, out: n }: Sizes,
   { bits, floatWeights }: Form<"channel">,
 ): Value {
+  const codeDtype = bits === 4 ? "int4" : "int8";
+  if (g.plugins.has(WEIGHT_ONLY_MATMUL.name) && !floatWeights && fits(k, n)) {
+    // To a plugin that is one group of all rows, and its scales are a row.
+    const row = w.get(g, `${name}.per_channel_scale`, [1, n]);
+    const codes = g.weight(`${name}.weight`, codeDtype, [k, n]);
+    return pluginWeightOnly(g, x, codes, row, channelWeight) ?? g.matmul(x, channelWeight(g, codes, row));
+  }
   const scale = w.get(g, `${name}.per_channel_scale`, [n]);
   if (floatWeights) return g.matmul(x, roundedWeight(g, w.get(g, `${name}.weight`, [k, n]), scale));
-  const codes = g.weight(`${name}.weight`, bits === 4 ? "int4" : "int8", [k, n]);
+  const codes = g.weight(`${name}.weight`, codeDtype, [k, n]);
   return g.matmul(x, g.dequantize(codes, scale, { axis: 1 }));
+}
+
+/** Scales [1, n]. */
+function channelWeight(g: GraphBuilder, codes: Value, scales: Value): Value {
+  const each = g.node("Squeeze", [scales, g.int64s([0])], { dtype: scales.dtype, shape: scales.shape.slice(1) });
+  return g.dequantize(codes, each, { axis: 1 });
 }
 
 /**
@@ -74,7 +88,9 @@ function groupProduct(
   const input = prequant ? g.multiply(x, w.get(g, `${name}.prequant_scaling_factor`, [k])) : x;
   const scale = w.get(g, `${name}.weights_scaling_factor`, [k / size, n]);
   const codes = g.weight(`${name}.weight`, "int4", [k, n]);
-  const product = g.matmul(input, g.dequantize(codes, scale, { axis: 0, blockSize: size }));
+  const weight = (b: GraphBuilder, of: Value, scales: Value, blockSize: Attribute = { int: size }): Value =>
+    b.dequantize(of, scales, { axis: 0, blockSize });
+  const product = pluginWeightOnly(g, input, codes, scale, weight) ?? g.matmul(input, weight(g, codes, scale));
   if (!zeros) return product;
   const grouped = g.reshape(input, [...input.shape.slice(0, -1), k / size, size]);
   const sums = g.sumLast(grouped);

@@ -109,6 +109,12 @@ export interface DealLimits {
   readonly unpaddedVocabulary?: string;
 }
 
+/** continuous: concatenated, of any length; static: a fixed capacity written in place; paged: blocks of a pool. */
+export type KvCacheOptions =
+  | { readonly type: "continuous" }
+  | { readonly type: "static"; readonly capacity: number }
+  | { readonly type: "paged"; readonly tokensPerBlock: number };
+
 /** What decides how a rank's graph looks, besides the model. */
 export interface GraphOptions {
   /** dtype of the weights in the checkpoint. */
@@ -118,8 +124,7 @@ export interface GraphOptions {
   readonly tpSize: number;
   readonly ppSize: number;
   readonly rank: number;
-  /** continuous: concatenated, of any length; static: a fixed capacity written in place. */
-  readonly kvCache: { readonly type: "continuous" } | { readonly type: "static"; readonly capacity: number };
+  readonly kvCache: KvCacheOptions;
   /** Operators the builder's TensorRT knows. */
   readonly dialect: Dialect;
   /** Of the `logits` output; float32 where it is not given. */

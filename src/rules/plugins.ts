@@ -1,9 +1,15 @@
 import type { Problem } from "../diagnostics/index.ts";
-import type { Rule } from "./rule.ts";
+import type { BuildSettings, PluginChoice, Rule } from "./rule.ts";
+
+/** Options whose value is auto, disable or a dtype. */
+type PluginKey = {
+  [K in keyof BuildSettings]: BuildSettings[K] extends PluginChoice ? K : never;
+}[keyof BuildSettings] &
+  `${string}_plugin`;
 
 const BLOCK_SIZES: readonly number[] = [8, 16, 32, 64, 128];
 
-function pluginDtype(key: "gpt_attention_plugin" | "gemm_plugin"): Rule {
+function pluginDtype(key: PluginKey): Rule {
   return ({ build, checkpoint, origin }): Problem | undefined => {
     const choice = build[key];
     const dtype = build.compute_dtype === "auto" ? checkpoint.dtype : build.compute_dtype;
@@ -20,6 +26,9 @@ function pluginDtype(key: "gpt_attention_plugin" | "gemm_plugin"): Rule {
 
 export const attentionPluginHasModelDtype: Rule = pluginDtype("gpt_attention_plugin");
 export const gemmPluginHasModelDtype: Rule = pluginDtype("gemm_plugin");
+export const weightOnlyPluginHasModelDtype: Rule = pluginDtype("weight_only_quant_matmul_plugin");
+export const normPluginHasModelDtype: Rule = pluginDtype("rmsnorm_plugin");
+export const lookupPluginHasModelDtype: Rule = pluginDtype("lookup_plugin");
 
 export const pagedCacheHasPlugin: Rule = ({ build: { kv_cache_type, gpt_attention_plugin }, origin }) =>
   kv_cache_type !== "paged" || gpt_attention_plugin !== "disable"
@@ -32,14 +41,14 @@ export const pagedCacheHasPlugin: Rule = ({ build: { kv_cache_type, gpt_attentio
         fix: "--gpt_attention_plugin auto, or --kv_cache_type continuous",
       };
 
-export const cacheTypeIsBuilt: Rule = ({ build: { kv_cache_type }, origin }) =>
-  kv_cache_type !== "paged"
+export const cacheTypeIsBuilt: Rule = ({ build: { kv_cache_type }, spec, origin }) =>
+  kv_cache_type !== "paged" || spec.encoderDecoder === undefined
     ? undefined
     : {
         code: "BLD032",
-        what: "kv_cache_type paged cannot be built by this version; continuous and static can",
+        what: "kv_cache_type paged for an encoder-decoder; continuous and static can be built",
         at: origin("kv_cache_type"),
-        why: "blocks are addressed by the attention plugin, which this version does not put into graphs",
+        why: "a decoder of a pair answers with few tokens, and its attention to the encoder has no blocks",
         fix: "--kv_cache_type continuous, or static",
       };
 

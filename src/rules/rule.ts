@@ -46,6 +46,9 @@ export interface BuildSettings {
   readonly tokens_per_block: number;
   readonly gpt_attention_plugin: PluginChoice;
   readonly gemm_plugin: PluginChoice;
+  readonly weight_only_quant_matmul_plugin: PluginChoice;
+  readonly rmsnorm_plugin: PluginChoice;
+  readonly lookup_plugin: PluginChoice;
   readonly use_fused_mlp: boolean;
   readonly use_paged_context_fmha: boolean;
   readonly logits_dtype: "float32" | "float16";

@@ -1,8 +1,6 @@
+import { ABI_MARK, OPS_MARK } from "../../formats/plugin-library.ts";
 import type { SizeTerm } from "./expression.ts";
 import { PLUGIN_DTYPES, type PluginAttribute, type PluginManifest, type PluginTensor } from "./manifest.ts";
-
-/** What marks the ABI hash inside the library, where it is found without loading it. */
-export const ABI_MARK = "mmtrt-plugin-abi:";
 
 /** File name → text of what is generated from the manifests: a header for each plugin's kernels, and the tables. */
 export function generateSources(manifests: readonly PluginManifest[], abi: string): ReadonlyMap<string, string> {
@@ -85,6 +83,11 @@ extern "C" MmtrtPluginFacts const* mmtrt_plugins(int32_t* count)
 extern "C" char const* mmtrt_plugin_abi(void)
 {
     return "${ABI_MARK}${abi}";
+}
+
+extern "C" char const* mmtrt_plugin_ops(void)
+{
+    return "${OPS_MARK}${manifests.map(({ name, version }) => `${name}/${version};`).join("")}.";
 }
 `;
 }

@@ -1,16 +1,19 @@
 import type { Graph, Value } from "../../graph/graph.ts";
 import { dimOf, GraphBuilder } from "../../graph/ops.ts";
-import { attention, mergeHeads, splitHeads } from "../../layers/attention.ts";
-import { codedForm, plainForm } from "../../layers/cache-form.ts";
+import { formOfCodes, kvScaleName, plainForm } from "../../layers/cache-form.ts";
 import { allGather, type TpGroup, tpGroup } from "../../layers/collective.ts";
 import { lookUp, promptTuningEmbedding } from "../../layers/embedding.ts";
+import { GPT_ATTENTION, isPluginHead, pluginSelfAttention } from "../../layers/fused/gpt-attention.ts";
+import { PROMPT_TUNING_EMBEDDING, wholePromptTuningEmbedding } from "../../layers/fused/prompt-tuning-embedding.ts";
 import { continuousCache, type KvCache, staticCache } from "../../layers/kv-cache.ts";
 import { linear, rowParallelLinear } from "../../layers/linear.ts";
 import { gatedMlp, plainMlp } from "../../layers/mlp.ts";
-import { layerNorm, rmsNorm } from "../../layers/norm.ts";
-import { applyRope, type RopeTables, ropeTables } from "../../layers/rope.ts";
+import { addRmsNorm, layerNorm, rmsNorm } from "../../layers/norm.ts";
+import { pagedCache } from "../../layers/paged-cache.ts";
+import { type RopeTables, ropeTables } from "../../layers/rope.ts";
 import { ropeFrequencies } from "../../layers/rope-scaling.ts";
 import { WeightSource } from "../../layers/weights.ts";
+import { type SelfAttention, standardSelfAttention } from "../../layers/self-attention.ts";
 import type { GraphOptions } from "../architecture.ts";
 import type { DecoderSpec, ModelSpec } from "../spec.ts";
 
@@ -35,9 +38,7 @@ interface Context {
   /** Checkpoint name of the product that gives logits. */
   readonly head: string;
   readonly logitsDtype: "float32" | "float16";
-  /** undefined for learned positions, which are added to the embeddings. */
-  readonly rope: RopeTables | undefined;
-  readonly cache: KvCache;
+  readonly attention: SelfAttention;
 }
 
 /**
@@ -65,11 +66,9 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
     group: tpGroup(options.tpSize, options.ppSize, options.rank),
     head: options.shareEmbedding ? "transformer.vocab_embedding" : "lm_head",
     logitsDtype: options.logitsDtype ?? "float32",
-    rope: language.positions === "rope" ? rotary(g, language, options, positionIds) : undefined,
-    cache: kvCache(g, w, language, options, positionIds),
+    attention: attentionOf(g, w, language, rank, options, positionIds),
   };
 
-  const firstLayer = rank.layers * Math.floor(options.rank / options.tpSize);
   let x = g.tap("inputs_embeds", entry);
   for (let layer = 0; layer < rank.layers; layer++) {
     x = g.tap(
@@ -83,22 +82,36 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
       g.scope("lm_head", () => logits(context, x, lastTokenIds)),
       "logits",
     );
-  context.cache.finish();
+  context.attention.finish();
   return g.finish();
 }
 
-function kvCache(
+/** One node a layer where GptAttention is one; learned positions are added to the embeddings and rotate nothing. */
+function attentionOf(
   g: GraphBuilder,
   w: WeightSource,
-  { slidingWindow }: DecoderSpec,
-  { kvCache, computeDtype, quantization }: GraphOptions,
+  spec: DecoderSpec,
+  { heads, kvHeads }: Rank,
+  options: GraphOptions,
   positionIds: Value,
-): KvCache {
+): SelfAttention {
+  const { headDim, slidingWindow: window } = spec;
+  const { kvCache, computeDtype, quantization } = options;
+  const rope = spec.positions === "rope" ? rotary(g, spec, options, positionIds) : undefined;
   const algo = quantization?.kvCacheQuantAlgo ?? null;
-  const form = algo === null ? plainForm(computeDtype) : codedForm(g, w, algo);
-  return kvCache.type === "static"
-    ? staticCache(g, form, positionIds, kvCache.capacity, slidingWindow)
-    : continuousCache(g, form, positionIds, slidingWindow);
+  const cacheOn = (b: GraphBuilder, like: Value, scale: (layer: number) => Value): KvCache => {
+    const form = algo === null ? plainForm(computeDtype) : formOfCodes(b, algo, scale);
+    if (kvCache.type === "static") return staticCache(b, form, like, kvCache.capacity, window);
+    if (kvCache.type === "paged") return pagedCache(b, form, like, kvCache.tokensPerBlock, window);
+    return continuousCache(b, form, like, window);
+  };
+  const sizes = { heads, kvHeads, headDim };
+  if (g.plugins.has(GPT_ATTENTION.name) && isPluginHead(computeDtype, headDim)) {
+    const kvScale = algo !== null && { kvScale: (layer: number) => g.weight(kvScaleName(layer), "float32", [1]) };
+    return pluginSelfAttention(g, { ...sizes, rope, window, cacheType: kvCache.type, ...kvScale, cacheOn });
+  }
+  const scale = (layer: number): Value => w.float32(g, kvScaleName(layer), [1]);
+  return standardSelfAttention(g, sizes, rope, cacheOn(g, positionIds, scale));
 }
 
 function rankOf(spec: DecoderSpec, { tpSize, ppSize, rank }: GraphOptions): Rank {
@@ -138,13 +151,7 @@ function embed(
       group,
     );
   const words = (at: Value): Value => from("vocab_embedding", spec.vocabSize, at);
-  const x = options.promptTable
-    ? promptTuningEmbedding(g, ids, spec.vocabSize, words, {
-        table: g.input("prompt_embedding_table", options.computeDtype, ["rows", spec.hiddenSize]),
-        tasks: g.input("tasks", "int32", ["batch", 1]),
-        vocabSize: g.input("prompt_vocab_size", "int32", [1]),
-      })
-    : words(ids);
+  const x = options.promptTable ? promptTuned(g, w, spec, options, ids, words) : words(ids);
   return spec.positions === "rope" ? x : g.add(x, from("position_embedding", spec.maxPositions, positionIds));
 }
 
@@ -152,14 +159,42 @@ function embed(
 function decoderLayer(c: Context, x: Value, layer: number): Value {
   const { g } = c;
   const name = `transformer.layers.${layer}`;
+/** A plugin looks up words itself, so it takes a table that is whole on this rank. */
+function promptTuned(
+  g: GraphBuilder,
+  w: WeightSource,
+  { vocabSize, hiddenSize }: DecoderSpec,
+  { computeDtype, parallelEmbedding }: GraphOptions,
+  ids: Value,
+  words: (ids: Value) => Value,
+): Value {
+  const prompt = {
+    table: g.input("prompt_embedding_table", computeDtype, ["rows", hiddenSize]),
+    tasks: g.input("tasks", "int32", ["batch", 1]),
+    vocabSize: g.input("prompt_vocab_size", "int32", [1]),
+  };
+  if (parallelEmbedding !== undefined || !g.plugins.has(PROMPT_TUNING_EMBEDDING.name))
+    return promptTuningEmbedding(g, ids, vocabSize, words, prompt);
+  const table = w.get(g, "transformer.vocab_embedding.weight", [vocabSize, hiddenSize]);
+  return wholePromptTuningEmbedding(g, ids, table, prompt);
+}
+
   const attend = (y: Value): Value => g.scope("attention", () => selfAttention(c, y, layer, `${name}.attention`));
   const feed = (y: Value): Value => g.scope("mlp", () => feedForward(c, y, `${name}.mlp`));
   if (c.spec.postNorm) {
     const middle = norm(c, g.add(x, attend(x)), `${name}.input_layernorm`);
     return norm(c, g.add(middle, feed(middle)), `${name}.post_layernorm`);
   }
-  const middle = g.add(x, attend(norm(c, x, `${name}.input_layernorm`)));
-  return g.add(middle, feed(norm(c, middle, `${name}.post_layernorm`)));
+  const { y, sum } = addNorm(c, attend(norm(c, x, `${name}.input_layernorm`)), x, `${name}.post_layernorm`);
+  return g.add(sum, feed(y));
+}
+
+/** x + residual, and the norm of that. */
+function addNorm(c: Context, x: Value, residual: Value, name: string): { readonly y: Value; readonly sum: Value } {
+  const { g, w, spec } = c;
+  if (spec.norm === "rms") return addRmsNorm(g, w, x, residual, name, spec.normEps);
+  const sum = g.add(residual, x);
+  return { y: norm(c, sum, name), sum };
 }
 
 function norm({ g, w, spec }: Context, x: Value, name: string): Value {
@@ -171,29 +206,17 @@ function feedForward({ g, w, spec, rank, group }: Context, x: Value, name: strin
   return (spec.mlp === "gated" ? gatedMlp : plainMlp)(g, w, x, name, sizes, group);
 }
 
-/** qkv → heads → rope → cache → attention → dense. */
+/** qkv → attention over the cache → dense. */
 function selfAttention(c: Context, x: Value, layer: number, name: string): Value {
   const { g, w, spec, rank } = c;
   const qSize = rank.heads * spec.headDim;
-  const kvSize = rank.kvHeads * spec.headDim;
   const qkv = linear(g, w, x, `${name}.qkv`, {
     in: spec.hiddenSize,
-    out: qSize + 2 * kvSize,
+    out: qSize + 2 * rank.kvHeads * spec.headDim,
     bias: spec.attentionBias,
   });
-  const [q, k, v] = g.split(qkv, [qSize, kvSize, kvSize], 2) as [Value, Value, Value];
-  const placed = (x: Value, heads: number): Value => {
-    const split = splitHeads(g, x, heads, spec.headDim);
-    return c.rope === undefined ? split : applyRope(g, split, c.rope);
-  };
-  const query = placed(q, rank.heads);
-  const cached = c.cache.update(layer, {
-    key: placed(k, rank.kvHeads),
-    value: splitHeads(g, v, rank.kvHeads, spec.headDim),
-  });
-  const attended = attention(g, query, cached.key, cached.value, 1 / Math.sqrt(spec.headDim), c.cache.mask);
   const sizes = { in: qSize, out: spec.hiddenSize, bias: spec.outputBias };
-  return rowParallelLinear(g, w, mergeHeads(g, attended), `${name}.dense`, sizes, c.group);
+  return rowParallelLinear(g, w, c.attention.attend(layer, qkv), `${name}.dense`, sizes, c.group);
 }
 
 /**

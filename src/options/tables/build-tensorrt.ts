@@ -98,7 +98,9 @@ export const tensorrtOptions = defineOptions({
     list: true,
     group: "TensorRT",
     placeholder: "LIBRARY",
-    about: "Plugin libraries to load, at build time and again when the engine runs.",
+    aliases: [{ name: "plugin_lib" }],
+    about:
+      "Plugin libraries to load, at build time and again when the engine runs: what mmtrt plugins build wrote, or others.",
   },
   time_limit: {
     type: "integer",

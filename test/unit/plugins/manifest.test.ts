@@ -3,10 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parseRequirement, parseSize } from "../../../src/cli/plugins/expression.ts";
-import { ABI_MARK, generateSources } from "../../../src/cli/plugins/generate.ts";
+import { generateSources } from "../../../src/cli/plugins/generate.ts";
 import { abiHash, pluginSources, readManifests } from "../../../src/cli/plugins/manifest.ts";
 import { newPlugin } from "../../../src/cli/plugins/scaffold.ts";
 import { MmtrtError } from "../../../src/diagnostics/index.ts";
+import { ABI_MARK } from "../../../src/formats/plugin-library.ts";
 
 /** A sources folder with one plugin: the scaffold's, changed by `edit`. */
 async function sourcesWith(edit: (yaml: string) => string = yaml => yaml): Promise<string> {

@@ -1,0 +1,90 @@
+import { type PluginLibrary, readPluginLibrary } from "../formats/plugin-library.ts";
+import type { Graph } from "../graph/graph.ts";
+import { GPT_ATTENTION } from "../layers/fused/gpt-attention.ts";
+import type { FusedOp } from "../layers/fused/op.ts";
+import { PROMPT_TUNING_EMBEDDING } from "../layers/fused/prompt-tuning-embedding.ts";
+import { RMS_NORM } from "../layers/fused/rms-norm.ts";
+import { WEIGHT_ONLY_MATMUL } from "../layers/fused/weight-only-matmul.ts";
+import type { BuildSettings } from "../rules/rule.ts";
+import type { FloatDtype } from "../tensor/index.ts";
+import type { Adjustment } from "./settings.ts";
+
+/** The option that speaks for each operation. */
+const OPTION_OF = {
+  gpt_attention_plugin: GPT_ATTENTION,
+  weight_only_quant_matmul_plugin: WEIGHT_ONLY_MATMUL,
+  rmsnorm_plugin: RMS_NORM,
+  lookup_plugin: PROMPT_TUNING_EMBEDDING,
+} as const satisfies Partial<Record<keyof BuildSettings, FusedOp>>;
+type PluginOption = keyof typeof OPTION_OF;
+
+export interface ChosenPlugins {
+  /** Names of the operations that become nodes. */
+  readonly ops: readonly string[];
+  readonly adjustments: readonly Adjustment[];
+}
+
+/**
+ * What the libraries named by --plugins hold. One that cannot be read is left to TensorRT, which loads it and says why not.
+ */
+export async function readPluginLibraries(files: readonly string[]): Promise<readonly PluginLibrary[]> {
+  const read = await Promise.all(files.map(file => readPluginLibrary(file).catch(() => undefined)));
+  return read.filter(library => library !== undefined);
+}
+
+/**
+ * auto: nodes for what a library brings to TensorRT · a dtype: nodes in any case, whose standard bodies run where no library
+ * has them · disable: none. A paged cache has nodes unless they are disabled, for the kernel updates its blocks in place.
+ */
+export function choosePlugins(
+  build: BuildSettings,
+  computeDtype: FloatDtype,
+  libraries: readonly PluginLibrary[],
+): ChosenPlugins {
+  const chosen = (Object.keys(OPTION_OF) as PluginOption[]).map(option =>
+    choose(option, build, computeDtype, libraries),
+  );
+  return {
+    ops: chosen.flatMap(({ op }) => op ?? []),
+    adjustments: chosen.flatMap(({ adjustment }) => adjustment ?? []),
+  };
+}
+
+function choose(
+  option: PluginOption,
+  build: BuildSettings,
+  computeDtype: FloatDtype,
+  libraries: readonly PluginLibrary[],
+): { readonly op?: string; readonly adjustment?: Adjustment } {
+  const { name } = OPTION_OF[option];
+  const from = build[option];
+  if (from === "disable") return {};
+  const asked = from !== "auto";
+  if (computeDtype === "float32") {
+    const why = "the kernels are for half precision; float32 runs as standard operators";
+    return asked ? { adjustment: { option, from, to: "disable", why } } : {};
+  }
+  const available = build.backend !== "onnxruntime" && libraries.some(library => brings(library, OPTION_OF[option]));
+  const paged = option === "gpt_attention_plugin" && build.kv_cache_type === "paged";
+  if (available) return { op: name };
+  if (!asked && !paged) return {};
+  const why = `no library of --plugins has ${name}, so its nodes run as the standard operators of their bodies`;
+  return { op: name, adjustment: { option, from, to: computeDtype, why } };
+}
+
+function brings({ ops, adapters }: PluginLibrary, { name, version }: FusedOp): boolean {
+  return adapters.includes("tensorrt") && ops.includes(`${name}/${version}`);
+}
+
+/** How many nodes of each operation a plugin may take. */
+export function pluginNodes({ nodes }: Graph): Readonly<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  for (const { op, attributes } of nodes)
+    if (attributes.plugin_namespace !== undefined) counts[op] = (counts[op] ?? 0) + 1;
+  return counts;
+}
+
+/** Whether an engine with these nodes calls the library; nobody knows of a library that is not mmtrt's. */
+export function usesLibrary({ abi, ops }: PluginLibrary, nodes: Readonly<Record<string, number>>): boolean {
+  return abi === null || ops.some(op => (nodes[op.split("/", 1)[0] as string] ?? 0) > 0);
+}
