@@ -20,15 +20,15 @@ import type { EngineRequest } from "../toolchain/tensorrt/request.ts";
 import { computeDtypeOf } from "./compute-dtype.ts";
 import { sha256 } from "./fingerprint.ts";
 import type { EnginePlan } from "./plan.ts";
-
 import { pluginNodes } from "./plugins.ts";
+
 /** What the engines are planned for, besides the checkpoint. */
 export interface EngineTargets {
   readonly build: BuildSettings;
   readonly dialect: Dialect;
-  readonly version: string;
   /** Fused operations that become nodes. */
   readonly plugins: readonly string[];
+  readonly version: string;
   /** The builder's request for an engine; null with ONNX Runtime. */
   request(part: RequestPart): EngineRequest | null;
 }
@@ -88,6 +88,7 @@ function limitsOf({ spec }: ConvertedCheckpoint, build: BuildSettings): DecoderL
     optSeqLen: build.opt_seq_len,
     contextPiece: contextPiece(build),
     multipleProfiles: build.multiple_profiles,
+    tokensPerBlock: build.kv_cache_type === "paged" ? build.tokens_per_block : undefined,
     // Always as many features of an image; from 1, because TensorRT would make a size of one value a fixed one.
     ...(isPair && { encoderSeq: defaultRange(length, spec.swin && length) }),
   };
@@ -99,7 +100,6 @@ export function weightsOf(checkpoint: ConvertedCheckpoint, { kind, rank }: Engin
   return (kind === "encoder" ? checkpoint.encoder?.ranks : checkpoint.ranks)?.[rank];
 }
 
-    tokensPerBlock: build.kv_cache_type === "paged" ? build.tokens_per_block : undefined,
 /** The visual engine: one for all ranks, with as many images as the batch has sequences. */
 export function planVisual(checkpoint: ConvertedCheckpoint, targets: EngineTargets): EnginePlan[] {
   const { build } = targets;
@@ -150,7 +150,13 @@ function graphOptions(
     ...(checkpoint.parallel.shareEmbedding && { shareEmbedding: true }),
     ...(parallelEmbedding && { parallelEmbedding: embeddingShardingDim }),
     ...(checkpoint.quantization && { quantization: checkpoint.quantization }),
+    ...(plugins.length > 0 && { plugins }),
   };
+}
+
+function kvCacheOf({ kv_cache_type, max_seq_len, tokens_per_block }: BuildSettings): GraphOptions["kvCache"] {
+  if (kv_cache_type === "static") return { type: "static", capacity: max_seq_len };
+  return kv_cache_type === "paged" ? { type: "paged", tokensPerBlock: tokens_per_block } : { type: "continuous" };
 }
 
 /** What a part is called; `weights` where its file is another part's. */
@@ -161,19 +167,14 @@ function enginePlan(
   graph: Graph,
   options: GraphOptions,
   { file, tensors }: WeightFile,
-    ...(plugins.length > 0 && { plugins }),
   { build, version, request }: EngineTargets,
   profiles: EnginePlan["profiles"],
 ): EnginePlan {
-function kvCacheOf({ kv_cache_type, max_seq_len, tokens_per_block }: BuildSettings): GraphOptions["kvCache"] {
-  if (kv_cache_type === "static") return { type: "static", capacity: max_seq_len };
-  return kv_cache_type === "paged" ? { type: "paged", tokensPerBlock: tokens_per_block } : { type: "continuous" };
-}
-
   const weights = `${weightsStem}.safetensors`;
   const location = weights.slice(weights.indexOf("/") + 1);
   const onnx = encodeOnnx(graph, { location, tensors: locationsOf(tensors), producerVersion: version });
   const io = ioOf(graph);
+  const nodes = pluginNodes(graph);
   const files = { onnx: `${stem}.onnx`, engine: `${stem}.engine` };
   return {
     ...names,
@@ -185,9 +186,9 @@ function kvCacheOf({ kv_cache_type, max_seq_len, tokens_per_block }: BuildSettin
     graph: {
       opset: graph.opset,
       nodes: graph.nodes.length,
-  const nodes = pluginNodes(graph);
       initializers: graph.initializers.length,
       functions: graph.functions.map(fn => `${fn.domain}::${fn.name}`),
+      plugins: nodes,
       onnx_bytes: onnx.byteLength,
       onnx_sha256: sha256(onnx),
       weight_bytes: [...tensors.values()].reduce((total, { dtype, shape }) => total + byteLength(dtype, shape), 0),
@@ -199,7 +200,6 @@ function kvCacheOf({ kv_cache_type, max_seq_len, tokens_per_block }: BuildSettin
 }
 
 function ioOf(graph: Graph): EngineIo[] {
-      plugins: nodes,
   const describe = (value: Value, kind: EngineIo["kind"]): EngineIo => ({
     name: value.name,
     kind,

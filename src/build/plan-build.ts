@@ -14,8 +14,8 @@ import type { BuilderAtHand } from "./find-builder.ts";
 import type { Gpu } from "./gpus.ts";
 import { fitsGpu, type MemoryInput, memoryAccount } from "./memory.ts";
 import type { BuildPlan, EnginePlan, Step } from "./plan.ts";
-import { resolveSettings } from "./settings.ts";
 import { choosePlugins, readPluginLibraries, usesLibrary } from "./plugins.ts";
+import { resolveSettings } from "./settings.ts";
 import type { planSteps } from "./steps.ts";
 import {
   dialectFor,
@@ -110,15 +110,15 @@ async function planFrom(
 
   const canBuild = problems.every(problem => problem.code === "BLD009");
   const dialect = dialectFor(parserOf(options, builder), build.kv_cache_type === "static");
+  const libraries = options.backend === "onnxruntime" ? [] : await readPluginLibraries(options.plugins ?? []);
+  const plugins = choosePlugins(build, computeDtypeOf(build, checkpoint.manifest.options.dtype), libraries);
   const targets: EngineTargets = {
     build,
     dialect,
-  const libraries = options.backend === "onnxruntime" ? [] : await readPluginLibraries(options.plugins ?? []);
-  const plugins = choosePlugins(build, computeDtypeOf(build, checkpoint.manifest.options.dtype), libraries);
+    plugins: plugins.ops,
     version,
     request: part =>
       options.backend === "onnxruntime" ? null : engineRequest(part, options, options.backend, trtexecFlags),
-    plugins: plugins.ops,
   };
   const { pair, llm, visual } = canBuild ? await planEngines(checkpoint, targets, options.only) : NO_ENGINES;
   const engines = [...pair, ...llm, ...visual];
@@ -128,6 +128,7 @@ async function planFrom(
     builder,
     output_dir: shapesAlone ? "" : resolve(options.output_dir),
     copy_weights: options.copy_weights,
+    libraries,
     model: engineModel(spec),
     configs: {
       llm: llmConfig(checkpoint, settings, options, [...llm, ...pair.filter(({ kind }) => kind === "cross")], version),
@@ -136,7 +137,6 @@ async function planFrom(
         settings,
         options,
         pair.filter(({ kind }) => kind === "encoder"),
-    libraries,
         version,
         checkpoint.encoder?.config,
       ),

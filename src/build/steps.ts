@@ -58,6 +58,7 @@ async function engineStep(engine: EnginePlan, request: EngineRequest, plan: Step
   const { planEngineCommand } = await import("../toolchain/tensorrt/builders.ts");
   const found = plan.builder?.found;
   const { argv, input } = planEngineCommand(placedIn(plan.output_dir, request), found);
+  const content = libraryHashes(request, plan.libraries);
   return {
     id: `engine ${engine.name}`,
     kind: "engine",
@@ -74,7 +75,12 @@ async function engineStep(engine: EnginePlan, request: EngineRequest, plan: Step
   };
 }
 
-  const content = libraryHashes(request, plan.libraries);
+/** Of the plugin libraries that an engine is built with: what they hold decides what it computes. */
+function libraryHashes({ plugins = [] }: EngineRequest, libraries: BuildPlan["libraries"]): readonly string[] {
+  const files = plugins.map(({ file }) => file);
+  return libraries.filter(({ file }) => files.includes(resolve(file))).map(({ sha256 }) => sha256);
+}
+
 /** The request with its paths in `dir`. */
 export function placedIn(dir: string, request: EngineRequest): EngineRequest {
   return { ...request, onnx: join(dir, request.onnx), engine: join(dir, request.engine) };
@@ -86,12 +92,6 @@ export function logOf({ name }: Pick<EnginePlan, "name">): string {
 }
 
 async function filesStep(checkpoint: ConvertedCheckpoint, plan: StepInput, own: object): Promise<Step> {
-/** Of the plugin libraries that an engine is built with: what they hold decides what it computes. */
-function libraryHashes({ plugins = [] }: EngineRequest, libraries: BuildPlan["libraries"]): readonly string[] {
-  const files = plugins.map(({ file }) => file);
-  return libraries.filter(({ file }) => files.includes(resolve(file))).map(({ sha256 }) => sha256);
-}
-
   const inputs = plan.tokenizer.map(name => join(checkpoint.dir, TOKENIZER_DIR, name));
   const identities = await Promise.all(inputs.map(identityOf));
   return {

@@ -77,16 +77,6 @@ function emptyCache(seq: SizeRange, { maxSeqLen }: DecoderLimits): SizeRange {
   return seq.max === 1 ? { min: 0, opt: 0, max: Math.min(1, maxSeqLen - 1) } : fixed(0);
 }
 
-/** One profile, of an encoder or of the graph behind it: it runs once a request, before beams come apart. */
-export function encoderProfiles(graph: Graph, limits: DecoderLimits): readonly EngineProfile[] {
-  const batch = defaultRange(limits.maxBatchSize, limits.optBatchSize);
-  const encoder_seq = limits.encoderSeq ?? fixed(1);
-  return [profileOf("encoder", graph.inputs, { batch, encoder_seq, rows: rowsOf(limits) })];
-}
-
-/** One more than adapters may be loaded, for "none"; one rank for all, which most requests have at its highest. */
-function loraSizes({ lora }: DecoderLimits): Sizes {
-  if (lora === undefined) return {};
 /**
  * The pool is made once, for every beam of the largest batch at full length and block 0, which is nobody's; a smaller one
  * serves fewer. A table is as wide as the longest sequence of its batch needs.
@@ -98,6 +88,16 @@ function pagedSizes({ tokensPerBlock, maxSeqLen, maxBatchSize, maxBeamWidth }: D
   return { blocks: { min: 2, opt: pool, max: pool }, blocks_per_sequence: defaultRange(longest) };
 }
 
+/** One profile, of an encoder or of the graph behind it: it runs once a request, before beams come apart. */
+export function encoderProfiles(graph: Graph, limits: DecoderLimits): readonly EngineProfile[] {
+  const batch = defaultRange(limits.maxBatchSize, limits.optBatchSize);
+  const encoder_seq = limits.encoderSeq ?? fixed(1);
+  return [profileOf("encoder", graph.inputs, { batch, encoder_seq, rows: rowsOf(limits) })];
+}
+
+/** One more than adapters may be loaded, for "none"; one rank for all, which most requests have at its highest. */
+function loraSizes({ lora }: DecoderLimits): Sizes {
+  if (lora === undefined) return {};
   const { maxLoras, maxRank } = lora;
   return { adapters: defaultRange(maxLoras + 1), lora_rank: { min: 1, opt: maxRank, max: maxRank } };
 }

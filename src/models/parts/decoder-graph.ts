@@ -12,8 +12,8 @@ import { addRmsNorm, layerNorm, rmsNorm } from "../../layers/norm.ts";
 import { pagedCache } from "../../layers/paged-cache.ts";
 import { type RopeTables, ropeTables } from "../../layers/rope.ts";
 import { ropeFrequencies } from "../../layers/rope-scaling.ts";
-import { WeightSource } from "../../layers/weights.ts";
 import { type SelfAttention, standardSelfAttention } from "../../layers/self-attention.ts";
+import { WeightSource } from "../../layers/weights.ts";
 import type { GraphOptions } from "../architecture.ts";
 import type { DecoderSpec, ModelSpec } from "../spec.ts";
 
@@ -155,10 +155,6 @@ function embed(
   return spec.positions === "rope" ? x : g.add(x, from("position_embedding", spec.maxPositions, positionIds));
 }
 
-/** Pre-norm: x + f(norm(x)) twice; post-norm: norm(x + f(x)) twice. */
-function decoderLayer(c: Context, x: Value, layer: number): Value {
-  const { g } = c;
-  const name = `transformer.layers.${layer}`;
 /** A plugin looks up words itself, so it takes a table that is whole on this rank. */
 function promptTuned(
   g: GraphBuilder,
@@ -179,6 +175,10 @@ function promptTuned(
   return wholePromptTuningEmbedding(g, ids, table, prompt);
 }
 
+/** Pre-norm: x + f(norm(x)) twice; post-norm: norm(x + f(x)) twice. */
+function decoderLayer(c: Context, x: Value, layer: number): Value {
+  const { g } = c;
+  const name = `transformer.layers.${layer}`;
   const attend = (y: Value): Value => g.scope("attention", () => selfAttention(c, y, layer, `${name}.attention`));
   const feed = (y: Value): Value => g.scope("mlp", () => feedForward(c, y, `${name}.mlp`));
   if (c.spec.postNorm) {
