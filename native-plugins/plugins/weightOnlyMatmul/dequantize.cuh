@@ -5,6 +5,7 @@
 // leaves the code, exactly. fp16 has room for 8 bits below the exponent of 1024, bf16 for 7 below that of 128: its INT8 takes
 // the sign bit apart.
 #pragma once
+#include "activation.cuh"
 #include "device.cuh"
 
 namespace mmtrt::weightOnlyMatmul
@@ -41,15 +42,6 @@ __device__ __forceinline__ uint32_t bitsOf(typename Pair<T>::Type pair)
 {
     return *reinterpret_cast<uint32_t const*>(&pair);
 }
-// x · sigmoid(z): z = x for SiLU, and GELU's tanh form is the same with z twice the argument of tanh.
-__device__ __forceinline__ float activate(float x, int32_t activation)
-{
-    if (activation == 0)
-        return x;
-    float const z = activation == 1 ? 1.5957691216057308F * (x + 0.044715F * x * x * x) : x;
-    return __fdividef(x, 1.F + __expf(-z));
-}
-
 // The same 16 bits twice.
 __device__ __forceinline__ uint32_t twice(uint32_t low) { return __byte_perm(low, 0U, 0x1010); }
 __device__ __forceinline__ uint32_t upperTwice(uint32_t pair) { return __byte_perm(pair, 0U, 0x3232); }

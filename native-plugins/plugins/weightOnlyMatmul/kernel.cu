@@ -105,16 +105,14 @@ int32_t launchSkinny(Arguments const& args, SkinnyPlan const& plan, cudaStream_t
 struct TilePlan
 {
     int32_t rows;
-    int32_t columnTiles;
-    int32_t rowTiles;
-    int32_t kBlocks;
-    int32_t ranges;
     int32_t stages;
+    // Of all tiles.
+    int64_t kBlocks;
+    StreamK work;
 
-    int64_t blocks() const noexcept { return static_cast<int64_t>(columnTiles) * rowTiles * kBlocks; }
     int64_t workspaceBytes() const noexcept
     {
-        return static_cast<int64_t>(ranges) * rows * kTILE_COLUMNS * static_cast<int64_t>(sizeof(float));
+        return static_cast<int64_t>(work.ranges) * rows * kTILE_COLUMNS * static_cast<int64_t>(sizeof(float));
     }
 };
 
@@ -131,13 +129,11 @@ TilePlan planTile(int64_t rows, int64_t k, int64_t n, int32_t bits, bool grouped
     while (plan.rows > 32 && stagesOf(plan.rows) < kFEWEST_STAGES)
         plan.rows /= 2;
     plan.stages = std::max(kFEWEST_STAGES, stagesOf(plan.rows));
-    plan.columnTiles = static_cast<int32_t>((n + kTILE_COLUMNS - 1) / kTILE_COLUMNS);
-    plan.rowTiles = static_cast<int32_t>((rows + plan.rows - 1) / plan.rows);
-    plan.kBlocks = static_cast<int32_t>((k + kTILE_K - 1) / kTILE_K);
-    // Ranges of fewer k blocks cost more in sums that are handed over than they gain.
-    int64_t const least = std::min(4, plan.kBlocks);
-    int64_t const places = static_cast<int64_t>(multiprocessors()) * tileResident(plan.rows);
-    plan.ranges = static_cast<int32_t>(std::clamp<int64_t>(plan.blocks() / least, 1, places));
+    int64_t const columnTiles = (n + kTILE_COLUMNS - 1) / kTILE_COLUMNS;
+    int64_t const rowTiles = (rows + plan.rows - 1) / plan.rows;
+    int64_t const kBlocks = (k + kTILE_K - 1) / kTILE_K;
+    plan.kBlocks = columnTiles * rowTiles * kBlocks;
+    plan.work = planStreamK(rowTiles, columnTiles, kBlocks, static_cast<int64_t>(multiprocessors()) * tileResident(plan.rows));
     return plan;
 }
 
@@ -204,7 +200,7 @@ int32_t runTile(MmtrtCall const& call, Sizes const& sizes, Attributes const& att
     int64_t const scaled = scaledBytes(call, sizes);
     if (scaled + plan.workspaceBytes() > call.workspaceBytes)
         return refused(kNAME, "the workspace is smaller than the workspace function says");
-    if (plan.blocks() > INT32_MAX || plan.ranges * 4LL > kSTATE_BYTES)
+    if (plan.kBlocks > INT32_MAX || plan.work.ranges * 4LL > kSTATE_BYTES)
         return refused(kNAME, "more than 2^31 blocks of 64 k of all tiles");
     auto const stream = static_cast<cudaStream_t>(call.stream);
     auto* const workspace = static_cast<char*>(call.workspace);
@@ -216,13 +212,14 @@ int32_t runTile(MmtrtCall const& call, Sizes const& sizes, Attributes const& att
         x = workspace;
     }
     auto const groupSteps = static_cast<uint32_t>(attributes.group_size / kSTEP);
-    auto const blocks = static_cast<int32_t>(plan.blocks());
+    auto work = plan.work;
+    work.partials = reinterpret_cast<float*>(workspace + scaled);
+    work.counters = static_cast<uint32_t*>(call.state);
     TileArguments const args{x, static_cast<uint8_t const*>(call.inputs[kWEIGHT].data), call.inputs[kSCALE].data, optional(call, kZERO),
-        optional(call, kBIAS), call.outputs[kY].data, reinterpret_cast<float*>(workspace + scaled), static_cast<uint32_t*>(call.state),
+        optional(call, kBIAS), call.outputs[kY].data,
         static_cast<int32_t>(sizes.lead), static_cast<int32_t>(sizes.K), static_cast<int32_t>(sizes.N), static_cast<int32_t>(sizes.G),
         groupSteps == 1 ? 0U : static_cast<uint32_t>(((1ULL << 32) + groupSteps - 1) / groupSteps),
-        groupSteps % 4 == 0 ? 0 : groupSteps % 2 == 0 ? 1 : 2, plan.rowTiles, plan.kBlocks, blocks / plan.ranges, blocks % plan.ranges,
-        plan.ranges, plan.stages, attributes.activation};
+        groupSteps % 4 == 0 ? 0 : groupSteps % 2 == 0 ? 1 : 2, work, plan.stages, attributes.activation};
     return isInt4(call) ? launchTile<T, 4>(args, plan.rows, grouped, stream) : launchTile<T, 8>(args, plan.rows, grouped, stream);
 }
 

@@ -1,10 +1,7 @@
 // More than 8 rows of x against a quantized weight. The weight is operand A (columns of y are the product's rows), turned into
 // x's type in registers; x is B, read from shared memory by all warps. A block of 8 warps makes 256 columns × kROWS rows of y.
 // On Hopper the product is wgmma's, 4 warps × 64 columns × 16 k twice; elsewhere mma.sync's. Both lay out A and the sums alike.
-//
-// The k blocks of all tiles are one long row, which the multiprocessors share evenly (stream-K): none waits for the last tiles of
-// a wave. A block that begins in the middle of a tile leaves its sums in the workspace; the block that has the tile's start adds
-// them in the order of k, so results do not depend on timing. It waits only for blocks of lower index, whose first work this was.
+// The k blocks of all tiles are shared evenly (stream_k.cuh).
 #pragma once
 #include "dequantize.cuh"
 #include "error.h"
@@ -14,17 +11,6 @@
 
 namespace mmtrt::weightOnlyMatmul
 {
-__device__ __forceinline__ int32_t rangeBegin(TileArguments const& args, int32_t range)
-{
-    return range * args.each + min(range, args.left);
-}
-// The range that has this k block.
-__device__ __forceinline__ int32_t rangeOf(TileArguments const& args, int32_t block)
-{
-    int32_t const longer = args.left * (args.each + 1);
-    return block < longer ? block / (args.each + 1) : args.left + (block - longer) / args.each;
-}
-
 // Where in a stage the parts lie, and where in them 16 bytes lie: pieces are exchanged by row, so that 8 rows of one ldmatrix
 // are in different banks. For x it is also wgmma's order.
 template <int32_t kBITS, int32_t kROWS>
@@ -69,8 +55,8 @@ struct Loader
         , shared(base)
         , policy(streamingPolicy())
         , left(end - begin)
-        , tile(begin / arguments.kBlocks)
-        , kBlock(begin - tile * arguments.kBlocks)
+        , tile(begin / arguments.work.kBlocks)
+        , kBlock(begin - tile * arguments.work.kBlocks)
     {
         place();
     }
@@ -80,8 +66,8 @@ struct Loader
 
     __device__ __forceinline__ void place()
     {
-        int32_t const columnTile = tile / args.rowTiles;
-        int32_t const row = (tile - columnTile * args.rowTiles) * kROWS + threadIdx.x / 8;
+        int32_t const columnTile = tile / args.work.rowTiles;
+        int32_t const row = (tile - columnTile * args.work.rowTiles) * kROWS + threadIdx.x / 8;
         column0 = columnTile * kTILE_COLUMNS;
         rowsLeft = args.rows - row;
         int32_t const k = kBlock * kTILE_K;
@@ -112,7 +98,7 @@ struct Loader
             --left;
             x += kTILE_K * 2;
             weight += wBytes(kTILE_K);
-            if (++kBlock == args.kBlocks)
+            if (++kBlock == args.work.kBlocks)
             {
                 kBlock = 0;
                 ++tile;
@@ -256,14 +242,9 @@ struct Product
 #endif
     }
 
-    // Sums of range `range` in the workspace. All threads of all blocks lay them out alike, so a thread reads what its double wrote.
-    static __device__ __forceinline__ float4* partial(TileArguments const& args, int32_t range)
+    __device__ __forceinline__ void leave(StreamK const& k, int32_t range) const
     {
-        return reinterpret_cast<float4*>(args.partials) + static_cast<int64_t>(range) * (kROWS / 4 * kTILE_THREADS) + threadIdx.x;
-    }
-    __device__ __forceinline__ void leave(TileArguments const& args, int32_t range) const
-    {
-        float4* const to = partial(args, range);
+        float4* const to = partialSums(k, range, kROWS / 4);
 #pragma unroll
         for (int32_t i = 0; i < kROWS / 4; ++i)
         {
@@ -271,9 +252,9 @@ struct Product
             __stcg(to + i * kTILE_THREADS, make_float4(s[0], s[1], s[2], s[3]));
         }
     }
-    __device__ __forceinline__ void take(TileArguments const& args, int32_t range)
+    __device__ __forceinline__ void take(StreamK const& k, int32_t range)
     {
-        float4 const* const from = partial(args, range);
+        float4 const* const from = partialSums(k, range, kROWS / 4);
 #pragma unroll
         for (int32_t i = 0; i < kROWS / 4; ++i)
         {
@@ -337,38 +318,6 @@ __device__ __forceinline__ void arrive(int32_t stages)
     __syncthreads();
 }
 
-// True for the block that finishes the tile. `range` is the block's own, `first` and `count` what it did of the tile's k blocks.
-template <typename P>
-__device__ __forceinline__ bool gather(TileArguments const& args, P& product, int32_t range, int32_t tile, int32_t first, int32_t count)
-{
-    if (first != 0)
-    {
-        product.leave(args, range);
-        __threadfence();
-        __syncthreads();
-        if (threadIdx.x == 0)
-            atomicAdd(args.counters + rangeOf(args, tile * args.kBlocks), 1U);
-        return false;
-    }
-    if (count == args.kBlocks)
-        return true;
-    int32_t const last = rangeOf(args, (tile + 1) * args.kBlocks - 1);
-    if (threadIdx.x == 0)
-    {
-        auto* const counter = args.counters + range;
-        auto const expected = static_cast<uint32_t>(last - range);
-        uint32_t seen;
-        do
-            asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(counter) : "memory");
-        while (seen != expected);
-        *counter = 0;
-    }
-    __syncthreads();
-    for (int32_t other = range + 1; other <= last; ++other)
-        product.take(args, other);
-    return true;
-}
-
 template <typename T, int32_t kBITS, bool kGROUPED, int32_t kROWS>
 __global__ void __launch_bounds__(kTILE_THREADS, tileResident(kROWS)) tileKernel(TileArguments const args)
 {
@@ -376,10 +325,10 @@ __global__ void __launch_bounds__(kTILE_THREADS, tileResident(kROWS)) tileKernel
     static_assert(kSTAGE_BYTES % 1024 == 0);
     extern __shared__ char unaligned[];
     char* const shared = unaligned + (1024U - sharedAddress(unaligned) % 1024U) % 1024U;
-    // Later ranges have lower blocks: a block waits for ranges after its own.
-    int32_t const range = args.ranges - 1 - static_cast<int32_t>(blockIdx.x);
-    int32_t const begin = rangeBegin(args, range);
-    int32_t const end = rangeBegin(args, range + 1);
+    StreamK const& work = args.work;
+    int32_t const range = work.range();
+    int32_t const begin = work.begin(range);
+    int32_t const end = work.begin(range + 1);
     int32_t const bytes = args.stages * kSTAGE_BYTES;
 
     Loader<kBITS, kGROUPED, kROWS> loader(args, sharedAddress(shared), begin, end);
@@ -397,9 +346,9 @@ __global__ void __launch_bounds__(kTILE_THREADS, tileResident(kROWS)) tileKernel
     int32_t stage = 0;
     for (int32_t block = begin; block < end;)
     {
-        int32_t const tile = block / args.kBlocks;
-        int32_t const first = block - tile * args.kBlocks;
-        int32_t const count = min(args.kBlocks - first, end - block);
+        int32_t const tile = block / work.kBlocks;
+        int32_t const first = block - tile * work.kBlocks;
+        int32_t const count = min(work.kBlocks - first, end - block);
         product.clear();
         arrive(args.stages);
         load();
@@ -428,8 +377,8 @@ __global__ void __launch_bounds__(kTILE_THREADS, tileResident(kROWS)) tileKernel
         }
         product.template finished<0>();
         block += count;
-        if (gather(args, product, range, tile, first, count))
-            product.store(args, tile % args.rowTiles * kROWS, tile / args.rowTiles * kTILE_COLUMNS);
+        if (gatherTile(work, product, range, tile, first, count))
+            product.store(args, tile % work.rowTiles * kROWS, tile / work.rowTiles * kTILE_COLUMNS);
     }
     copyWait<0>();
 }
@@ -441,7 +390,7 @@ int32_t startTile(TileArguments const& args, cudaStream_t stream) noexcept
     int32_t const sharedBytes = args.stages * tileStageBytes(kROWS, kBITS, kGROUPED) + 1024;
     if (auto const status = checked(kNAME, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sharedBytes)))
         return status;
-    kernel<<<args.ranges, kTILE_THREADS, sharedBytes, stream>>>(args);
+    kernel<<<args.work.ranges, kTILE_THREADS, sharedBytes, stream>>>(args);
     return checked(kNAME, cudaGetLastError());
 }
 

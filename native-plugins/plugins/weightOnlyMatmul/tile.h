@@ -1,6 +1,6 @@
 // More than 8 rows of x: what kernel.cu hands to the tensor-core kernel of tile.cuh.
 #pragma once
-#include "device.cuh"
+#include "stream_k.cuh"
 
 namespace mmtrt::weightOnlyMatmul
 {
@@ -12,8 +12,6 @@ struct TileArguments
     void const* zero;
     void const* bias;
     void* y;
-    float* partials;
-    uint32_t* counters;
     int32_t rows;
     int32_t k;
     int32_t n;
@@ -22,13 +20,7 @@ struct TileArguments
     uint32_t groupInverse;
     // 1 << this rows of scales are fetched for each k block.
     int32_t scaleShift;
-    int32_t rowTiles;
-    // Of 64 k.
-    int32_t kBlocks;
-    // Each multiprocessor's range of k blocks, counted over all tiles, has `each`; the first `left` ranges have one more.
-    int32_t each;
-    int32_t left;
-    int32_t ranges;
+    StreamK work;
     int32_t stages;
     int32_t activation;
 };
@@ -47,7 +39,7 @@ __host__ __device__ constexpr int32_t tileStageBytes(int32_t tileRows, int32_t b
 // Blocks of a multiprocessor: 32 rows leave registers for two.
 __host__ __device__ constexpr int32_t tileResident(int32_t tileRows) noexcept { return tileRows == 32 ? 2 : 1; }
 
-// Starts the kernel of these sizes; its grid is args.ranges blocks. Explicit instances in tile_*.cu, for shorter compiles.
+// Starts the kernel of these sizes; its grid is args.work.ranges blocks. Explicit instances in tile_*.cu, for shorter compiles.
 template <typename T, int32_t kBITS>
 int32_t launchTile(TileArguments const& args, int32_t tileRows, bool grouped, cudaStream_t stream) noexcept;
 } // namespace mmtrt::weightOnlyMatmul
