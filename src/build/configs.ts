@@ -9,6 +9,7 @@ import type {
 } from "../formats/engine-config.ts";
 import type { EncoderDecoderSpec, ModelSpec, PromptStyle } from "../models/spec.ts";
 import type { BuildOptions } from "../options/tables/build.ts";
+import { trainedPositions } from "../rules/lengths.ts";
 import type { EnginePlan } from "./plan.ts";
 import type { Settings } from "./settings.ts";
 
@@ -24,6 +25,8 @@ export function engineModel(spec: ModelSpec): EngineModel {
     bos_token_id: spec.bosTokenId ?? null,
     eos_token_ids: spec.eosTokenIds,
     pad_token_id: spec.padTokenId ?? null,
+    ...(spec.language.positions !== "relative" && { trained_positions: trainedPositions(spec.language) }),
+    ...(spec.language.slidingWindow !== undefined && { sliding_window: spec.language.slidingWindow }),
     ...(spec.encoderDecoder && { encoder_decoder: engineEncoderDecoder(spec, spec.encoderDecoder) }),
   };
 }

@@ -128,6 +128,10 @@ export interface EngineModel {
   readonly bos_token_id: number | null;
   readonly eos_token_ids: readonly number[];
   readonly pad_token_id: number | null;
+  /** Tokens whose positions were trained, scaling counted in; absent where they are distances or the builder was older. */
+  readonly trained_positions?: number;
+  /** Tokens a token sees, itself included; absent where it sees all before it. */
+  readonly sliding_window?: number;
   /** There for models whose prompt, or image, goes through an encoder; a decoder answers. */
   readonly encoder_decoder?: EngineEncoderDecoder;
 }

@@ -78,8 +78,14 @@ export const COMMANDS = {
     table: async () => (await import("./tables/verify.ts")).verifyOptions,
   },
   eval: {
-    about: "How well an engine reads texts (perplexity): to compare quantized engines with the float one.",
-    examples: ["eval --engine_dir engines", "eval --engine_dir engines --texts held-out.txt --size 100 --json"],
+    about:
+      "How well an engine reads texts (perplexity), and from how far back it remembers a number (passkey): to compare quantized engines with the float one, and to try long contexts.",
+    examples: [
+      "eval --engine_dir engines",
+      "eval perplexity --engine_dir engines --texts held-out.txt --size 100 --json",
+      "eval passkey --engine_dir engines --context_len 1024,4096,16384 --samples 2",
+      "eval passkey --engine_dir engines --context_len 8192 --depths 0,50,100 --min_accuracy 1",
+    ],
     table: async () => (await import("./tables/eval.ts")).evalOptions,
   },
   inspect: {

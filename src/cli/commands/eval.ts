@@ -1,30 +1,19 @@
 import { evalOptions } from "../../options/tables/eval.ts";
-import { readCalibrationSet } from "../../quantize/calibration-data.ts";
 import { Assistant } from "../../runtime/assistant.ts";
-import { perplexityOf } from "../../runtime/perplexity.ts";
 import { defineCommand } from "../command.ts";
+import { refuseOtherTasks } from "../eval/context.ts";
+import { runPasskey } from "../eval/passkey.ts";
+import { runPerplexity } from "../eval/perplexity.ts";
 
 export const evaluate = defineCommand({
   name: "eval",
   options: evalOptions,
-  async run({ options, ui }) {
-    const set = await readCalibrationSet(options.texts, options.texts === undefined ? undefined : options.size);
-    const assistant = await Assistant.open(options.engine_dir, { threads: options.threads });
+  async run(context) {
+    const { engine_dir, task, threads } = context.options;
+    refuseOtherTasks(context);
+    const assistant = await Assistant.open(engine_dir, { threads });
     try {
-      const { max_seq_len, max_batch_size } = assistant.session.engine.llm.build_config;
-      const most = Math.min(options.max_tokens, max_seq_len);
-      const items = set.items.filter(({ images }) => images.length === 0).slice(-options.size);
-      const tokenizer = items.every(({ ids }) => ids !== undefined) ? undefined : await assistant.tokenizer();
-      const texts = items.map(({ ids, text }) => (ids ?? tokenizer?.encode(text) ?? []).slice(0, most));
-      const found = await perplexityOf(assistant.session, texts, max_batch_size, done =>
-        ui.progress({ id: "eval", label: "reading texts", done, total: texts.length, unit: "texts" }),
-      );
-      const { perplexity, tokens } = found;
-      ui.result(`perplexity ${perplexity.toFixed(4)} over ${tokens} tokens of ${texts.length} texts`, {
-        perplexity,
-        tokens,
-        texts: texts.length,
-      });
+      await (task === "passkey" ? runPasskey : runPerplexity)(assistant, context);
     } finally {
       await assistant.close();
     }

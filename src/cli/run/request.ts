@@ -10,6 +10,7 @@ import type { CommandContext } from "../command.ts";
 import type { Ui } from "../ui.ts";
 import { pictureFiles } from "./old-flags.ts";
 import { seesTogether, withPairing } from "./pairing.ts";
+import { noteWindow } from "./window-note.ts";
 
 export type RunContext = CommandContext<typeof runOptions>;
 
@@ -17,6 +18,7 @@ export type RunContext = CommandContext<typeof runOptions>;
 export async function runRequest(assistant: Assistant, context: RunContext): Promise<void> {
   const { options, ui, signal, origin } = context;
   const questions = await questionsOf(assistant, options, origin);
+  noteWindow(assistant, longestContext(assistant, questions, options.max_new_tokens), ui);
   const single = questions.length === 1 && options.num_beams === 1;
   const streams = options.stream && single;
   const asking = {
@@ -28,6 +30,12 @@ export async function runRequest(assistant: Assistant, context: RunContext): Pro
   for (const batch of batchesOf(questions, options.batch_size))
     parts.push(await withPairing(assistant, context, () => assistant.ask(batch, asking)));
   show(ui, merged(parts), streams);
+}
+
+/** Tokens of the longest prompt, each placeholder of an image counted as its features, and of its answer. */
+function longestContext(assistant: Assistant, questions: readonly Question[], newTokens: number): number {
+  const { num_visual_features: features } = assistant.session.engine.manifest.model;
+  return newTokens + Math.max(...questions.map(({ ids, pixels }) => ids.length + pixels.length * features));
 }
 
 /** The prompts and pictures of the command line, as token ids and pixels. */

@@ -71,4 +71,10 @@ export const CFG = {
     about:
       "`mmtrt init` writes mmtrt.yaml, matrix.yaml and a file for CI, and overwrites none of them. A .gitignore that is there stays as it is.",
   },
+  CFG014: {
+    exit: 2,
+    title: "an option of another task",
+    about:
+      "mmtrt eval has a task in front, perplexity or passkey, and some options are about one of them only. `mmtrt eval --help` groups them.",
+  },
 } as const satisfies Record<string, CodeInfo>;

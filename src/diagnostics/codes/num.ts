@@ -15,7 +15,8 @@ export const NUM = {
   },
   NUM003: {
     title: "accuracy is below the threshold",
-    about: "--check_accuracy found fewer right answers than --accuracy_threshold asks for.",
+    about:
+      "run --check_accuracy found fewer right answers than --accuracy_threshold asks for, or eval passkey fewer numbers than --min_accuracy.",
     exit: 4,
   },
   NUM004: {

@@ -112,9 +112,9 @@ export const RUN = {
     exit: 2,
   },
   RUN031: {
-    title: "perplexity is measured on decoder-only models",
+    title: "eval is for decoder-only models",
     about:
-      "eval feeds a text token by token and asks how likely each was. An encoder-decoder answers a prompt with another text; compare such engines with run --check_accuracy.",
+      "eval perplexity feeds a text token by token and asks how likely each was, and eval passkey how far back a token is remembered. An encoder-decoder answers a prompt with another text; compare such engines with run --check_accuracy.",
   },
   RUN032: {
     title: "an engine cannot continue behind a known beginning",
@@ -125,6 +125,11 @@ export const RUN = {
     title: "the budget for reused keys and values holds no block",
     about:
       "--kv_cache_reuse_bytes is shared by blocks of tokens_per_block tokens over all layers, and for models that see, visual features. Give room for at least one block; a useful cache holds whole prompts.",
+  },
+  RUN034: {
+    title: "a context length is too short for the pass key test",
+    about:
+      "eval passkey hides a number in filler text. The lines that explain it, the number and the answer take about a hundred tokens before there is any filler; a length below that is no test.",
   },
   RUN030: {
     title: "the visual engine is of another engine directory",
