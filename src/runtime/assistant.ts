@@ -5,9 +5,8 @@ import { pairTokens } from "./generation-config.ts";
 import { loadImage, openImageProcessor } from "./image/load.ts";
 import type { PixelValues } from "./image/preprocess.ts";
 import type { ImageProcessorConfig } from "./image/processor-config.ts";
-import type { OrtOptions } from "./ort.ts";
 import { type PromptFormat, PromptWriter } from "./prompt.ts";
-import { type OpenDecoder, openSession, type Session } from "./session.ts";
+import { type OpenDecoder, openSession, type Session, type SessionOptions } from "./session.ts";
 import { findChatTemplate } from "./text/chat.ts";
 import { openTokenizer, type TextTokenizer } from "./text/tokenizer.ts";
 
@@ -37,7 +36,7 @@ export class Assistant {
     this.#ends = ends;
   }
 
-  static async open(dir: string, options: OrtOptions, openDecoder?: OpenDecoder): Promise<Assistant> {
+  static async open(dir: string, options: SessionOptions, openDecoder?: OpenDecoder): Promise<Assistant> {
     const session = await openSession(dir, options, openDecoder);
     const { start: _, ...forced } = (await pairTokens(session.engine)) ?? { start: 0 };
     return new Assistant(session, { ...forced, eosTokenIds: await endTokens(session) });

@@ -24,9 +24,11 @@ const FEATURE_SHARE = 1 / 16;
 export function openReuse({ dir, llm, manifest }: RunnableEngine, graph: OrtGraph, budget: number): Reuse {
   if (manifest.model.encoder_decoder !== undefined) isPair(manifest.model.architecture);
   if (llm.build_config.plugin_config.use_paged_context_fmha !== true) readsNoCache(dir);
+  if (llm.build_config.kv_cache_type === "paged") hasPools(dir);
   const blocks = new HostBlocks(graph, llm.io, blockTokensOf(llm));
-  const features = manifest.model.num_visual_features > 0 ? Math.floor(budget * FEATURE_SHARE) : 0;
-  if (budget - features < blocks.bytes) tooSmall(budget, blocks, budget - features);
+  const share = manifest.model.num_visual_features > 0 ? FEATURE_SHARE : 0;
+  const features = Math.floor(budget * share);
+  if (budget - features < blocks.bytes) tooSmall(budget, blocks, Math.ceil(blocks.bytes / (1 - share)));
   return {
     prefixes: new PrefixCache(blocks, budget - features, manifest.model.vocab_size),
     features: new FeatureCache(features),
@@ -43,6 +45,16 @@ function isPair(architecture: string): never {
   });
 }
 
+function hasPools(dir: string): never {
+  return fail({
+    code: "RUN032",
+    what: `${dir} has a paged KV cache; beginnings are kept of continuous and static ones`,
+    at: "--enable_kv_cache_reuse",
+    why: "a pool's blocks belong to the rows of one request, and what is kept is copied by rows",
+    fix: "mmtrt build --kv_cache_type continuous, or leave out --enable_kv_cache_reuse",
+  });
+}
+
 function readsNoCache(dir: string): never {
   return fail({
     code: "RUN032",
@@ -53,13 +65,12 @@ function readsNoCache(dir: string): never {
   });
 }
 
-function tooSmall(budget: number, { bytes, tokens }: HostBlocks, left: number): never {
-  const share = left < budget ? `, of which ${left} are for keys and values` : "";
+function tooSmall(budget: number, { bytes, tokens }: HostBlocks, needed: number): never {
   return fail({
     code: "RUN033",
-    what: `kv_cache_reuse_bytes ${budget}${share} holds no block of ${bytes} bytes`,
+    what: `kv_cache_reuse_bytes ${budget} holds no block of ${bytes} bytes; expected at least ${needed}`,
     at: "--kv_cache_reuse_bytes",
-    why: `keys and values are kept in blocks of tokens_per_block ${tokens} tokens over all layers`,
-    fix: `--kv_cache_reuse_bytes ${Math.ceil(bytes / (1 - FEATURE_SHARE))} or more, or mmtrt build --tokens_per_block with fewer`,
+    why: `keys and values are kept in blocks of tokens_per_block ${tokens} tokens over all layers${needed > bytes ? ", and a part of the budget is for visual features" : ""}`,
+    fix: `--kv_cache_reuse_bytes ${needed} or more, or an engine built with fewer --tokens_per_block`,
   });
 }
