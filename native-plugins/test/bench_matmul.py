@@ -1,0 +1,77 @@
+"""Times weight-only products beside PyTorch's in one process; one JSON line each. python3 bench_matmul.py LIBRARY [LIBRARY …]
+
+As bench_kernels.py: each call is a CUDA graph replayed after 256 MiB of writes; medians of 30.
+"""
+
+import json
+import sys
+
+import torch
+
+from harness import Int4, Library, pack_int4
+
+MATRICES = [(4096, 12288), (4096, 11008), (11008, 4096), (4096, 32000)]
+ROWS = [1, 8, 16, 64, 512]
+FLUSH = torch.empty(1 << 26, device="cuda")
+
+
+def bench(f, n=30):
+    for _ in range(3):
+        f()
+    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        f()
+    torch.cuda.current_stream().wait_stream(side)
+    with torch.cuda.graph(graph):
+        f()
+    events = [(torch.cuda.Event(True), torch.cuda.Event(True)) for _ in range(n)]
+    for start, end in events:
+        FLUSH.zero_()
+        start.record()
+        graph.replay()
+        end.record()
+    torch.cuda.synchronize()
+    times = sorted(start.elapsed_time(end) * 1e-3 for start, end in events)
+    return times[n // 2]
+
+
+def report(kernel, m, k, n, moved, seconds):
+    names = [name for name in seconds if name.endswith(".so")]
+    row = {"kernel": kernel, "sizes": [m, k, n], "us": {name: round(t * 1e6, 1) for name, t in seconds.items()}}
+    for anchor in ("bf16", "torch_int4"):
+        if anchor in seconds:
+            row[f"{anchor}_over_ours"] = {name: round(seconds[anchor] / seconds[name], 2) for name in names}
+    row["tb_per_s"] = {name: round(moved / seconds[name] / 1e12, 2) for name in names}
+    row["tflop_per_s"] = {name: round(2 * m * k * n / t / 1e12, 1) for name, t in seconds.items()}
+    print(json.dumps(row), flush=True)
+
+
+def main():
+    libraries = [Library(file) for file in sys.argv[1:]]
+    tiny = torch.empty(4, device="cuda")
+    print(json.dumps({"device": torch.cuda.get_device_name(), "least_kernel_us": round(bench(lambda: tiny.zero_()) * 1e6, 1)}), flush=True)
+    for k, n in MATRICES:
+        w = torch.randn(n, k, device="cuda", dtype=torch.bfloat16)
+        q8 = torch.randint(-128, 128, (k, n), device="cuda", dtype=torch.int8)
+        q4 = Int4(pack_int4(torch.randint(-8, 8, (k, n), device="cuda", dtype=torch.int8)))
+        grouped = torch.rand(k // 128, n, device="cuda").bfloat16()
+        channel = torch.rand(1, n, device="cuda").bfloat16()
+        torch4 = torch._convert_weight_to_int4pack(torch.randint(0, 255, (n, k // 2), device="cuda", dtype=torch.uint8), 8)
+        zeros = torch.randn(k // 128, n, 2, device="cuda", dtype=torch.bfloat16)
+        for m in ROWS:
+            x = torch.randn(m, k, device="cuda", dtype=torch.bfloat16)
+            y = torch.empty(m, n, device="cuda", dtype=torch.bfloat16)
+            bf16 = bench(lambda: x @ w.t())
+            int4, int8 = {"bf16": bf16}, {"bf16": bf16}
+            if m <= 16:
+                int4["torch_int4"] = bench(lambda: torch._weight_int4pack_mm(x, torch4, 128, zeros))
+            for library in libraries if m <= 8 else libraries[:1]:
+                plugin = library["WeightOnlyMatmul"]
+                int4[library.file] = bench(plugin.prepare([x, q4, grouped], [y], group_size=128))
+                int8[library.file] = bench(plugin.prepare([x, q8, channel], [y], group_size=k))
+            report("int4_g128_matmul", m, k, n, k * n // 2 + grouped.numel() * 2, int4)
+            report("int8_matmul", m, k, n, k * n, int8)
+
+
+main()
