@@ -8,6 +8,7 @@ import * as plugins from "./plugins.ts";
 import { bfloat16IsWidened, computeDtypeCasts, logitsKeepBits, t5HasRange } from "./precision.ts";
 import * as quantization from "./quantization.ts";
 import type { Rule, RuleContext } from "./rule.ts";
+import { scoresFitTensor } from "./tensor-volume.ts";
 import * as tensorrt from "./tensorrt.ts";
 
 export type { BuildSettings, CheckpointFacts, PluginChoice, Rule, RuleContext, TargetFacts } from "./rule.ts";
@@ -67,6 +68,7 @@ export const RULES: readonly Rule[] = [
 /** Each is shown and refuses nothing: the engine is the one asked for, but may not be the one wanted. */
 export const ADVICE: readonly Rule[] = [
   lengths.positionsWereTrained,
+  scoresFitTensor,
   lengths.promptHoldsText,
   lengths.answerHasRoom,
   promptTableIsUsed,

@@ -243,6 +243,11 @@ export const BLD = {
     about:
       "Dynamic and longrope scaling turn all keys of a prompt by angles for its whole length once that is beyond the trained one. A first piece is computed before the length is known, so its keys would have other angles than in one step.",
   },
+  BLD058: {
+    title: "a prompt is too long for one step of TensorRT",
+    about:
+      "TensorRT takes tensors of at most 2^40 elements. Attention in standard operators has the scores of every new token with every token before it, batch × heads × step × length, as one. With --use_paged_context_fmha a prompt comes in pieces of max_num_tokens; the attention plugin has no such tensor.",
+  },
   BLD060: {
     title: "the checkpoint's weights are in the layout of TensorRT-LLM's kernels",
     about:

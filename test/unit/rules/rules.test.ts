@@ -10,6 +10,7 @@ import * as plugins from "../../../src/rules/plugins.ts";
 import { bfloat16IsWidened, computeDtypeCasts, logitsKeepBits, t5HasRange } from "../../../src/rules/precision.ts";
 import * as quantization from "../../../src/rules/quantization.ts";
 import { divisors, showBytes } from "../../../src/rules/rule.ts";
+import { scoresFitTensor } from "../../../src/rules/tensor-volume.ts";
 import * as tensorrt from "../../../src/rules/tensorrt.ts";
 import { llama, llava, pair, ruleContext } from "../../support/specs.ts";
 
@@ -56,6 +57,33 @@ const CASES: readonly Case[] = [
     fails: { spec: pair({ positions: "relative" }), target: { computeDtype: "float16" } },
     says: ["BLD053", "beyond float16's 65504", "--dtype bfloat16"],
     passes: { spec: pair({ positions: "relative" }), target: { computeDtype: "bfloat16" } },
+  },
+  {
+    rule: scoresFitTensor,
+    name: "scores of a whole prompt of a million tokens",
+    fails: { build: { backend: "tensorrt", max_input_len: 1_048_575, max_seq_len: 1_048_576 } },
+    says: [
+      "BLD058",
+      "32 × 1048575 × 1048575 elements",
+      "at most 2^40",
+      "--use_paged_context_fmha --max_num_tokens 8192",
+    ],
+    passes: {
+      build: {
+        backend: "tensorrt",
+        max_input_len: 1_048_575,
+        max_seq_len: 1_048_576,
+        use_paged_context_fmha: true,
+        max_num_tokens: 8192,
+      },
+    },
+  },
+  {
+    rule: scoresFitTensor,
+    name: "scores of a full static cache",
+    fails: { build: { backend: "tensorrt", kv_cache_type: "static", max_input_len: 32_769, max_seq_len: 1_048_576 } },
+    says: ["BLD058", "32 × 32769 × 1048576 elements"],
+    passes: { build: { backend: "tensorrt", kv_cache_type: "static", max_input_len: 32_768, max_seq_len: 1_048_576 } },
   },
   {
     rule: lengths.positionsWereTrained,
