@@ -71,6 +71,7 @@ def make(name, config):
     model = (Blip2ForConditionalGeneration if is_blip2 else LlavaForConditionalGeneration)(config).float().eval()
     parity.randomise(model)
     model.tie_weights()
+    model = parity.reseeded(model, name)
     parity.plain_generation(model)
     if is_blip2:
         parity.plain_generation(model.language_model)
@@ -81,7 +82,7 @@ def make(name, config):
     visual = visual if torch.is_tensor(visual) else torch.stack(list(visual))
     placement = dict(image_token=config.image_token_index, features=visual.shape[1], front=is_blip2)
     reference = parity.record(model, config.text_config.vocab_size, pixels, **placement)
-    parity.save(parity.OUT / name, model, {"pixel_values": pixels, "visual": visual, **reference})
+    parity.write_reference(parity.OUT / name, {"pixel_values": pixels, "visual": visual, **reference})
 
 
 for case in sys.argv[1:] or CASES:
