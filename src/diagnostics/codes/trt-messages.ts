@@ -13,9 +13,9 @@ export const TRT_MESSAGES = {
       "The dimension is fixed in the graph, so no profile can change it: the input was made for another model or built with other limits.",
   },
   TRT103: {
-    title: "a profile's opt sizes contradict each other",
+    title: "a profile's opt sizes do not work",
     about:
-      "TensorRT evaluates the graph's shapes at opt. Two inputs that the graph combines have sizes that do not go together there, e.g. attention_mask is not past + seq long.",
+      "TensorRT evaluates the graph's shapes at opt. Two inputs that the graph combines have sizes that do not go together there, e.g. attention_mask is not past + seq long; or a tensor between has more than the 2^40 elements that TensorRT takes.",
   },
   TRT104: {
     title: "a profile's min or max sizes contradict each other",

@@ -58,8 +58,10 @@ export const PROFILE_MESSAGES: readonly Explanation[] = [
     pattern:
       /kOPT values for profile (?<profile>\d+) violate shape constraints: (?<node>[^\n]{1,300}?): (?<said>[^\n]{1,300}?)(?: In [^\n]*)?$/m,
     what: ({ profile, node, said }) => `profile ${profile} does not work at its opt sizes: at ${node}, ${said}`,
-    fix: ({ profile }) =>
-      `make the opt sizes of profile ${profile} agree, e.g. attention_mask = past + sequence length`,
+    fix: ({ profile, said }) =>
+      said?.includes("volume exceeds")
+        ? "shorter or fewer prompts in one step: --use_paged_context_fmha --max_num_tokens 8192, or a lower --max_input_len"
+        : `make the opt sizes of profile ${profile} agree, e.g. attention_mask = past + sequence length`,
   },
   {
     code: "TRT104",

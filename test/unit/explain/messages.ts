@@ -60,6 +60,12 @@ export const REAL_MESSAGES: readonly RealMessage[] = [
     says: ["profile 0", "at add, dimensions not compatible", "4 != 3", "attention_mask = past + sequence length"],
   },
   {
+    code: "TRT103",
+    from: rtx,
+    text: "IBuilder::buildSerializedNetwork: Error Code 4: Internal Error (kOPT values for profile 0 violate shape constraints: layers.0/attention/sdpa/MatMul: tensor volume exceeds 1099511627776, dimensions are [1,2,3,seq,(+ seq past)] Volume exceeds limit In checkVolume at /_src/runtime/core/shapeMachine.cpp:469 In evaluateShapeChecks at /_src/optimizer/common/shapeCompiler.cpp:1375)",
+    says: ["tensor volume exceeds 1099511627776", "--use_paged_context_fmha --max_num_tokens 8192"],
+  },
+  {
     code: "TRT104",
     from: rtx,
     text: "Profile kMAX values are not self-consistent. add: dimensions not compatible for elementwise. Broadcast has incompatible dimensions: 9 != 5 && 9 != 1 && 5 != 1. In operator() at /_src/runtime/core/shapeMachine.cpp:652 Instruction: CHECK_BROADCAST 9 5. In executeContinuation at /_src/runtime/core/shapeMachine.cpp:1103",
