@@ -1,6 +1,7 @@
 // Every plugin of the library as an ONNX Runtime custom op of domain `mmtrt`, for the CUDA provider. A registered custom op wins
 // over the model-local function of the same name, so the same .onnx runs with these kernels.
 #include "abi.h"
+#include "call.h"
 #include "guard.h"
 #include <algorithm>
 #include <cuda_runtime_api.h>
@@ -137,10 +138,12 @@ MmtrtTensor tensorOf(OrtApi const& api, OrtValue const* value, int32_t dtype)
     return tensor;
 }
 
-int64_t valueOf(MmtrtTerm const& term, std::vector<MmtrtTensor> const& inputs)
+int64_t valueOf(MmtrtTerm const& term, Kernel const& kernel, std::vector<MmtrtTensor> const& inputs)
 {
     if (term.input == MMTRT_CONSTANT)
         return term.value;
+    if (term.input == MMTRT_ATTRIBUTE)
+        return intAttribute(*kernel.op.facts, kernel.attributes.data(), term.value);
     auto const& tensor = inputs.at(term.input);
     int64_t const axis = term.value < 0 ? tensor.rank + term.value : term.value;
     if (axis < 0 || axis >= tensor.rank)
@@ -148,10 +151,10 @@ int64_t valueOf(MmtrtTerm const& term, std::vector<MmtrtTensor> const& inputs)
     return tensor.dims[axis];
 }
 
-int64_t sizeOf(MmtrtDim const& dim, std::vector<MmtrtTensor> const& inputs)
+int64_t sizeOf(MmtrtDim const& dim, Kernel const& kernel, std::vector<MmtrtTensor> const& inputs)
 {
-    int64_t const a = valueOf(dim.a, inputs);
-    int64_t const b = valueOf(dim.b, inputs);
+    int64_t const a = valueOf(dim.a, kernel, inputs);
+    int64_t const b = valueOf(dim.b, kernel, inputs);
     switch (dim.op)
     {
     case '+': return a + b;
@@ -160,6 +163,28 @@ int64_t sizeOf(MmtrtDim const& dim, std::vector<MmtrtTensor> const& inputs)
     case '/': return b == 0 ? throw Failure("a size is divided by 0") : a / b;
     default: return a;
     }
+}
+
+// Aliased outputs have their input's shape; the caller makes it in place by binding one buffer to both.
+std::vector<int64_t> outputShape(Kernel const& kernel, std::vector<MmtrtTensor> const& inputs, int32_t index)
+{
+    auto const& facts = *kernel.op.facts;
+    auto const& output = facts.outputs[index];
+    std::vector<int64_t> shape;
+    if (int32_t const alias = aliasedInput(facts, kernel.attributes.data(), index); alias >= 0)
+    {
+        auto const& tensor = inputs.at(alias);
+        shape.assign(tensor.dims, tensor.dims + tensor.rank);
+        return shape;
+    }
+    if (output.leadingOf >= 0)
+    {
+        auto const& tensor = inputs.at(output.leadingOf);
+        shape.assign(tensor.dims, tensor.dims + std::max(0, tensor.rank - facts.inputs[output.leadingOf].rank));
+    }
+    for (int32_t j = 0; j < output.rank; ++j)
+        shape.push_back(sizeOf(output.dims[j], kernel, inputs));
+    return shape;
 }
 
 void Kernel::compute(OrtKernelContext* context)
@@ -173,18 +198,12 @@ void Kernel::compute(OrtKernelContext* context)
         OrtValue const* value = nullptr;
         check(api, api.KernelContext_GetInput(context, i, &value));
         inputs.push_back(tensorOf(api, value, op.dtypes[i]));
+        dropLeftOut(inputs.back(), facts.inputs[i]);
     }
     std::vector<MmtrtTensor> outputs;
     for (int32_t i = 0; i < facts.nbOutputs; ++i)
     {
-        std::vector<int64_t> shape;
-        if (auto const from = facts.outputs[i].leadingOf; from >= 0)
-        {
-            auto const& tensor = inputs.at(from);
-            shape.assign(tensor.dims, tensor.dims + std::max(0, tensor.rank - facts.inputs[from].rank));
-        }
-        for (int32_t j = 0; j < facts.outputs[i].rank; ++j)
-            shape.push_back(sizeOf(facts.outputs[i].dims[j], inputs));
+        auto const shape = outputShape(*this, inputs, i);
         OrtValue* value = nullptr;
         check(api, api.KernelContext_GetOutput(context, i, shape.data(), shape.size(), &value));
         outputs.push_back(tensorOf(api, value, op.dtypes[facts.nbInputs + i]));
@@ -201,6 +220,8 @@ void Kernel::compute(OrtKernelContext* context)
     if (call.workspaceBytes < 0)
         throw Failure(mmtrt_last_error());
     auto const stream = static_cast<cudaStream_t>(call.stream);
+    if (!shareAliased(facts, attributes.data(), inputs.data(), outputs.data(), stream))
+        throw Failure(std::string(facts.name) + ": a tensor that is updated in place cannot be copied");
     // From the device's memory pool, in the order of the stream: no synchronization, and reused by the next call.
     if (call.workspaceBytes > 0 && cudaMallocAsync(&call.workspace, call.workspaceBytes, stream) != cudaSuccess)
         throw Failure(std::string(facts.name) + ": no device memory for its workspace");

@@ -1,5 +1,6 @@
 // Every plugin of the library as TensorRT's IPluginV3: one class that reads what plugin.yaml says from the tables.
 #include "abi.h"
+#include "call.h"
 #include "guard.h"
 #include <NvInferRuntime.h>
 #include <cuda_runtime_api.h>
@@ -15,6 +16,15 @@ namespace mmtrt
 namespace
 {
 using namespace nvinfer1;
+
+// Outputs that are an input's memory came with TensorRT 10.3; before, enqueue copies.
+#if NV_TENSORRT_MAJOR > 10 || NV_TENSORRT_MINOR >= 3
+#define MMTRT_HAS_ALIASES 1
+using BuildCapability = IPluginV3OneBuildV2;
+#else
+#define MMTRT_HAS_ALIASES 0
+using BuildCapability = IPluginV3OneBuild;
+#endif
 
 ILoggerFinder* gFinder{nullptr};
 
@@ -91,7 +101,7 @@ struct State
     }
 };
 
-class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3OneBuild, public IPluginV3OneRuntime
+class Plugin final : public IPluginV3, public IPluginV3OneCore, public BuildCapability, public IPluginV3OneRuntime
 {
 public:
     Plugin(MmtrtPluginFacts const& facts, std::vector<char> attributes)
@@ -105,7 +115,7 @@ public:
         switch (type)
         {
         case PluginCapabilityType::kCORE: return static_cast<IPluginV3OneCore*>(this);
-        case PluginCapabilityType::kBUILD: return static_cast<IPluginV3OneBuild*>(this);
+        case PluginCapabilityType::kBUILD: return static_cast<BuildCapability*>(this);
         case PluginCapabilityType::kRUNTIME: return static_cast<IPluginV3OneRuntime*>(this);
         }
         return nullptr;
@@ -140,12 +150,19 @@ public:
         {
             if (from.input == MMTRT_CONSTANT)
                 return builder.constant(from.value);
+            if (from.input == MMTRT_ATTRIBUTE)
+                return builder.constant(intAttribute(mFacts, mAttributes.data(), from.value));
             auto const& dims = inputs[from.input];
             return dims.d[from.value < 0 ? dims.nbDims + from.value : from.value];
         };
         for (int32_t i = 0; i < nbOutputs; ++i)
         {
             auto const& facts = mFacts.outputs[i];
+            if (int32_t const alias = aliasedInput(mFacts, mAttributes.data(), i); alias >= 0)
+            {
+                outputs[i] = inputs[alias];
+                continue;
+            }
             int32_t axis = 0;
             if (facts.leadingOf >= 0)
                 for (; axis < inputs[facts.leadingOf].nbDims - mFacts.inputs[facts.leadingOf].rank; ++axis)
@@ -160,6 +177,13 @@ public:
         }
         return 0;
     }
+
+#if MMTRT_HAS_ALIASES
+    int32_t getAliasedInput(int32_t outputIndex) noexcept override
+    {
+        return aliasedInput(mFacts, mAttributes.data(), outputIndex);
+    }
+#endif
 
     bool supportsFormatCombination(
         int32_t position, DynamicPluginTensorDesc const* inOut, int32_t nbInputs, int32_t) noexcept override
@@ -192,7 +216,7 @@ public:
                 mInputs.clear();
                 mOutputs.clear();
                 for (int32_t i = 0; i < nbInputs; ++i)
-                    mInputs.push_back(tensorOf(inputs[i].max, inputs[i].desc.type, nullptr));
+                    addInput(inputs[i].max, inputs[i].desc.type);
                 for (int32_t i = 0; i < nbOutputs; ++i)
                     mOutputs.push_back(tensorOf(outputs[i].max, outputs[i].desc.type, nullptr));
                 auto const call = makeCall();
@@ -214,7 +238,7 @@ public:
                 mInputs.clear();
                 mOutputs.clear();
                 for (int32_t i = 0; i < nbInputs; ++i)
-                    mInputs.push_back(tensorOf(inputs[i].dims, inputs[i].type, nullptr));
+                    addInput(inputs[i].dims, inputs[i].type);
                 for (int32_t i = 0; i < nbOutputs; ++i)
                     mOutputs.push_back(tensorOf(outputs[i].dims, outputs[i].type, nullptr));
                 auto const call = makeCall();
@@ -234,6 +258,11 @@ public:
             mInputs[i].data = const_cast<void*>(inputs[i]);
         for (size_t i = 0; i < mOutputs.size(); ++i)
             mOutputs[i].data = outputs[i];
+        if (!shareAliased(mFacts, mAttributes.data(), mInputs.data(), mOutputs.data(), stream))
+        {
+            log(mFacts.name, "a tensor that is updated in place cannot be copied");
+            return -1;
+        }
         auto call = makeCall();
         call.workspace = workspace;
         call.workspaceBytes = mWorkspaceBytes;
@@ -299,6 +328,12 @@ private:
         case '*': return DimensionOperation::kPROD;
         default: return DimensionOperation::kFLOOR_DIV;
         }
+    }
+
+    void addInput(Dims const& dims, DataType type) const
+    {
+        mInputs.push_back(tensorOf(dims, type, nullptr));
+        dropLeftOut(mInputs.back(), mFacts.inputs[mInputs.size() - 1]);
     }
 
     MmtrtCall makeCall() const noexcept

@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 // Part of the ABI hash: change it when a struct below changes.
-#define MMTRT_ABI_VERSION 1
+#define MMTRT_ABI_VERSION 2
 #define MMTRT_MAX_RANK 8
 
 typedef enum MmtrtDtype
@@ -30,7 +30,8 @@ typedef enum MmtrtDtype
     MMTRT_FLOAT8 = 7,
 } MmtrtDtype;
 
-// Row-major and dense. An optional input that is absent has rank -1.
+// Row-major and dense. An optional input that is absent has rank -1; runtimes may hand over a scalar in its place, which no
+// input is otherwise.
 typedef struct MmtrtTensor
 {
     void* data;
@@ -73,11 +74,12 @@ typedef int64_t (*MmtrtWorkspace)(MmtrtCall const*);
 // An output's size along one axis: a value, or two joined by + - * /.
 typedef struct MmtrtTerm
 {
-    // >= 0: that input's axis `value`; MMTRT_CONSTANT: `value` itself.
+    // >= 0: that input's axis `value`; MMTRT_CONSTANT: `value` itself; MMTRT_ATTRIBUTE: the value of integer attribute `value`.
     int32_t input;
     int64_t value;
 } MmtrtTerm;
 #define MMTRT_CONSTANT (-1)
+#define MMTRT_ATTRIBUTE (-2)
 
 typedef struct MmtrtDim
 {
@@ -99,6 +101,10 @@ typedef struct MmtrtTensorFacts
     // Outputs: the input whose leading axes are repeated, or -1, then `rank` sizes.
     int32_t leadingOf;
     MmtrtDim dims[MMTRT_MAX_RANK];
+    // Outputs: the input whose memory it is, or -1; with aliasWhen >= 0 only where that integer attribute is not 0. An aliased
+    // output has the input's shape, and in a call both have one pointer.
+    int32_t aliasOf;
+    int32_t aliasWhen;
 } MmtrtTensorFacts;
 
 typedef enum MmtrtAttributeType

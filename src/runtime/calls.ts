@@ -1,6 +1,7 @@
 import type { LlmEngineConfig } from "../formats/engine-config.ts";
 import { KvCache } from "./kv-cache.ts";
 import { type Feeds, type OrtGraph, type Tensor, toFloat32 } from "./ort.ts";
+import { PagedCache } from "./paged-cache.ts";
 
 /** What an encoder gives a decoder: the same at every step, one row for each row that is decoded. */
 export interface Attended {
@@ -19,7 +20,7 @@ export interface Call {
   readonly last: readonly number[];
   /** Continuous cache: 1 = token, 0 = padding, [rows, cached + seq]. */
   readonly mask: Int32Array;
-  /** Static cache: where each row is written. */
+  /** Static and paged cache: where each row is written. */
   readonly writeAt: readonly number[];
 }
 
@@ -28,7 +29,7 @@ export class DecoderCalls {
   readonly vocab: number;
   /**
    * Continuous cache: prompts are padded on the left, as transformers does, so that all rows end at the same column.
-   * Static cache: on the right, because a row's new tokens are written at its own length.
+   * Static and paged cache: on the right, because a row's new tokens are written at its own length.
    */
   readonly padsLeft: boolean;
   /** Cached columns that a later token may see; undefined without a sliding window. */
@@ -47,7 +48,7 @@ export class DecoderCalls {
     this.#table = table;
     this.#attended = attended;
     this.#hasPositions = config.io.some(value => value.name === "position_ids");
-    this.padsLeft = config.build_config.kv_cache_type !== "static";
+    this.padsLeft = config.build_config.kv_cache_type === "continuous";
     this.vocab = config.io.find(value => value.name === "logits")?.shape[1] ?? 0;
     this.blockTokens = blockTokensOf(config);
     // The newest block stays whole, so that it can still be kept for other prompts.
@@ -56,12 +57,15 @@ export class DecoderCalls {
   }
 
   emptyCache(rows: number): KvCache {
-    return KvCache.empty(this.#graph, this.#config.io, rows);
+    const { io, build_config } = this.#config;
+    if (build_config.kv_cache_type === "paged") return new PagedCache(this.#graph, io, rows);
+    return KvCache.empty(this.#graph, io, rows);
   }
 
   /** Logits of `last`, [rows, vocab]; the new keys and values are in `cache` after it. */
   async run(cache: KvCache, { seq, ids, positions, last, mask, writeAt }: Call): Promise<Float32Array> {
     const rows = last.length;
+    cache.reserve(writeAt, seq);
     const int32 = (data: Int32Array, dims: readonly number[]): Tensor => this.#graph.tensor("int32", data, dims);
     const outputs = await this.#graph.run({
       input_ids: int32(ids, [rows, seq]),

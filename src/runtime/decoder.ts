@@ -1,6 +1,6 @@
 import { type Problem, throwIfAny } from "../diagnostics/index.ts";
 import type { EngineProfile, LlmEngineConfig } from "../formats/engine-config.ts";
-import { type Attended, DecoderCalls } from "./calls.ts";
+import { type Attended, blockTokensOf, DecoderCalls } from "./calls.ts";
 import { type Decoding, DecodingRows } from "./decoding.ts";
 import type { OrtGraph } from "./ort.ts";
 import { checkCapacity, checkProfiles, type InputShapes, staticCapacity } from "./profiles.ts";
@@ -64,7 +64,11 @@ export class Decoder {
   /** Most new tokens that a profile or a static cache has room for after so many; at least 1. */
   longestAnswer(promptTokens: number): number {
     const { profiles, io } = this.#config;
-    const past = Math.max(-1, ...profiles.map(({ name, sizes }) => (name.startsWith("context") ? -1 : pastOf(sizes))));
+    const block = blockTokensOf(this.#config);
+    const past = Math.max(
+      -1,
+      ...profiles.map(({ name, sizes }) => (name.startsWith("context") ? -1 : pastOf(sizes, block))),
+    );
     // The last token is made from the cache of all before it, and is not cached itself.
     const cached = staticCapacity(io) ?? past + 1;
     return Math.max(1, cached + 1 - promptTokens);
@@ -126,6 +130,7 @@ export class Decoder {
       last_token_ids: [batch],
       attention_mask: [batch, past + seq],
       cache_lengths: [batch],
+      block_table: [batch, Math.ceil((past + seq) / blockTokensOf(this.#config))],
       prompt_embedding_table: [Math.max(1, tableRows), this.#tableWidth()],
       tasks: [batch, 1],
     };
@@ -140,7 +145,7 @@ export class Decoder {
   }
 }
 
-/** A generation profile of a static cache names no past: its capacity is the limit. */
-function pastOf(sizes: EngineProfile["sizes"]): number {
-  return sizes.past?.max ?? -1;
+/** A generation profile of a static cache names no past: its capacity is the limit. One token of a paged cache is new. */
+function pastOf({ past, blocks_per_sequence: blocks }: EngineProfile["sizes"], blockTokens: number): number {
+  return past?.max ?? (blocks === undefined ? -1 : blocks.max * blockTokens - 1);
 }

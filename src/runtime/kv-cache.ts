@@ -20,7 +20,7 @@ export class KvCache {
   readonly #graph: OrtGraph;
   #tensors: readonly Tensor[];
 
-  private constructor(graph: OrtGraph, inputs: readonly EngineIo[], tensors: readonly Tensor[]) {
+  protected constructor(graph: OrtGraph, inputs: readonly EngineIo[], tensors: readonly Tensor[]) {
     this.#graph = graph;
     this.#inputs = inputs;
     this.#tensors = tensors;
@@ -62,6 +62,9 @@ export class KvCache {
   parts(): readonly CachePart[] {
     return this.#tensors.map(partOf);
   }
+
+  /** Before a call that writes `seq` tokens of each row from `writeAt` on: tensors of a whole batch need no preparation. */
+  reserve(_writeAt: readonly number[], _seq: number): void {}
 
   feeds(): Feeds {
     return Object.fromEntries(this.#inputs.map(({ name }, i) => [name, this.#tensors[i] as Tensor]));

@@ -12,6 +12,7 @@ const FLAGS: Readonly<Record<string, (seen: number) => string>> = {
   "past + seq": seen => `--max_seq_len ${seen}`,
   rows: seen => `--max_multimodal_len ${seen}`,
   encoder_seq: seen => `--max_encoder_input_len ${seen}`,
+  blocks_per_sequence: () => "a larger --max_seq_len",
 };
 
 const WHY: Readonly<Record<string, string>> = {
@@ -21,6 +22,7 @@ const WHY: Readonly<Record<string, string>> = {
   "past + seq": "the mask covers the KV cache and the new tokens",
   rows: "every image of the batch puts its visual features into the prompt table",
   encoder_seq: "the prompt, with the visual features of its images, is what the encoder takes",
+  blocks_per_sequence: "a sequence has a block of the cache for every tokens_per_block tokens",
 };
 
 /**
@@ -38,8 +40,9 @@ export function checkProfiles(
   return reports.reduce((best, report) => (report.length < best.length ? report : best), reports[0] ?? []);
 }
 
-/** Tokens a static cache holds; undefined for a cache that grows. */
+/** Tokens a static cache holds; undefined for a cache that grows, by columns or by blocks. */
 export function staticCapacity(io: readonly EngineIo[]): number | undefined {
+  if (io.some(({ name }) => name === "block_table")) return undefined;
   return io.find(({ name }) => /^cache_key_\d+$/.test(name))?.shape[2];
 }
 

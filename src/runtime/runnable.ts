@@ -28,15 +28,6 @@ export async function openRunnable(dir: string): Promise<RunnableEngine> {
   const llmPart = engine.llmParts[0];
   if (llm === undefined || llmPart === undefined) return noLanguageModel(dir);
   const problems: Problem[] = [];
-  if (!["continuous", "static"].includes(llm.build_config.kv_cache_type)) {
-    problems.push({
-      code: "RUN009",
-      what: `the engine has a ${llm.build_config.kv_cache_type} KV cache; ONNX Runtime runs continuous and static ones`,
-      at: `${join(dir, LLM_CONFIG)}: build_config.kv_cache_type`,
-      why: "pages are managed by the attention plugin, which is loaded into TensorRT",
-      fix: "mmtrt build --kv_cache_type continuous",
-    });
-  }
   if (engine.manifest.model.encoder_decoder !== undefined && engine.crossParts.length === 0)
     return noLanguageModel(dir);
   if (usesBfloat16(engine)) problems.push(noKernels(dir, engine.manifest.backend));

@@ -2,6 +2,7 @@ import type { Problem } from "../../diagnostics/index.ts";
 import type { EngineIo, EngineProfile, LlmEngineConfig } from "../../formats/engine-config.ts";
 import type { EngineDir } from "../../formats/engine-dir.ts";
 import { dimNames, evaluateDim } from "../../graph/dim.ts";
+import { blockTokensOf } from "../../runtime/calls.ts";
 import { checkCapacity, checkProfiles, type InputShapes, staticCapacity } from "../../runtime/profiles.ts";
 import { DTYPES, elementCount } from "../../tensor/index.ts";
 
@@ -50,9 +51,10 @@ export function fitOf({ manifest }: EngineDir, llm: LlmEngineConfig, asked: FitR
   const input_len = asked.input_len ?? Math.max(1, images * features);
   const request = { batch_size, num_beams, input_len, images, max_new_tokens };
   const rows = Math.max(1, batch_size * images * features);
-  const prefill = { batch: batch_size, seq: input_len, past: 0, rows };
+  const block = blockTokensOf(llm);
+  const prefill = { seq: input_len, rows, ...cacheSizes(batch_size, input_len, 0, block) };
   // The last token of an answer is not fed back, so a step sees one less than prompt and answer have.
-  const last = { batch: batch_size * num_beams, seq: 1, past: input_len + max_new_tokens - 2, rows };
+  const last = { seq: 1, rows, ...cacheSizes(batch_size * num_beams, 1, input_len + max_new_tokens - 2, block) };
   const [context, generation] = profilesOf(llm);
   const inputs = llm.io.filter(({ kind }) => kind === "input");
   const at = "the request (--batch_size, --input_len, --images, --max_new_tokens, --num_beams)";
@@ -69,6 +71,12 @@ export function fitOf({ manifest }: EngineDir, llm: LlmEngineConfig, asked: FitR
   return { request, limits, problems: unique(problems), needs: { io_bytes, cache_bytes } };
 }
 
+/** Of either kind of cache: a paged one has a table of blocks, and a pool with one that is nobody's. */
+function cacheSizes(batch: number, seq: number, past: number, blockTokens: number) {
+  const blocks_per_sequence = Math.ceil((past + seq) / blockTokens);
+  return { batch, past, blocks_per_sequence, blocks: 1 + batch * blocks_per_sequence };
+}
+
 function profilesOf({ profiles }: LlmEngineConfig): readonly [readonly EngineProfile[], readonly EngineProfile[]] {
   const isContext = ({ name }: EngineProfile): boolean => name.startsWith("context");
   return [profiles.filter(isContext), profiles.filter(profile => !isContext(profile))];
@@ -81,7 +89,8 @@ function limitsOf(llm: LlmEngineConfig, features: number, asked: FitRequest): Fi
     Math.max(0, ...profiles.map(({ sizes }) => sizes[dim]?.max ?? 0));
   const { batch_size = 1, num_beams = 1, images = features > 0 ? 1 : 0 } = asked;
   const input_len = most(context, "seq");
-  const seq_len = staticCapacity(llm.io) ?? most(generation, "past") + 1;
+  const paged = most(generation, "blocks_per_sequence") * blockTokensOf(llm);
+  const seq_len = staticCapacity(llm.io) ?? (paged > 0 ? paged : most(generation, "past") + 1);
   const rows = takesImages(llm) ? most(context, "rows") : 0;
   const perPrompt =
     features > 0 ? Math.min(rows / (batch_size * features), (asked.input_len ?? input_len) / features) : 0;

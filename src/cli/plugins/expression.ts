@@ -18,7 +18,7 @@ export function parseRequirement(text: string): Expression | undefined {
   return { names: [...left.names, ...right.names], cpp: `${left.cpp} ${tokens[at]} ${right.cpp}` };
 }
 
-/** A size: a name, an integer, or two of them joined. */
+/** A size: a name, an integer, or two of them joined. Sizes of inputs begin with a capital letter, attributes with a small one. */
 export interface SizeTerm {
   readonly op: "" | "+" | "-" | "*" | "/";
   readonly terms: readonly (string | number)[];
@@ -30,7 +30,7 @@ export function parseSize(text: string | number): SizeTerm | undefined {
   const [a, op = "", b] = tokens;
   if (!["", "+", "-", "*", "/"].includes(op)) return undefined;
   const terms = [a, b].flatMap(token => (token === undefined ? [] : [isInteger(token) ? Number(token) : token]));
-  return terms.every(term => typeof term === "number" || /^[A-Z]\w*$/.test(term))
+  return terms.every(term => typeof term === "number" || /^[A-Za-z]\w*$/.test(term))
     ? { op: op as SizeTerm["op"], terms }
     : undefined;
 }

@@ -140,13 +140,21 @@ function tensorFacts(manifest: PluginManifest, tensor: PluginTensor, group: numb
   const mask = dtypes.reduce((bits, dtype) => bits | (1 << PLUGIN_DTYPES.indexOf(dtype)), 0);
   const leadingOf = output && leading ? manifest.inputs.findIndex(input => input.leading) : -1;
   const sizes = output ? `{${dims.map(size => sizeFacts(manifest, size)).join(", ")}}` : "{}";
-  return `    {${literal(name)}, ${mask}U, ${group}, ${dims.length}, ${leading ? 1 : 0}, ${optional ? 1 : 0}, ${leadingOf}, ${sizes}},`;
+  return `    {${literal(name)}, ${mask}U, ${group}, ${dims.length}, ${leading ? 1 : 0}, ${optional ? 1 : 0}, ${leadingOf}, ${sizes}, ${aliasFacts(manifest, tensor)}},`;
+}
+
+/** The input, and the attribute that decides; −1 for none. */
+function aliasFacts({ inputs, attributes }: PluginManifest, { alias }: PluginTensor): string {
+  const input = inputs.findIndex(({ name }) => name === alias?.input);
+  return `${input}, ${attributes.findIndex(({ name }) => name === alias?.when)}`;
 }
 
 /** An output's size, as the input and axis that have it. Axes after leading ones count from the end, as −1, −2, …. */
-function sizeFacts({ inputs }: PluginManifest, { op, terms }: SizeTerm): string {
+function sizeFacts({ inputs, attributes }: PluginManifest, { op, terms }: SizeTerm): string {
   const [a = 1, b = 0] = terms.map(term => {
     if (typeof term === "number") return `{MMTRT_CONSTANT, ${term}}`;
+    const attribute = attributes.findIndex(({ name }) => name === term);
+    if (attribute >= 0) return `{MMTRT_ATTRIBUTE, ${attribute}}`;
     const has = ({ dims }: PluginTensor): number => dims.findIndex(dim => dim.op === "" && dim.terms[0] === term);
     const input = inputs.findIndex(tensor => has(tensor) >= 0);
     const tensor = inputs[input] as PluginTensor;

@@ -21,6 +21,8 @@ export interface PluginTensor {
   /** The type variable; undefined for a dtype of its own. */
   readonly typeName: string | undefined;
   readonly optional: boolean;
+  /** Of an output: the input whose memory it is; `when` an integer attribute is not 0, or always. */
+  readonly alias: { readonly input: string; readonly when: string | undefined } | undefined;
 }
 
 export interface PluginAttribute {
@@ -53,6 +55,8 @@ interface RawTensor {
   readonly shape: readonly (string | number)[];
   readonly type: string;
   readonly optional?: true;
+  readonly alias?: string;
+  readonly alias_when?: string;
 }
 
 interface RawAttribute {
@@ -124,23 +128,6 @@ function resolveManifest(file: string, raw: RawManifest, report: Report): Plugin
   const inputs = tensorsOf(raw, "inputs", report);
   const sizes = [...new Set(inputs.flatMap(({ dims }) => dims.flatMap(({ terms }) => terms)))].filter(isName);
   const outputs = tensorsOf(raw, "outputs", report);
-  for (const { name, dims } of outputs)
-    for (const term of dims.flatMap(({ terms }) => terms).filter(isName))
-      if (!sizes.includes(term))
-        report(
-          ["outputs", name],
-          `the size ${term} is of no input`,
-          "an output's shape follows from the inputs",
-          `use one of ${sizes.join(", ")}`,
-        );
-  const firstOptional = inputs.findIndex(({ optional }) => optional);
-  if (firstOptional >= 0 && inputs.slice(firstOptional).some(({ optional }) => !optional))
-    report(
-      ["inputs"],
-      "an optional input before a required one",
-      "inputs are known by position, so only the last can be left out",
-      "put optional inputs last",
-    );
   const attributes = Object.entries(raw.attributes ?? {}).map(([name, spec]) => ({
     name,
     type: spec.type,
@@ -157,6 +144,16 @@ function resolveManifest(file: string, raw: RawManifest, report: Report): Plugin
         "give either default or required: true",
       );
   const integers = attributes.filter(({ type }) => type === "int").map(({ name }) => name);
+  for (const { name, dims } of outputs)
+    for (const term of dims.flatMap(({ terms }) => terms).filter(isName))
+      if (!sizes.includes(term) && !integers.includes(term))
+        report(
+          ["outputs", name],
+          `the size ${term} is of no input`,
+          "an output's shape follows from the inputs and attributes",
+          `use one of ${[...sizes, ...integers].join(", ")}`,
+        );
+  for (const output of outputs) checkAlias(output, inputs, integers, report);
   const known = [...sizes, ...integers, ...(inputs.some(({ leading }) => leading) ? ["lead"] : [])];
   const requires = (raw.requires ?? []).flatMap((requirement, index) => {
     const parsed = parseRequirement(requirement.that);
@@ -181,14 +178,41 @@ function resolveManifest(file: string, raw: RawManifest, report: Report): Plugin
   return { name, id, file, version, about, inputs, outputs, attributes, requires, state, sizes };
 }
 
+/** Memory of one type that is written while it is read: an input of the output's own type, which nothing else is made of. */
+function checkAlias(
+  { name, alias, typeName, dtypes }: PluginTensor,
+  inputs: readonly PluginTensor[],
+  integers: readonly string[],
+  report: Report,
+): void {
+  if (alias === undefined) return;
+  const input = inputs.find(tensor => tensor.name === alias.input);
+  const sameType = input !== undefined && input.typeName === typeName && input.dtypes.join() === dtypes.join();
+  if (!sameType || input.optional)
+    report(
+      ["outputs", name, "alias"],
+      `${alias.input} is ${input === undefined ? "no input" : input.optional ? "optional" : "of another type"}`,
+      "the output is that input's memory",
+      "name a required input of the output's own type",
+    );
+  if (alias.when !== undefined && !integers.includes(alias.when))
+    report(
+      ["outputs", name, "alias_when"],
+      `${alias.when} is no integer attribute`,
+      "the output is the input's memory where that attribute is not 0",
+      integers.length > 0 ? `use one of ${integers.join(", ")}` : "leave it out",
+    );
+}
+
 const isName = (term: string | number): term is string => typeof term === "string";
 
 function tensorsOf(raw: RawManifest, kind: "inputs" | "outputs", report: Report): readonly PluginTensor[] {
-  return Object.entries(raw[kind]).map(([name, { shape, type, optional = false }]) => {
+  return Object.entries(raw[kind]).map(([name, tensor]) => {
+    const { shape, type, optional = false } = tensor;
     const leading = shape[0] === "...";
     const dims = shape.slice(leading ? 1 : 0).flatMap((text, axis) => {
       const size = parseSize(text);
-      const simple = size !== undefined && size.op === "";
+      const simple = size !== undefined && size.op === "" && !/^[a-z]/.test(String(size.terms[0]));
       if (size === undefined || (kind === "inputs" && !simple))
         report(
           [kind, name],
@@ -207,7 +231,8 @@ function tensorsOf(raw: RawManifest, kind: "inputs" | "outputs", report: Report)
         "kernels are compiled for certain types",
         `use ${Object.keys(raw.types).join(", ")} or ${PLUGIN_DTYPES.join(", ")}`,
       );
-    return { name, leading, dims, dtypes, typeName: own ? undefined : type, optional };
+    const alias = tensor.alias === undefined ? undefined : { input: tensor.alias, when: tensor.alias_when };
+    return { name, leading, dims, dtypes, typeName: own ? undefined : type, optional, alias };
   });
 }
 
@@ -239,6 +264,7 @@ export function abiHash(manifests: readonly PluginManifest[], abiVersion: number
     .digest("hex");
 }
 
-function interfaceOf({ name, leading, dims, dtypes, typeName, optional }: PluginTensor): readonly unknown[] {
-  return [name, leading, dims.map(({ op, terms }) => [op, ...terms]), [...dtypes], typeName ?? null, optional];
+function interfaceOf({ name, leading, dims, dtypes, typeName, optional, alias }: PluginTensor): readonly unknown[] {
+  const sizes = dims.map(({ op, terms }) => [op, ...terms]);
+  return [name, leading, sizes, [...dtypes], typeName ?? null, optional, alias ?? null];
 }

@@ -68,9 +68,9 @@ function readsNoCache(dir: string): never {
 function tooSmall(budget: number, { bytes, tokens }: HostBlocks, needed: number): never {
   return fail({
     code: "RUN033",
-    what: `kv_cache_reuse_bytes ${budget} holds no block of ${bytes} bytes; expected at least ${needed}`,
-    at: "--kv_cache_reuse_bytes",
+    what: `kv_cache_reuse_size ${budget}B holds no block of ${bytes} bytes; expected at least ${needed}B`,
+    at: "--kv_cache_reuse_size",
     why: `keys and values are kept in blocks of tokens_per_block ${tokens} tokens over all layers${needed > bytes ? ", and a part of the budget is for visual features" : ""}`,
-    fix: `--kv_cache_reuse_bytes ${needed} or more, or an engine built with fewer --tokens_per_block`,
+    fix: `--kv_cache_reuse_size ${needed}B or more, or an engine built with fewer --tokens_per_block`,
   });
 }

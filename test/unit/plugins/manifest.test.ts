@@ -49,8 +49,8 @@ describe("plugin.yaml", () => {
     );
     expect(problems).toEqual([
       expect.stringMatching(/^PLG002 plugin\.yaml:\d+:\d+ the type U is neither/),
-      expect.stringMatching(/^PLG002 plugin\.yaml:\d+:\d+ the size W is of no input/),
       expect.stringMatching(/^PLG002 plugin\.yaml:\d+:\d+ factor has no default and is not required/),
+      expect.stringMatching(/^PLG002 plugin\.yaml:\d+:\d+ the size W is of no input/),
       expect.stringMatching(/^PLG002 plugin\.yaml:\d+:\d+ H divides 2 is no comparison/),
     ]);
   });
@@ -77,6 +77,33 @@ describe("the ABI hash", () => {
   });
 });
 
+describe("an output in an input's memory", () => {
+  const aliased = (more: string) => (yaml: string) =>
+    yaml.replace('y: { shape: ["...", H], type: T }', `y: { shape: ["...", H], type: T, alias: ${more} }`);
+
+  it("names a required input of its own type, and an integer attribute that decides", async () => {
+    expect(await problemsOf(aliased("x"))).toEqual([]);
+    expect(await problemsOf(aliased("z, alias_when: factor"))).toEqual([
+      expect.stringMatching(/^PLG002 plugin\.yaml:\d+:\d+ z is no input/),
+      expect.stringMatching(/^PLG002 plugin\.yaml:\d+:\d+ factor is no integer attribute/),
+    ]);
+  });
+
+  it("is in the tables by index, and part of the ABI", async () => {
+    const [manifests, plain] = await Promise.all([
+      readManifests(await sourcesWith(aliased("x"))),
+      readManifests(await sourcesWith()),
+    ]);
+    expect(generateSources(manifests, "").get("plugins.gen.cpp")).toMatch(/\{"y", .*, 0, -1\},/);
+    expect(generateSources(plain, "").get("plugins.gen.cpp")).toMatch(/\{"y", .*, -1, -1\},/);
+    expect(abiHash(manifests, 2)).not.toBe(abiHash(plain, 2));
+    const attention = generateSources(await readManifests(pluginSources()), "").get("plugins.gen.cpp") ?? "";
+    // present_key: past_key is input 2, `cache` attribute 4; y is as wide as attribute 0 times a size says.
+    expect(attention).toMatch(/\{"present_key", .*, 2, 4\},/);
+    expect(attention).toMatch(/\{"y", .*\{'\*', \{MMTRT_ATTRIBUTE, 0\}, \{2, 3\}\}/);
+  });
+});
+
 describe("generated sources", () => {
   it("bind every size from the first input that has it and check the rest", async () => {
     const manifests = await readManifests(pluginSources());
@@ -87,7 +114,7 @@ describe("generated sources", () => {
     expect(tables).toContain('binder.size(0, -1, sizes.K, "K");');
     expect(tables).toContain('binder.size(1, 0, sizes.K, "K");');
     expect(tables).toContain("if (!(K == G * group_size))");
-    expect(files.get("weightOnlyMatmul.gen.h")).toContain("enum Input : int32_t { kX, kWEIGHT, kSCALE, kBIAS };");
+    expect(files.get("weightOnlyMatmul.gen.h")).toContain("enum Input : int32_t { kX, kWEIGHT, kSCALE, kBIAS,");
   });
 });
 
@@ -108,7 +135,8 @@ describe("requirements", () => {
   );
 
   it("sizes are a name, a number, or two of them", () => {
-    expect(parseSize("past + seq")).toBeUndefined();
+    expect(parseSize("num_heads * D")).toEqual({ op: "*", terms: ["num_heads", "D"] });
+    expect(parseSize("P++")).toBeUndefined();
     expect(parseSize("P + S")).toEqual({ op: "+", terms: ["P", "S"] });
     expect(parseSize(1)).toEqual({ op: "", terms: [1] });
     expect(parseSize("A + B + C")).toBeUndefined();
