@@ -117,7 +117,7 @@ function adapters(
   { sources, tensorrt, onnxruntime }: PluginBuild,
   unit: (name: string, source: string, flags: readonly string[], headers: readonly string[]) => CompileUnit,
 ): readonly CompileUnit[] {
-  const guard = join(sources, "adapters", "guard.h");
+  const shared = ["guard.h", "call.h"].map(name => join(sources, "adapters", name));
   return [
     { file: "tensorrt.cpp", headers: tensorrt },
     { file: "onnxruntime.cpp", headers: onnxruntime },
@@ -129,7 +129,7 @@ function adapters(
             `adapters/${file}`,
             join(sources, "adapters", file),
             ["-isystem", headers.folder],
-            [guard, headers.file],
+            [...shared, headers.file],
           ),
         ],
   );
