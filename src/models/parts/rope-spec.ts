@@ -61,6 +61,8 @@ function readScaling(c: ConfigReader, sizes: RopeSizes): RopeScaling | undefined
   c.only("partial_rotary_factor", [1, 1.0], "only part of each head would be rotated");
   if (type === "default") return undefined;
   if (isScaling(type)) return { type, ...READERS[type](c, sizes) };
+  // Nobody can say what another type's keys mean: that it is another is enough.
+  c.ignore("factor", "original_max_position_embeddings", "short_factor", "long_factor", "attention_factor");
   c.problem(
     "SPC004",
     "rope_type",
@@ -92,6 +94,16 @@ function readYarn(c: ConfigReader, { maxPositions }: RopeSizes): Omit<RopeScalin
 
 function readLongrope(c: ConfigReader, { headDim, maxPositions }: RopeSizes): Omit<RopeScaling, "type"> {
   const original = originalPositions(c, maxPositions);
+  // The temperature is divided by its logarithm.
+  if (original === 1) {
+    c.problem(
+      "SPC002",
+      "original_max_position_embeddings",
+      "is 1; expected 2 or more",
+      "a model of a single position has no longer ones to be stretched to",
+      "give original_max_position_embeddings as it was trained",
+    );
+  }
   const parameters = {
     original_max_position_embeddings: original,
     short_factor: divisors(c, "short_factor", headDim),

@@ -90,6 +90,9 @@ describe("yarn and longrope in config.json", () => {
       "SPC001 rope_scaling.short_factor is not a list of positive numbers",
       "SPC001 rope_scaling.long_factor is not a list of positive numbers",
     ]);
+    expect(problemsOf({ ...LONGROPE, original_max_position_embeddings: 1 })).toEqual([
+      "SPC002 rope_scaling.original_max_position_embeddings is 1; expected 2 or more",
+    ]);
     expect(problemsOf({ ...LONGROPE, long_factor: [1, 2, 0, 4, 5] })).toEqual([
       "SPC002 rope_scaling.long_factor is not a list of positive numbers",
     ]);
@@ -100,9 +103,9 @@ describe("yarn and longrope in config.json", () => {
   });
 
   it("say the name of today for the type that transformers does not know any more", () => {
-    expect(problemsOf({ type: "su", ...LISTS })[0]).toBe(
+    expect(problemsOf({ type: "su", ...LISTS })).toEqual([
       'SPC004 rope_scaling.rope_type is "su"; supported: "default", "linear", "dynamic", "llama3", "yarn", "longrope"',
-    );
+    ]);
     expect(() => languageOf({ rope_scaling: { type: "su" } })).toThrow(/SPC004/);
     expect(problemsOf({ rope_type: "toString" })).toEqual([expect.stringMatching(/^SPC004/)]);
   });
