@@ -24,4 +24,15 @@ export const NUM = {
     about:
       "The safetensors file given to verify lacks stages, or its tensors have other shapes than this model's. Make it again from the same checkpoint with test/reference/make_llava_reference.py, or make_pair_reference.py of an encoder-decoder.",
   },
+  NUM005: {
+    title: "two engine directories are not one model, split and in one piece",
+    about:
+      "verify --ranks compares the ranks of --engine_dir with the same model built from a checkpoint of one rank. Convert the model directory twice, once with --tp_size or --pp_size and once without, and build both.",
+  },
+  NUM006: {
+    title: "the ranks do not compute what the model in one piece does",
+    about:
+      "verify --ranks compares every sum over ranks, every layer and the logits, and names the first that is out of tolerance. What comes after it differs as a consequence. A rank file that belongs to another conversion is the usual cause.",
+    exit: 4,
+  },
 } as const satisfies Record<string, CodeInfo>;

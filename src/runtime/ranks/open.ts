@@ -27,8 +27,9 @@ export async function openTappedRanks(
   let last: Fetches = {};
   const graph = await openRankedGraph(parts, shape, options, {
     rank: (rank, outputs, taps) => {
+      if (rank % shape.tpSize !== 0) return;
       // A later stage calls what it is handed on its embeddings.
-      if (rank % shape.tpSize === 0) seen = { ...taps, ...outputs, ...seen };
+      for (const [name, tensor] of Object.entries({ ...taps, ...outputs })) seen[name] ??= tensor;
     },
   });
   const value = (values: Fetches | undefined, tap: string): ReturnType<TappedGraph["firstValue"]> => {

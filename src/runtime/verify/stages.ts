@@ -72,7 +72,8 @@ export class Stages {
   }
 }
 
-function coordinates(index: number, shape: readonly number[]): readonly number[] {
+/** Where an element is in a tensor, from its place among all of them. */
+export function coordinates(index: number, shape: readonly number[]): readonly number[] {
   const result: number[] = [];
   for (let axis = shape.length - 1, rest = index; axis >= 0; axis--) {
     const size = shape[axis] as number;
