@@ -102,4 +102,5 @@ def main():
     attention(libraries)
 
 
-main()
+if __name__ == "__main__":
+    main()

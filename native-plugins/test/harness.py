@@ -13,6 +13,7 @@ DTYPES = {
     torch.int8: 3,
     torch.int32: 5,
     torch.int64: 6,
+    torch.float8_e4m3fn: 7,
 }
 INT4 = 4
 
@@ -53,6 +54,8 @@ class TensorFacts(c.Structure):
         ("optional", c.c_int32),
         ("leadingOf", c.c_int32),
         ("dims", Dim * MAX_RANK),
+        ("aliasOf", c.c_int32),
+        ("aliasWhen", c.c_int32),
     ]
 
 
