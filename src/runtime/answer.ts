@@ -33,6 +33,8 @@ export interface Timing {
   /** One for each decode step of the batch. */
   readonly decodeMs: readonly number[];
   readonly promptTokens: number;
+  /** Prompt tokens whose keys and values were known from an earlier prompt. */
+  readonly reusedTokens: number;
   readonly newTokens: number;
 }
 
@@ -88,7 +90,8 @@ export async function answer(questions: readonly Question[], request: AnswerRequ
   const answers = generated.map((entry, item) => ({ ...entry, text: texts.of(item, entry.tokenIds) }));
   const newTokens = answers.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
   const allPromptTokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
-  const timing = { visualMs, prefillMs, decodeMs, promptTokens: allPromptTokens, newTokens };
+  const { reusedTokens } = decoding;
+  const timing = { visualMs, prefillMs, decodeMs, promptTokens: allPromptTokens, reusedTokens, newTokens };
   return { answers, timing, maxNewTokens: options.maxNewTokens };
 }
 

@@ -15,6 +15,8 @@ export interface ProfileReport {
   readonly num_beams: number;
   /** Of all items together, visual features included. */
   readonly prompt_tokens: number;
+  /** Of these, tokens whose keys and values were known from before; the mean over all iterations. */
+  readonly reused_tokens: number;
   readonly new_tokens: number;
   /** The most that an answer could have: as asked, or what the engine has room for. */
   readonly max_new_tokens: number;
@@ -63,6 +65,7 @@ export async function profile({
     batch_size: batchSize,
     num_beams: numBeams,
     prompt_tokens: promptTokens,
+    reused_tokens: sum(timings.map(timing => timing.reusedTokens)) / iterations,
     new_tokens: newTokens / iterations,
     max_new_tokens: Math.min(...runs.map(({ maxNewTokens }) => maxNewTokens)),
     visual_ms: visual.length > 0 ? latency(visual) : null,

@@ -164,7 +164,7 @@ describe("prompts that begin alike", () => {
     await expect(openSession(pair, { threads: 1, reuseBytes: PLENTY })).rejects.toThrow(/RUN032.*encoder-decoder/s);
     const engine = await engineOf("parity/llama_gqa", "float32", { max_input_len: 989, max_seq_len: 1000 });
     await expect(openSession(engine, { threads: 1, reuseBytes: 3839 })).rejects.toThrow(
-      /RUN033.*3839 holds no block of 3840 bytes/s,
+      /RUN033.*3839B holds no block of 3840 bytes/s,
     );
   });
 });

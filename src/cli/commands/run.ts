@@ -7,6 +7,8 @@ import { noteGeneration } from "../run/generation-note.ts";
 import { engineDirOf } from "../run/old-flags.ts";
 import { runProfiling } from "../run/profiling.ts";
 import { runRequest } from "../run/request.ts";
+import { runFile } from "../run/request-file.ts";
+import { reuseBytesOf } from "../run/reuse.ts";
 import type { Ui } from "../ui.ts";
 
 /** The numbers are the graph's and the times are not the engine's: both should be known. */
@@ -21,11 +23,16 @@ export const run = defineCommand({
   async run(context) {
     const { options } = context;
     const dir = engineDirOf(options, context.origin);
-    const assistant = await Assistant.open(dir, { threads: options.threads });
+    const reuseBytes = reuseBytesOf(context);
+    const assistant = await Assistant.open(dir, {
+      threads: options.threads,
+      ...(reuseBytes !== undefined && { reuseBytes }),
+    });
     try {
       noteBackend(assistant.session.engine.manifest.backend, context.ui);
       await noteGeneration(assistant.session, context);
       if (options.check_accuracy !== undefined) await runAccuracy(assistant, options.check_accuracy, context);
+      else if (options.input_file !== undefined) await runFile(assistant, options.input_file, context);
       else if (options.run_profiling) await runProfiling(assistant, context);
       else await runRequest(assistant, context);
     } finally {

@@ -8,6 +8,7 @@ import {
 } from "../../runtime/accuracy.ts";
 import type { Assistant } from "../../runtime/assistant.ts";
 import { askOptions, type RunContext } from "./request.ts";
+import { noteReuse, reuseData } from "./reuse.ts";
 
 /** Wrong answers shown as text; --json has them all. */
 const SHOWN = 20;
@@ -35,7 +36,12 @@ export async function runAccuracy(assistant: Assistant, file: string, context: R
   const report = await checkAccuracy(cases, batchSize, ask, done =>
     ui.progress({ id: "accuracy", label: "check_accuracy", done, total: cases.length }),
   );
-  ui.result(accuracyText(report), { ...report, wrong: report.wrong.map(entry => ({ ...entry })) });
+  ui.result(accuracyText(report), {
+    ...report,
+    wrong: report.wrong.map(entry => ({ ...entry })),
+    ...reuseData(assistant.session),
+  });
+  noteReuse(assistant.session, ui);
   const problem = belowThreshold(report, options.accuracy_threshold, origin("accuracy_threshold"));
   throwIfAny(problem === undefined ? [] : [problem]);
 }

@@ -3,6 +3,7 @@ import { type Latency, type ProfileReport, profile } from "../../runtime/profile
 import { type Cell, formatTable } from "../ui.ts";
 import { withPairing } from "./pairing.ts";
 import { askOptions, questionsOf, type RunContext } from "./request.ts";
+import { noteReuse, reuseData } from "./reuse.ts";
 
 /** Times the request of the command line and prints percentiles and rates. */
 export async function runProfiling(assistant: Assistant, context: RunContext): Promise<void> {
@@ -16,7 +17,8 @@ export async function runProfiling(assistant: Assistant, context: RunContext): P
     run: () => withPairing(assistant, context, () => assistant.ask(questions, { ...askOptions(context), signal })),
     onIteration: done => ui.progress({ id: "profiling", label: "profiling", done, total }),
   });
-  ui.result(profileText(report), { profile: report });
+  ui.result(profileText(report), { profile: report, ...reuseData(assistant.session) });
+  noteReuse(assistant.session, ui);
 }
 
 export function profileText(report: ProfileReport): string {
@@ -36,6 +38,7 @@ export function profileText(report: ProfileReport): string {
       row("whole request", report.total_ms, rate.total),
     ],
   );
-  const head = `batch ${report.batch_size}, ${report.num_beams} beam(s), ${report.prompt_tokens} prompt tokens, ${report.new_tokens} new tokens (at most ${report.max_new_tokens} an answer), ${report.iterations} iterations after one warm-up`;
+  const reused = report.reused_tokens > 0 ? ` (${report.reused_tokens} reused)` : "";
+  const head = `batch ${report.batch_size}, ${report.num_beams} beam(s), ${report.prompt_tokens} prompt tokens${reused}, ${report.new_tokens} new tokens (at most ${report.max_new_tokens} an answer), ${report.iterations} iterations after one warm-up`;
   return `${head}\n${table}`;
 }

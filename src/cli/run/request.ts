@@ -7,9 +7,10 @@ import { readPixelValues } from "../../runtime/image/load.ts";
 import type { PixelValues } from "../../runtime/image/preprocess.ts";
 import { pairUp, type RequestItem, readInputIds } from "../../runtime/request.ts";
 import type { CommandContext } from "../command.ts";
-import type { Ui } from "../ui.ts";
+import type { EventData, Ui } from "../ui.ts";
 import { pictureFiles } from "./old-flags.ts";
 import { seesTogether, withPairing } from "./pairing.ts";
+import { noteReuse, reuseData } from "./reuse.ts";
 import { noteWindow } from "./window-note.ts";
 
 export type RunContext = CommandContext<typeof runOptions>;
@@ -29,7 +30,8 @@ export async function runRequest(assistant: Assistant, context: RunContext): Pro
   const parts: Answers[] = [];
   for (const batch of batchesOf(questions, options.batch_size))
     parts.push(await withPairing(assistant, context, () => assistant.ask(batch, asking)));
-  show(ui, merged(parts), streams);
+  show(ui, merged(parts), streams, reuseData(assistant.session));
+  noteReuse(assistant.session, ui);
 }
 
 /** Tokens of the longest prompt, each placeholder of an image counted as its features, and of its answer. */
@@ -115,7 +117,7 @@ export function batchesOf<T>(items: readonly T[], size: number | undefined): rea
   return Array.from({ length: Math.ceil(items.length / batch) }, (_, i) => items.slice(i * batch, (i + 1) * batch));
 }
 
-function merged(parts: readonly Answers[]): Answers {
+export function merged(parts: readonly Answers[]): Answers {
   return {
     answers: parts.flatMap(({ answers }) => answers),
     timing: mergeTimings(parts.map(({ timing }) => timing)),
@@ -124,13 +126,14 @@ function merged(parts: readonly Answers[]): Answers {
 }
 
 function mergeTimings(timings: readonly Timing[]): Timing {
-  const sum = (key: "visualMs" | "prefillMs" | "promptTokens" | "newTokens"): number =>
+  const sum = (key: "visualMs" | "prefillMs" | "promptTokens" | "reusedTokens" | "newTokens"): number =>
     timings.reduce((total, timing) => total + timing[key], 0);
   return {
     visualMs: sum("visualMs"),
     prefillMs: sum("prefillMs"),
     decodeMs: timings.flatMap(timing => timing.decodeMs),
     promptTokens: sum("promptTokens"),
+    reusedTokens: sum("reusedTokens"),
     newTokens: sum("newTokens"),
   };
 }
@@ -153,7 +156,7 @@ export function resultData({ answers, timing, maxNewTokens }: Answers): Readonly
   };
 }
 
-function show(ui: Ui, all: Answers, streamed: boolean): void {
+function show(ui: Ui, all: Answers, streamed: boolean, reuse: EventData): void {
   const { answers } = all;
   if (!ui.json && streamed && answers[0]?.text !== undefined) {
     ui.stream("\n");
@@ -163,7 +166,7 @@ function show(ui: Ui, all: Answers, streamed: boolean): void {
     const shown = text ?? tokenIds.join(" ");
     return answers.length === 1 ? shown : `[${i + 1}] ${shown}`;
   });
-  ui.result(lines.join("\n"), resultData(all));
+  ui.result(lines.join("\n"), { ...resultData(all), ...reuse });
 }
 
 function checkSources(options: RunOptions, origin: (key: string) => string): void {

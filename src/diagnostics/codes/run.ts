@@ -66,9 +66,9 @@ export const RUN = {
       "Ids from --input_ids or from the tokenizer must be rows of the model's embedding table; the ids above it are rows of the prompt table and are made by mmtrt.",
   },
   RUN014: {
-    title: "a file of token ids or questions is not usable",
+    title: "a file of token ids, questions or requests is not usable",
     about:
-      "--input_ids takes a JSON list of lists of whole numbers; --check_accuracy takes one JSON object with image, question and expected on each line.",
+      "--input_ids takes a JSON list of lists of whole numbers; --check_accuracy takes one JSON object with image, question and expected on each line, --input_file one with input_text or input_ids, and image.",
   },
   RUN015: {
     title: "the model takes no images",
@@ -124,7 +124,7 @@ export const RUN = {
   RUN033: {
     title: "the budget for reused keys and values holds no block",
     about:
-      "--kv_cache_reuse_bytes is shared by blocks of tokens_per_block tokens over all layers, and for models that see, visual features. Give room for at least one block; a useful cache holds whole prompts.",
+      "--kv_cache_reuse_size is shared by blocks of tokens_per_block tokens over all layers, and for models that see, visual features. Give room for at least one block; a useful cache holds whole prompts.",
   },
   RUN034: {
     title: "a context length is too short for the pass key test",

@@ -56,6 +56,13 @@ export const runOptions = defineOptions({
     about:
       "safetensors file with preprocessed pixel_values [images, 3, height, width], instead of image; for models without an image processor.",
   },
+  input_file: {
+    type: "path",
+    group: "Request",
+    placeholder: "FILE",
+    about:
+      'JSON Lines file of requests that are answered in order, in one process: {"input_text": "…", "image": "a.png"}, or input_ids as a list, on each line. Images are looked up beside the file.',
+  },
   prompt_format: {
     type: "string",
     enum: ["auto", "chat", "raw"],
@@ -70,7 +77,21 @@ export const runOptions = defineOptions({
     maximum: 65536,
     group: "Request",
     about:
-      "Items run at once: a single request is repeated this many times, several are run in batches of this size. Without it: all at once (with check_accuracy: as many as the engine takes).",
+      "Items run at once: a single request is repeated this many times, several are run in batches of this size. Without it: all at once (with check_accuracy: as many as the engine takes; with input_file: one after another).",
+  },
+  enable_kv_cache_reuse: {
+    type: "boolean",
+    default: false,
+    group: "KV cache",
+    aliases: [{ name: "kv_cache_enable_block_reuse" }],
+    about:
+      "Keep the keys and values of prompts, block by block, for later prompts that begin alike (the same words, the same pictures). Takes an engine built with use_paged_context_fmha.",
+  },
+  kv_cache_reuse_size: {
+    type: "size",
+    default: "1GiB",
+    group: "KV cache",
+    about: "Memory for what enable_kv_cache_reuse keeps; the blocks used longest ago give way.",
   },
 
   max_new_tokens: {
@@ -230,6 +251,21 @@ export const runOptions = defineOptions({
     hidden: true,
     about: "Old flag of TensorRT-LLM's run.py.",
     ignored: "the engine directory says whether its language model has an encoder",
+  },
+  enable_chunked_context: {
+    type: "boolean",
+    default: false,
+    hidden: true,
+    about: "Old flag of TensorRT-LLM's run.py.",
+    ignored:
+      "an engine built with --use_paged_context_fmha runs prompts longer than --max_num_tokens in pieces by itself",
+  },
+  kv_cache_free_gpu_memory_fraction: {
+    type: "number",
+    hidden: true,
+    about: "Old flag of TensorRT-LLM's run.py.",
+    ignored:
+      "ONNX Runtime's caches grow with their sequences; --kv_cache_reuse_size limits what is kept between requests",
   },
   log_level: {
     type: "string",
