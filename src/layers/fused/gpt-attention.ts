@@ -95,9 +95,11 @@ function attributesOf({ heads, kvHeads, headDim, window, cacheType }: PluginAtte
   };
 }
 
-/** plugin.yaml: what the kernels are compiled for. */
-export function isPluginHead(compute: Dtype, headDim: number): boolean {
-  return compute !== "float32" && headDim % 16 === 0 && headDim <= 256;
+export const HEAD_DIMS: readonly number[] = [64, 80, 96, 128, 256];
+
+/** What the kernels are compiled for. A block of 8 tokens is half a tensor-core step. */
+export function hasAttentionKernel(compute: Dtype, headDim: number, tokensPerBlock = 16): boolean {
+  return compute !== "float32" && HEAD_DIMS.includes(headDim) && tokensPerBlock >= 16;
 }
 
 /** One layer, number 0, from its product for q, k, v to what its output product takes. */

@@ -3,7 +3,7 @@ import { dimOf, GraphBuilder } from "../../graph/ops.ts";
 import { formOfCodes, kvScaleName, plainForm } from "../../layers/cache-form.ts";
 import { allGather, type TpGroup, tpGroup } from "../../layers/collective.ts";
 import { lookUp, promptTuningEmbedding } from "../../layers/embedding.ts";
-import { GPT_ATTENTION, isPluginHead, pluginSelfAttention } from "../../layers/fused/gpt-attention.ts";
+import { GPT_ATTENTION, hasAttentionKernel, pluginSelfAttention } from "../../layers/fused/gpt-attention.ts";
 import { PROMPT_TUNING_EMBEDDING, wholePromptTuningEmbedding } from "../../layers/fused/prompt-tuning-embedding.ts";
 import { continuousCache, type KvCache, staticCache } from "../../layers/kv-cache.ts";
 import { linear, rowParallelLinear } from "../../layers/linear.ts";
@@ -106,7 +106,8 @@ function attentionOf(
     return continuousCache(b, form, like, window);
   };
   const sizes = { heads, kvHeads, headDim };
-  if (g.plugins.has(GPT_ATTENTION.name) && isPluginHead(computeDtype, headDim)) {
+  const block = kvCache.type === "paged" ? kvCache.tokensPerBlock : undefined;
+  if (g.plugins.has(GPT_ATTENTION.name) && hasAttentionKernel(computeDtype, headDim, block)) {
     const kvScale = algo !== null && { kvScale: (layer: number) => g.weight(kvScaleName(layer), "float32", [1]) };
     return pluginSelfAttention(g, { ...sizes, rope, window, cacheType: kvCache.type, ...kvScale, cacheOn });
   }

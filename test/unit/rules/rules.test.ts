@@ -348,10 +348,10 @@ const CASES: readonly Case[] = [
   },
   {
     rule: plugins.cacheTypeIsBuilt,
-    name: "a paged cache",
-    fails: { build: { kv_cache_type: "paged" } },
+    name: "a paged cache of an encoder-decoder",
+    fails: { spec: pair(), build: { kv_cache_type: "paged" } },
     says: ["BLD032", "--kv_cache_type continuous, or static"],
-    passes: { build: { kv_cache_type: "static" } },
+    passes: { build: { kv_cache_type: "paged" } },
   },
   {
     rule: plugins.blockSizeIsPowerOfTwo,
