@@ -16,7 +16,7 @@ struct Finish
     T const* gateBias;
     T const* upBias;
     int32_t n;
-    int32_t activation;
+    Curve curve;
 
     static __device__ __forceinline__ float2 pairOf(T const* bias, int32_t column)
     {
@@ -27,8 +27,15 @@ struct Finish
     {
         float2 const gate = pairOf(gateBias, column);
         float2 const up = pairOf(upBias, column);
-        float const low = activate(gateLow + gate.x, activation) * (upLow + up.x);
-        float const high = activate(gateHigh + gate.y, activation) * (upHigh + up.y);
+        float low = gateLow + gate.x;
+        float high = gateHigh + gate.y;
+        if (curve.any)
+        {
+            low = activate(low, curve);
+            high = activate(high, curve);
+        }
+        low *= upLow + up.x;
+        high *= upHigh + up.y;
         *reinterpret_cast<uint32_t*>(y + static_cast<int64_t>(row) * n + column) = pack<T>(low, high);
     }
 };
@@ -37,7 +44,7 @@ template <typename T>
 int32_t multiply(MmtrtCall const& call, matmulNt::Arguments const& args, int32_t activation) noexcept
 {
     auto const bias = [&](Input index) { return has(call, index) ? static_cast<T const*>(call.inputs[index].data) : nullptr; };
-    Finish<T> const finish{static_cast<T*>(call.outputs[kY].data), bias(kGATE_BIAS), bias(kUP_BIAS), args.n, activation};
+    Finish<T> const finish{static_cast<T*>(call.outputs[kY].data), bias(kGATE_BIAS), bias(kUP_BIAS), args.n, curveOf(activation)};
     return matmulNt::launch<matmulNt::Float16<T>>(kNAME, args, finish, static_cast<cudaStream_t>(call.stream));
 }
 } // namespace

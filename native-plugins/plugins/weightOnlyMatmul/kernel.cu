@@ -187,7 +187,7 @@ int32_t runSkinny(MmtrtCall const& call, Sizes const& sizes, Attributes const& a
         optional(call, kBIAS), optional(call, kZERO), optional(call, kPREQUANT), call.outputs[kY].data,
         static_cast<float*>(call.workspace), static_cast<uint32_t*>(call.state), static_cast<int32_t>(sizes.lead),
         static_cast<int32_t>(sizes.K), static_cast<int32_t>(sizes.N), groupSteps, static_cast<int32_t>(sizes.G), plan.unit,
-        units / parts, units % parts, plan.splits, plan.xBytes, plan.clustered, attributes.activation};
+        units / parts, units % parts, plan.splits, plan.xBytes, plan.clustered, curveOf(attributes.activation)};
     auto const stream = static_cast<cudaStream_t>(call.stream);
     return isInt4(call) ? launchSkinny<T, 4>(args, plan, stream) : launchSkinny<T, 8>(args, plan, stream);
 }
@@ -219,7 +219,7 @@ int32_t runTile(MmtrtCall const& call, Sizes const& sizes, Attributes const& att
         optional(call, kBIAS), call.outputs[kY].data,
         static_cast<int32_t>(sizes.lead), static_cast<int32_t>(sizes.K), static_cast<int32_t>(sizes.N), static_cast<int32_t>(sizes.G),
         groupSteps == 1 ? 0U : static_cast<uint32_t>(((1ULL << 32) + groupSteps - 1) / groupSteps),
-        groupSteps % 4 == 0 ? 0 : groupSteps % 2 == 0 ? 1 : 2, work, plan.stages, attributes.activation};
+        groupSteps % 4 == 0 ? 0 : groupSteps % 2 == 0 ? 1 : 2, work, plan.stages, curveOf(attributes.activation)};
     return isInt4(call) ? launchTile<T, 4>(args, plan.rows, grouped, stream) : launchTile<T, 8>(args, plan.rows, grouped, stream);
 }
 

@@ -63,7 +63,7 @@ struct Arguments
     // Bytes of a warp's rows of x.
     int32_t xBytes;
     bool clustered;
-    int32_t activation;
+    Curve curve;
 };
 
 template <int32_t kBITS>
@@ -379,9 +379,12 @@ __device__ __forceinline__ void finish(Arguments const& args, float4 value, int6
         float2 const high = unpack<T>(bias.y);
         value = add(value, make_float4(low.x, low.y, high.x, high.y));
     }
+    if (args.curve.any)
+    {
 #pragma unroll
-    for (int32_t i = 0; i < 4; ++i)
-        v[i] = activate(v[i], args.activation);
+        for (int32_t i = 0; i < 4; ++i)
+            v[i] = activate(v[i], args.curve);
+    }
     *reinterpret_cast<uint2*>(static_cast<T*>(args.y) + row * args.n + n) = make_uint2(pack<T>(v[0], v[1]), pack<T>(v[2], v[3]));
 }
 

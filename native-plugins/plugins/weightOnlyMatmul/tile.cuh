@@ -290,11 +290,15 @@ struct Product
                 for (int32_t i = 0; i < 2; ++i)
                 {
                     int32_t const row = row0 + j * 8 + threadIdx.x % 4 * 2 + i;
-                    if (row >= args.rows)
-                        continue;
-                    float const low = activate(sum[f][j][i] * scale.x + bias.x, args.activation);
-                    float const high = activate(sum[f][j][i + 2] * scale.y + bias.y, args.activation);
-                    *reinterpret_cast<uint32_t*>(y + static_cast<int64_t>(row) * args.n + n) = pack<T>(low, high);
+                    float low = sum[f][j][i] * scale.x + bias.x;
+                    float high = sum[f][j][i + 2] * scale.y + bias.y;
+                    if (args.curve.any)
+                    {
+                        low = activate(low, args.curve);
+                        high = activate(high, args.curve);
+                    }
+                    if (row < args.rows)
+                        *reinterpret_cast<uint32_t*>(y + static_cast<int64_t>(row) * args.n + n) = pack<T>(low, high);
                 }
             }
         }

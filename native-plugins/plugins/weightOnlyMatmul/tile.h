@@ -1,5 +1,6 @@
 // More than 8 rows of x: what kernel.cu hands to the tensor-core kernel of tile.cuh.
 #pragma once
+#include "activation.cuh"
 #include "stream_k.cuh"
 
 namespace mmtrt::weightOnlyMatmul
@@ -22,7 +23,7 @@ struct TileArguments
     int32_t scaleShift;
     StreamK work;
     int32_t stages;
-    int32_t activation;
+    Curve curve;
 };
 
 inline constexpr int32_t kTILE_THREADS = 256;
