@@ -8,6 +8,7 @@ import {
   visualProfiles,
 } from "../emit/profiles.ts";
 import type { EngineIo } from "../formats/engine-config.ts";
+import type { LoraEngineConfig } from "../formats/lora/engine.ts";
 import { type Dialect, withCodes } from "../graph/dialect.ts";
 import type { Dim } from "../graph/dim.ts";
 import type { Graph, Value } from "../graph/graph.ts";
@@ -29,6 +30,8 @@ export interface EngineTargets {
   /** Fused operations that become nodes. */
   readonly plugins: readonly string[];
   readonly version: string;
+  /** Adapters that the decoder takes. */
+  readonly lora?: LoraEngineConfig | null;
   /** The builder's request for an engine; null with ONNX Runtime. */
   request(part: RequestPart): EngineRequest | null;
 }
@@ -42,9 +45,13 @@ type RequestPart = Pick<EnginePlan, "onnx" | "io" | "profiles"> & {
 export function planLanguage(checkpoint: ConvertedCheckpoint, targets: EngineTargets): EnginePlan[] {
   const { build } = targets;
   return checkpoint.ranks.map((file, rank) => {
-    const options = graphOptions(checkpoint, targets, rank);
+    const { lora } = targets;
+    const options = {
+      ...graphOptions(checkpoint, targets, rank),
+      ...(lora && { lora: { modules: lora.modules, targets: lora.target_modules } }),
+    };
     const graph = buildGraph(checkpoint, "llm", options);
-    const profiles = decoderProfiles(graph, limitsOf(checkpoint, build));
+    const profiles = decoderProfiles(graph, { ...limitsOf(checkpoint, build), ...loraLimits(targets) });
     const stem = `${checkpoint.spec.encoderDecoder === undefined ? "llm" : "decoder"}/rank${rank}`;
     return enginePlan({ name: stem, kind: "llm", rank, stem }, graph, options, file, targets, profiles);
   });
@@ -71,6 +78,10 @@ export function planEncoder(checkpoint: ConvertedCheckpoint, targets: EngineTarg
       plan("cross", `decoder/cross_rank${rank}`, file, rank, `decoder/rank${rank}`),
     ),
   ];
+}
+
+function loraLimits({ lora }: EngineTargets): Pick<DecoderLimits, "lora"> {
+  return lora ? { lora: { maxLoras: lora.max_loras, maxRank: lora.max_lora_rank } } : {};
 }
 
 /** The numbers that profiles are made of. A decoder of a pair has its prompt in the encoder, and starts with a token. */

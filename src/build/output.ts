@@ -5,10 +5,20 @@ import { asOutputProblem } from "../checkpoint/files.ts";
 import { fail, MmtrtError, type Problem } from "../diagnostics/index.ts";
 import type { EngineManifest } from "../formats/engine-config.ts";
 import { ENGINE_MANIFEST, LOGS_DIR, openEngine } from "../formats/engine-dir.ts";
+import { LORA_DIR } from "../formats/lora/engine.ts";
 import type { BuildPlan } from "./plan.ts";
 
 /** What an engine directory may hold at its top; anything else in it belongs to somebody. */
-const OWN_ENTRIES: readonly string[] = [ENGINE_MANIFEST, "llm", "visual", "tokenizer", "encoder", "decoder", LOGS_DIR];
+const OWN_ENTRIES: readonly string[] = [
+  ENGINE_MANIFEST,
+  "llm",
+  "visual",
+  "tokenizer",
+  "encoder",
+  "decoder",
+  LORA_DIR,
+  LOGS_DIR,
+];
 const INNER_STAGE = ".partial";
 const INNER_LOGS = ".logs";
 const HOLDER = "build.json";

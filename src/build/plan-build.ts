@@ -12,6 +12,7 @@ import { engineModel, llmConfig, visualConfig } from "./configs.ts";
 import type { EngineTargets } from "./engine-plans.ts";
 import type { BuilderAtHand } from "./find-builder.ts";
 import type { Gpu } from "./gpus.ts";
+import { loraSettings, planLora, withAdapters } from "./lora.ts";
 import { fitsGpu, type MemoryInput, memoryAccount } from "./memory.ts";
 import type { BuildPlan, EnginePlan, Step } from "./plan.ts";
 import { choosePlugins, readPluginLibraries, usesLibrary } from "./plugins.ts";
@@ -101,8 +102,10 @@ async function planFrom(
   const memoryInput = memoryInputOf(checkpoint, build);
   const memory = memoryAccount(memoryInput);
   const overfull = gpu === null ? undefined : fitsGpu(memory, memoryInput, gpu, origin("gpu"));
+  const { lora, problems: loraProblems } = await planLora(checkpoint, options, { origin, given });
   const problems = [
     ...found.problems,
+    ...loraProblems,
     ...toolProblems(options, builder, trtexecFlags),
     ...onlyProblems(options, checkpoint, origin),
     ...(overfull ? [overfull] : []),
@@ -117,6 +120,7 @@ async function planFrom(
     dialect,
     plugins: plugins.ops,
     version,
+    lora: lora?.config ?? null,
     request: part =>
       options.backend === "onnxruntime" ? null : engineRequest(part, options, options.backend, trtexecFlags),
   };
@@ -131,7 +135,11 @@ async function planFrom(
     libraries,
     model: engineModel(spec),
     configs: {
-      llm: llmConfig(checkpoint, settings, options, [...llm, ...pair.filter(({ kind }) => kind === "cross")], version),
+      llm: withAdapters(
+        llmConfig(checkpoint, settings, options, [...llm, ...pair.filter(({ kind }) => kind === "cross")], version),
+        lora,
+        options,
+      ),
       encoder: llmConfig(
         checkpoint,
         settings,
@@ -142,6 +150,7 @@ async function planFrom(
       ),
       visual: visualConfig(checkpoint, settings, visual[0], version),
     },
+    adapters: lora?.sources ?? [],
     tokenizer: shapesAlone ? [] : await filesIn(join(checkpoint.dir, TOKENIZER_DIR)),
   };
   const { steps, fingerprint } = canBuild && !shapesAlone ? await stepsOf(checkpoint, engines, shared) : NO_STEPS;
@@ -151,7 +160,13 @@ async function planFrom(
     fingerprint,
     force: options.force,
     workers: settings.workers,
-    options: { ...build, ...tensorrtSettings(options), copy_weights: options.copy_weights, only: options.only },
+    options: {
+      ...build,
+      ...tensorrtSettings(options),
+      copy_weights: options.copy_weights,
+      only: options.only,
+      ...loraSettings(lora, options),
+    },
     engines,
     steps,
     memory,

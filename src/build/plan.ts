@@ -50,10 +50,10 @@ export interface EnginePlan {
   readonly request: EngineRequest | null;
 }
 
-/** link: a hard link or copy of weights · emit: a graph as ONNX · engine: TensorRT at work · files: configs and tokenizer. */
+/** link: a hard link or copy of weights · emit: a graph as ONNX · engine: TensorRT at work · adapter, files: copies, and configs. */
 export interface Step {
   readonly id: string;
-  readonly kind: "link" | "emit" | "engine" | "files";
+  readonly kind: "link" | "emit" | "engine" | "adapter" | "files";
   readonly fingerprint: string;
   /** Absolute, or relative to the engine directory when an earlier step made them. */
   readonly inputs: readonly string[];
@@ -97,6 +97,9 @@ export interface BuildPlan {
   /** With --strict_profiles: TensorRT-LLM's own inputs and ranges for each of its engines, for comparison. */
   readonly trtllm_profiles: readonly { readonly name: string; readonly inputs: readonly TrtllmInput[] }[] | null;
   readonly adjustments: readonly Adjustment[];
+  /** Directories of the adapters that are kept as lora/0, lora/1, …; absolute. */
+  readonly adapters: readonly string[];
+  /** To run: what each GPU holds. */
   readonly warnings: readonly Problem[];
   /** Not empty: the plan may be looked at but not run. */
   readonly problems: readonly Problem[];

@@ -115,6 +115,7 @@ async function* runSteps(run: Run): AsyncGenerator<BuildEvent, void> {
     const engine = byOutput.get(step.outputs[0] ?? "");
     if (step.kind === "link" && engine) yield* placeWeights(run, engine);
     else if (step.kind === "emit" && engine) yield* placeGraph(run, engine);
+    else if (step.kind === "adapter") await placeAdapter(run, step);
     else if (step.kind === "files") await writeFiles(run, step);
     else throw new Error(`step ${step.id} of kind ${step.kind} has nobody to run it`);
     yield { event: "step", id: step.id, state: "done", seconds: (performance.now() - started) / 1000 };
@@ -192,6 +193,10 @@ export async function writeGraph(
   const graph = buildGraph(checkpoint, engine.kind, engine.options);
   await writeOnnx(graph, target, { location, tensors: locationsOf(weights.tensors), producerVersion: version });
   if (sha256(await readFile(target)) !== engine.graph.onnx_sha256) changedSincePlan(engine);
+}
+
+async function placeAdapter(run: Run, { inputs, outputs }: Step): Promise<void> {
+  for (const [i, input] of inputs.entries()) await copyInto(input, await place(run, outputs[i] as string));
 }
 
 async function writeFiles(run: Run, step: Step): Promise<void> {

@@ -13,7 +13,7 @@ const STEP_VERSION = 1;
 
 type StepInput = Pick<
   BuildPlan,
-  "version" | "output_dir" | "builder" | "copy_weights" | "model" | "configs" | "tokenizer"
+  "version" | "output_dir" | "builder" | "copy_weights" | "libraries" | "model" | "configs" | "tokenizer" | "adapters"
 >;
 
 /** What is to be done, in order, each with a fingerprint over all that its outputs depend on. */
@@ -49,7 +49,18 @@ export async function planSteps(
     });
     if (engine.request !== null) builds.push(await engineStep(engine, engine.request, plan, { ...own, emit }));
   }
-  return [...steps, ...builds, await filesStep(checkpoint, plan, own)];
+  return [...steps, ...builds, ...adapterSteps(plan, own), await filesStep(checkpoint, plan, own)];
+}
+
+/** Adapters are copied: they are small, and a training run may write over its own directory. */
+function adapterSteps({ configs, adapters }: StepInput, own: object): readonly Step[] {
+  return (configs.llm?.lora?.adapters ?? []).map(({ dir, files }, i) => ({
+    id: `adapter ${i}`,
+    kind: "adapter",
+    fingerprint: fingerprint({ ...own, files }),
+    inputs: files.map(({ name }) => join(adapters[i] ?? "", name)),
+    outputs: files.map(({ name }) => `${dir}/${name}`),
+  }));
 }
 
 /** The command is the one that runs, with the directory's final name; while it runs the directory has another. */

@@ -5,6 +5,7 @@ import { CKP } from "./codes/ckp.ts";
 import { ENV } from "./codes/env.ts";
 import { GRF } from "./codes/grf.ts";
 import { HUB } from "./codes/hub.ts";
+import { LRA } from "./codes/lra.ts";
 import { MTX } from "./codes/mtx.ts";
 import { NUM } from "./codes/num.ts";
 import { PLG } from "./codes/plg.ts";
@@ -12,7 +13,7 @@ import { RUN } from "./codes/run.ts";
 import { SPC } from "./codes/spc.ts";
 import { TRT } from "./codes/trt.ts";
 
-/** Areas: CFG options, CKP checkpoint files, SPC model spec, GRF graph, HUB downloads, BLD build rules, MTX matrix and cache, RUN requests, PLG plugins, TRT tool output, ENV machine, NUM numerics. */
+/** Areas: CFG options, CKP checkpoint files, SPC model spec, GRF graph, HUB downloads, LRA adapters, BLD build rules, MTX matrix and cache, RUN requests, PLG plugins, TRT tool output, ENV machine, NUM numerics. */
 export const CODES = {
   ...BLD,
   ...CFG,
@@ -20,6 +21,7 @@ export const CODES = {
   ...ENV,
   ...GRF,
   ...HUB,
+  ...LRA,
   ...MTX,
   ...NUM,
   ...PLG,

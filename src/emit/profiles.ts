@@ -50,7 +50,15 @@ export function decoderProfiles(graph: Graph, limits: DecoderLimits): readonly E
   const optTotal = limits.optSeqLen ?? Math.floor((limits.maxSeqLen + 1) / 2);
   const past = { min: 0, opt: optTotal - 1, max: limits.maxSeqLen - 1 };
   const contexts = contextRanges(limits).map(({ name, seq }) =>
-    profileOf(name, graph.inputs, { batch, seq, past: pastOfPrompt(seq, limits), rows, encoder_seq }),
+    profileOf(name, graph.inputs, {
+      batch,
+      seq,
+      past: pastOfPrompt(seq, limits),
+      rows,
+      encoder_seq,
+      ...loraSizes(limits),
+      ...pagedSizes(limits),
+    }),
   );
   const generation = profileOf("generation", graph.inputs, {
     batch: rowsOfBatch,
@@ -58,6 +66,8 @@ export function decoderProfiles(graph: Graph, limits: DecoderLimits): readonly E
     past,
     rows,
     encoder_seq,
+    ...loraSizes(limits),
+    ...pagedSizes(limits),
   });
   return [...contexts, generation];
 }

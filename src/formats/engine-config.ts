@@ -1,4 +1,5 @@
 import type { Dtype } from "../tensor/index.ts";
+import type { LoraEngineConfig } from "./lora/engine.ts";
 
 /**
  * The JSON of an engine directory (DESIGN §5), written by `build` and read by `run`, `inspect` and `explain`.
@@ -78,6 +79,8 @@ export interface LlmEngineConfig {
   readonly io: readonly EngineIo[];
   /** Only with pp_size > 1: stages 1 … pp_size − 1. */
   readonly pp_stages?: readonly PipelineStage[];
+  /** There where the graph takes adapters. */
+  readonly lora?: LoraEngineConfig;
   /** Of an encoder-decoder's decoder: the graph that makes the keys and values it attends to. */
   readonly cross?: { readonly profiles: readonly EngineProfile[]; readonly io: readonly EngineIo[] };
 }

@@ -5,6 +5,7 @@ import { DTYPES } from "../tensor/index.ts";
 import { isBuilt, isTarget } from "./built-form.ts";
 import type { Backend, EngineManifest, EnginePart, LlmEngineConfig, VisualEngineConfig } from "./engine-config.ts";
 import { isJsonObject, type Json, type JsonObject, readJsonObject } from "./json.ts";
+import { isLoraConfig } from "./lora/engine.ts";
 
 export const ENGINE_MANIFEST = "mmtrt.json";
 export const LLM_CONFIG = "llm/config.json";
@@ -103,6 +104,7 @@ async function readConfig<T>(
 
 function checkLlm(json: JsonObject, wrong: Collector): void {
   wrong.unless(isJsonObject(json.pretrained_config), "pretrained_config is missing");
+  wrong.unless(isLoraConfig(json.lora), "lora is not a table of modules and adapters");
   const build = isJsonObject(json.build_config) ? json.build_config : {};
   for (const key of ["max_batch_size", "max_input_len", "max_seq_len", "max_beam_width", "max_multimodal_len"])
     wrong.unless(

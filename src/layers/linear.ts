@@ -16,10 +16,11 @@ export function linear(
   sizes: { in: number; out: number; bias?: boolean },
 ): Value {
   const form = w.form(name);
-  const y =
+  const product =
     form.kind === "plain"
       ? g.matmul(x, g.transpose(w.get(g, `${name}.weight`, [sizes.out, sizes.in]), [1, 0]))
       : quantizedProduct(g, w, x, name, sizes, form);
+  const y = w.adapters?.add(g, name, x, product) ?? product;
   return sizes.bias ? g.add(y, w.get(g, `${name}.bias`, [sizes.out])) : y;
 }
 

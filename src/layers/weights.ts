@@ -1,6 +1,7 @@
 import type { Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
 import { type FloatDtype, type LinearForm, linearForm, type QuantSpec } from "../tensor/index.ts";
+import type { LoraInputs } from "./lora.ts";
 
 /** Gives layers their weights in the compute dtype, whatever they are stored in. */
 export class WeightSource {
@@ -8,11 +9,14 @@ export class WeightSource {
   readonly #quantization: QuantSpec | undefined;
   /** dtype that products are computed in. */
   readonly compute: FloatDtype;
+  /** What products may be changed by at run time. */
+  readonly adapters: LoraInputs | undefined;
 
-  constructor(stored: FloatDtype, compute: FloatDtype, quantization?: QuantSpec) {
+  constructor(stored: FloatDtype, compute: FloatDtype, quantization?: QuantSpec, adapters?: LoraInputs) {
     this.#stored = stored;
     this.compute = compute;
     this.#quantization = quantization;
+    this.adapters = adapters;
   }
 
   /** The tensor `name` of the checkpoint; a cast follows where the engine lacks kernels for the stored dtype and is folded at load. */

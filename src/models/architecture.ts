@@ -1,6 +1,6 @@
 import type { Dialect } from "../graph/dialect.ts";
 import type { Graph } from "../graph/graph.ts";
-import type { FloatDtype, QuantSpec, Shape } from "../tensor/index.ts";
+import type { FloatDtype, LoraGraph, QuantSpec, Shape } from "../tensor/index.ts";
 import type { ConfigReader } from "./config-reader.ts";
 import type { ModelSpec } from "./spec.ts";
 
@@ -137,6 +137,10 @@ export interface GraphOptions {
   readonly parallelEmbedding?: 0 | 1;
   /** Form of the linear layers and of the KV cache; absent where everything is plain. */
   readonly quantization?: QuantSpec;
+  /** Fused operations that become nodes a plugin may take; absent where all are standard operators in place. */
+  readonly plugins?: readonly string[];
+  /** Adapters that the decoder takes as inputs (--lora_dir, --lora_plugin). */
+  readonly lora?: LoraGraph;
 }
 
 /** Everything mmtrt knows about one family; one file per architecture, found by directory listing. */

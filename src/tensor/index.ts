@@ -1,5 +1,6 @@
 export * from "./dtype.ts";
 export * from "./half.ts";
+export * from "./lora.ts";
 export {
   concatRows,
   fromStored,

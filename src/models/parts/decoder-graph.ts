@@ -7,6 +7,7 @@ import { GPT_ATTENTION, hasAttentionKernel, pluginSelfAttention } from "../../la
 import { PROMPT_TUNING_EMBEDDING, wholePromptTuningEmbedding } from "../../layers/fused/prompt-tuning-embedding.ts";
 import { continuousCache, type KvCache, staticCache } from "../../layers/kv-cache.ts";
 import { linear, rowParallelLinear } from "../../layers/linear.ts";
+import { LoraInputs } from "../../layers/lora.ts";
 import { gatedMlp, plainMlp } from "../../layers/mlp.ts";
 import { addRmsNorm, layerNorm, rmsNorm } from "../../layers/norm.ts";
 import { pagedCache } from "../../layers/paged-cache.ts";
@@ -48,8 +49,11 @@ interface Context {
 export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
   const language = spec.language;
   const rank = rankOf(language, options);
-  const g = new GraphBuilder("decoder", options.dialect);
-  const w = new WeightSource(options.weightDtype, options.computeDtype, options.quantization);
+  const g = new GraphBuilder("decoder", options.dialect, new Set(options.plugins));
+  const firstLayer = rank.layers * Math.floor(options.rank / options.tpSize);
+  const place = { firstLayer, tpSize: options.tpSize };
+  const adapters = options.lora && new LoraInputs(options.lora, place, options.computeDtype);
+  const w = new WeightSource(options.weightDtype, options.computeDtype, options.quantization, adapters);
 
   const ids = rank.first ? g.input("input_ids", "int32", ["batch", "seq"]) : undefined;
   const positionIds = g.input("position_ids", "int32", ["batch", "seq"]);

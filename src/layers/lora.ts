@@ -1,0 +1,79 @@
+import { loraFunction } from "../graph/functions.ts";
+import type { Value } from "../graph/graph.ts";
+import type { GraphBuilder } from "../graph/ops.ts";
+import {
+  type FloatDtype,
+  LORA_TASK_IDS,
+  type LoraGraph,
+  type LoraModule,
+  loraInput,
+  loraSizes,
+} from "../tensor/index.ts";
+
+/** Names of the sizes that depend on the adapters loaded: how many with "none", and the largest rank. */
+export const LORA_DIMS = { adapters: "adapters", rank: "lora_rank" } as const;
+
+/** Where a rank's layers are in the model. */
+export interface LoraPlace {
+  readonly firstLayer: number;
+  readonly tpSize: number;
+}
+
+/**
+ * Adapters as inputs of a graph. Each targeted product has lora_A_… [adapters, lora_rank, in] and lora_B_…
+ * [adapters, out, lora_rank], all loaded adapters one after the other as their files have them; adapter 0 is zeros, and
+ * smaller ranks are padded with zeros. `lora_task_ids` [batch] says which one an item has.
+ */
+export class LoraInputs {
+  readonly #lora: LoraGraph;
+  readonly #place: LoraPlace;
+  readonly #dtype: FloatDtype;
+  #tasks: Value | undefined;
+
+  constructor(lora: LoraGraph, place: LoraPlace, dtype: FloatDtype) {
+    this.#lora = lora;
+    this.#place = place;
+    this.#dtype = dtype;
+  }
+
+  /**
+   * y + x·A[task]ᵀ·B[task]ᵀ for the product `name` (`transformer.layers.0.attention.qkv`) of this rank, x [batch, seq, in];
+   * y itself for a product without adapters. Of a row-parallel product this is the rank's summand, as y is.
+   */
+  add(g: GraphBuilder, name: string, x: Value, y: Value): Value {
+    const [, layer, product] = /^transformer\.layers\.(\d+)\.(.+)$/.exec(name) ?? [];
+    const parts = this.#lora.modules.filter(module => module.product === product);
+    const isTarget = (module: LoraModule): boolean => this.#lora.targets.includes(module.name);
+    if (!parts.some(isTarget)) return y;
+    const delta = (module: LoraModule): Value => this.#delta(g, this.#place.firstLayer + Number(layer), module, x);
+    return g.scope("lora", () => {
+      if (parts.every(isTarget)) {
+        const deltas = parts.map(delta);
+        return g.add(y, deltas.length === 1 ? (deltas[0] as Value) : g.concat(deltas, 2));
+      }
+      // q and v have adapters, k has none: the fused product is taken apart.
+      const pieces = g.split(
+        y,
+        parts.map(part => loraSizes(part, this.#place.tpSize).out),
+        2,
+      );
+      const changed = parts.map((part, i) => {
+        const piece = pieces[i] as Value;
+        return isTarget(part) ? g.add(piece, delta(part)) : piece;
+      });
+      return g.concat(changed, 2);
+    });
+  }
+
+  #delta(g: GraphBuilder, layer: number, module: LoraModule, x: Value): Value {
+    const sizes = loraSizes(module, this.#place.tpSize);
+    const { adapters, rank } = LORA_DIMS;
+    this.#tasks ??= g.input(LORA_TASK_IDS, "int32", ["batch"]);
+    const a = g.input(loraInput("A", layer, module.name), this.#dtype, [adapters, rank, sizes.in]);
+    const b = g.input(loraInput("B", layer, module.name), this.#dtype, [adapters, sizes.out, rank]);
+    return g.call(loraFunction, [x, a, b, this.#tasks], {
+      dtype: x.dtype,
+      shape: [...x.shape.slice(0, -1), sizes.out],
+    });
+  }
+}
