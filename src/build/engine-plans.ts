@@ -18,7 +18,7 @@ import type { BuildSettings } from "../rules/rule.ts";
 import type { StoredTensor } from "../tensor/index.ts";
 import { byteLength } from "../tensor/index.ts";
 import type { EngineRequest } from "../toolchain/tensorrt/request.ts";
-import { computeDtypeOf } from "./compute-dtype.ts";
+import { computeDtypeOf, loadedBytes } from "./compute-dtype.ts";
 import { sha256 } from "./fingerprint.ts";
 import type { EnginePlan } from "./plan.ts";
 import { pluginNodes } from "./plugins.ts";
@@ -186,6 +186,9 @@ function enginePlan(
   const onnx = encodeOnnx(graph, { location, tensors: locationsOf(tensors), producerVersion: version });
   const io = ioOf(graph);
   const nodes = pluginNodes(graph);
+  const used = graph.initializers.flatMap(({ value, bytes }) =>
+    bytes === undefined ? (tensors.get(value.name) ?? []) : [],
+  );
   const files = { onnx: `${stem}.onnx`, engine: `${stem}.engine` };
   return {
     ...names,
@@ -202,6 +205,8 @@ function enginePlan(
       plugins: nodes,
       onnx_bytes: onnx.byteLength,
       onnx_sha256: sha256(onnx),
+      used_bytes: used.reduce((total, { dtype, shape }) => total + byteLength(dtype, shape), 0),
+      computed_bytes: loadedBytes(used, options.computeDtype),
       weight_bytes: [...tensors.values()].reduce((total, { dtype, shape }) => total + byteLength(dtype, shape), 0),
     },
     io,

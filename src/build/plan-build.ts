@@ -5,15 +5,16 @@ import { type ConvertedCheckpoint, openCheckpoint } from "../checkpoint/read.ts"
 import type { Problem } from "../diagnostics/index.ts";
 import type { BuildOptions } from "../options/tables/build.ts";
 import { checkRules } from "../rules/index.ts";
-import type { BuildSettings, CheckpointFacts } from "../rules/rule.ts";
-import type { Dtype } from "../tensor/index.ts";
-import { computeDtypeOf, loadedBytes } from "./compute-dtype.ts";
+import type { CheckpointFacts } from "../rules/rule.ts";
+import { computeDtypeOf } from "./compute-dtype.ts";
 import { engineModel, llmConfig, visualConfig } from "./configs.ts";
 import type { EngineTargets } from "./engine-plans.ts";
 import type { BuilderAtHand } from "./find-builder.ts";
 import type { Gpu } from "./gpus.ts";
 import { loraSettings, planLora, withAdapters } from "./lora.ts";
-import { fitsGpu, type MemoryInput, memoryAccount } from "./memory.ts";
+import { memoryAccount } from "./memory/account.ts";
+import { MEMORY_CODES } from "./memory/limits.ts";
+import { memoryInputOf, planBuilders, runProblems } from "./memory/of-plan.ts";
 import type { BuildPlan, EnginePlan, Step } from "./plan.ts";
 import { choosePlugins, readPluginLibraries, usesLibrary } from "./plugins.ts";
 import { resolveSettings } from "./settings.ts";
@@ -43,9 +44,6 @@ export interface PlanEnvironment {
   /** Engines are planned, and no steps that would build them: the checkpoint's files need not exist. */
   readonly shapesAlone?: boolean;
 }
-
-/** Element types of quantized caches. */
-const CACHE_DTYPES: Readonly<Record<string, Dtype>> = { INT8: "int8", FP8: "float8_e4m3fn" };
 
 /**
  * Reads config and headers of the checkpoint, no tensor bytes, and writes nothing. Broken rules are in `problems`, with
@@ -101,17 +99,16 @@ async function planFrom(
   const found = checkRules({ spec, checkpoint: factsOf(checkpoint), build, target, origin, given });
   const memoryInput = memoryInputOf(checkpoint, build);
   const memory = memoryAccount(memoryInput);
-  const overfull = gpu === null ? undefined : fitsGpu(memory, memoryInput, gpu, origin("gpu"));
   const { lora, problems: loraProblems } = await planLora(checkpoint, options, { origin, given });
   const problems = [
     ...found.problems,
     ...loraProblems,
     ...toolProblems(options, builder, trtexecFlags),
     ...onlyProblems(options, checkpoint, origin),
-    ...(overfull ? [overfull] : []),
+    ...runProblems(memory, memoryInput, options, gpu, origin),
   ];
 
-  const canBuild = problems.every(problem => problem.code === "BLD009");
+  const canBuild = problems.every(problem => MEMORY_CODES.has(problem.code));
   const dialect = dialectFor(parserOf(options, builder), build.kv_cache_type === "static");
   const libraries = options.backend === "onnxruntime" ? [] : await readPluginLibraries(options.plugins ?? []);
   const plugins = choosePlugins(build, computeDtypeOf(build, checkpoint.manifest.options.dtype), libraries);
@@ -126,6 +123,8 @@ async function planFrom(
   };
   const { pair, llm, visual } = canBuild ? await planEngines(checkpoint, targets, options.only) : NO_ENGINES;
   const engines = [...pair, ...llm, ...visual];
+  const run = { input: memoryInput, account: memory };
+  const builders = planBuilders(engines, checkpoint, run, options, settings.workers, origin);
   const shared = {
     version,
     backend: options.backend,
@@ -159,7 +158,7 @@ async function planFrom(
     checkpoint_dir: shapesAlone ? checkpoint.dir : resolve(options.checkpoint_dir),
     fingerprint,
     force: options.force,
-    workers: settings.workers,
+    workers: builders.memory.workers,
     options: {
       ...build,
       ...tensorrtSettings(options),
@@ -170,11 +169,17 @@ async function planFrom(
     engines,
     steps,
     memory,
+    build_memory: builders.memory,
     gpu,
     trtllm_profiles: options.strict_profiles ? trtllmProfiles(checkpoint, settings) : null,
-    adjustments: [...settings.adjustments, ...plugins.adjustments, ...noteParser(options, builder, dialect)],
+    adjustments: [
+      ...settings.adjustments,
+      ...builders.adjustments,
+      ...plugins.adjustments,
+      ...noteParser(options, builder, dialect),
+    ],
     warnings: found.warnings,
-    problems,
+    problems: [...problems, ...builders.problems],
   };
 }
 
@@ -223,35 +228,6 @@ function factsOf({ dir, config, parallel, ranks, manifest, quantization }: Conve
     useParallelEmbedding: parallel.parallelEmbedding,
     embeddingShardingDim: parallel.embeddingShardingDim,
     shareEmbeddingTable: parallel.shareEmbedding,
-  };
-}
-
-function memoryInputOf(checkpoint: ConvertedCheckpoint, build: BuildSettings): MemoryInput {
-  const { spec, parallel, ranks, visual } = checkpoint;
-  const dtype = computeDtypeOf(build, checkpoint.manifest.options.dtype);
-  return {
-    language: spec.language,
-    vision: spec.vision,
-    swin: spec.swin,
-    tpSize: parallel.tpSize,
-    ppSize: parallel.ppSize,
-    maxBatchSize: build.max_batch_size,
-    maxBeamWidth: build.max_beam_width,
-    maxInputLen: build.max_input_len,
-    maxSeqLen: build.max_seq_len,
-    promptRows: build.max_multimodal_len,
-    computeDtype: dtype,
-    kvDtype: CACHE_DTYPES[checkpoint.quantization?.kvCacheQuantAlgo ?? "none"] ?? dtype,
-    // A rank's encoder lies beside its decoder.
-    rankWeights: ranks.map(
-      (rank, i) =>
-        loadedBytes(rank.tensors.values(), dtype) +
-        loadedBytes(checkpoint.encoder?.ranks[i]?.tensors.values() ?? [], dtype),
-    ),
-    encoderLen: build.max_encoder_input_len,
-    visualWeights: visual === undefined ? 0 : loadedBytes(visual.tensors.values(), dtype),
-    scoresInMemory: build.backend === "onnxruntime",
-    cacheIsCopied: build.kv_cache_type === "continuous",
   };
 }
 

@@ -13,7 +13,8 @@ import type { GraphOptions } from "../models/architecture.ts";
 import type { EngineRequest } from "../toolchain/tensorrt/request.ts";
 import type { BuilderAtHand } from "./find-builder.ts";
 import type { Gpu } from "./gpus.ts";
-import type { MemoryAccount } from "./memory.ts";
+import type { BuildMemory } from "./memory/builder.ts";
+import type { MemoryAccount } from "./memory/types.ts";
 import type { Adjustment } from "./settings.ts";
 
 /** One graph with its weights: what becomes `dir`/`stem`.onnx, .safetensors and, with TensorRT, .engine. */
@@ -42,7 +43,11 @@ export interface EnginePlan {
     /** Size of the .onnx file. */
     readonly onnx_bytes: number;
     readonly onnx_sha256: string;
+    /** Of the whole file; a decoder's two graphs share one. */
     readonly weight_bytes: number;
+    /** Weights that this graph reads, as stored, and in the dtype that it computes in. */
+    readonly used_bytes: number;
+    readonly computed_bytes: number;
   };
   readonly io: readonly EngineIo[];
   readonly profiles: readonly EngineProfile[];
@@ -92,7 +97,10 @@ export interface BuildPlan {
     readonly encoder: LlmEngineConfig | null;
   };
   readonly tokenizer: readonly string[];
+  /** To run: what each GPU holds. */
   readonly memory: MemoryAccount;
+  /** To build: what each engine's builder takes. */
+  readonly build_memory: BuildMemory;
   readonly gpu: Gpu | null;
   /** With --strict_profiles: TensorRT-LLM's own inputs and ranges for each of its engines, for comparison. */
   readonly trtllm_profiles: readonly { readonly name: string; readonly inputs: readonly TrtllmInput[] }[] | null;

@@ -6,6 +6,7 @@ import { EventQueue } from "./event-queue.ts";
 import type { BuildEvent } from "./events.ts";
 import type { BuilderAtHand } from "./find-builder.ts";
 import type { EnginePlan, Step } from "./plan.ts";
+import { sideBySide } from "./side-by-side.ts";
 import { placedIn } from "./steps.ts";
 
 /** One engine to build, with the step that it is. */
@@ -15,12 +16,16 @@ export interface EngineJob {
   readonly request: EngineRequest;
   /** Absolute. */
   readonly log: string;
+  /** Bytes of host memory that its builder is predicted to take. */
+  readonly memory?: number;
 }
 
 export interface EngineWork {
   readonly jobs: readonly EngineJob[];
   /** Engines at the same time. */
   readonly workers: number;
+  /** Bytes that builders may take together; absent: as many as there are workers. */
+  readonly memoryLimit?: number | undefined;
   /** Where the directory is written. */
   readonly stage: string;
   readonly builder: BuilderAtHand | null;
@@ -36,22 +41,20 @@ export async function* buildEngines(work: EngineWork): AsyncGenerator<BuildEvent
   const queue = new EventQueue<BuildEvent>();
   const stop = new AbortController();
   const signal = AbortSignal.any([work.signal, stop.signal]);
-  const waiting = [...work.jobs];
   const reports = new Map<string, EngineReport>();
   const failures: unknown[] = [];
-  const worker = async (slot: number): Promise<void> => {
+  const build = async (job: EngineJob, slot: number): Promise<void> => {
     const env = slotEnvironment(work, slot);
-    for (let job = waiting.shift(); job !== undefined && !signal.aborted; job = waiting.shift()) {
-      try {
-        reports.set(job.engine.name, await buildOne(work, job, { env, signal, show: event => queue.push(event) }));
-      } catch (error) {
-        failures.push(error);
-        stop.abort();
-      }
+    try {
+      reports.set(job.engine.name, await buildOne(work, job, { env, signal, show: event => queue.push(event) }));
+    } catch (error) {
+      failures.push(error);
+      stop.abort();
     }
   };
-  const slots = Array.from({ length: Math.min(work.workers, work.jobs.length) }, (_, slot) => worker(slot));
-  const all = Promise.all(slots).finally(() => queue.close());
+  const sharing = { workers: work.workers, budget: work.memoryLimit ?? Number.POSITIVE_INFINITY };
+  const memoryOf = ({ memory = 0 }: EngineJob): number => memory;
+  const all = sideBySide(work.jobs, sharing, memoryOf, build, () => signal.aborted).finally(() => queue.close());
   try {
     yield* queue;
   } finally {

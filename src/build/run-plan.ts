@@ -129,10 +129,12 @@ async function* runEngines(run: Run): AsyncGenerator<BuildEvent, void> {
   const jobs = plan.engines.flatMap(engine => {
     const step = plan.steps.find(({ id }) => id === `engine ${engine.name}`);
     if (engine.request === null || step === undefined) return [];
-    return [{ step, engine, request: engine.request, log: output.logFile(logOf(engine)) }];
+    const memory = predictedHost(plan, engine.name);
+    return [{ step, engine, request: engine.request, log: output.logFile(logOf(engine)), ...(memory && { memory }) }];
   });
-  const { workers, builder } = plan;
-  const reports = yield* buildEngines({ jobs, workers, stage, builder, env, signal });
+  const { workers, builder, build_memory } = plan;
+  const memoryLimit = build_memory.limit ?? undefined;
+  const reports = yield* buildEngines({ jobs, workers, memoryLimit, stage, builder, env, signal });
   for (const [name, report] of reports) run.reports.set(name, report);
   run.written.files.push(...jobs.map(({ request }) => request.engine));
   await mkdir(join(stage, LOGS_DIR));
@@ -252,9 +254,15 @@ function builtOf(run: Run): readonly (BuiltEngine & { readonly name: string })[]
   });
 }
 
-function builtPart({ reports }: Run, name: string): BuiltEngine | null {
+/** Bytes of host memory that a part's builder was planned with. */
+function predictedHost({ build_memory: { builders } }: BuildPlan, name: string): number | undefined {
+  return builders.find(builder => builder.name === name)?.host;
+}
+
+function builtPart({ plan, reports }: Run, name: string): BuiltEngine | null {
   const report = reports.get(name);
   if (report === undefined) return null;
+  const predicted = predictedHost(plan, name);
   return {
     bytes: report.bytes,
     builder: report.builder,
@@ -266,6 +274,7 @@ function builtPart({ reports }: Run, name: string): BuiltEngine | null {
     engine_layers: report.engineLayers ?? null,
     memory_bytes: report.memoryBytes ?? null,
     peak_host_mib: report.peakHostMiB ?? null,
+    predicted_host_mib: predicted === undefined ? null : Math.round(predicted / 1024 ** 2),
     log: logOf({ name }),
   };
 }

@@ -1,8 +1,8 @@
-import type { MemoryItem } from "../build/memory.ts";
 import type { BuildPlan, EnginePlan } from "../build/plan.ts";
 import type { EngineProfile } from "../formats/engine-config.ts";
 import { showBytes } from "../rules/rule.ts";
 import { quoteCommand } from "../toolchain/quote.ts";
+import { builderMemory, runMemory } from "./memory-view.ts";
 import { type Cell, formatTable } from "./ui.ts";
 
 /** The whole plan as tables: engines, profiles, memory, what was chosen for the user, steps. */
@@ -13,7 +13,8 @@ export function planText(plan: BuildPlan): string {
     section("engines", engines(plan.engines)),
     ...profilesOf(plan),
     ...trtllmProfilesOf(plan),
-    section("memory per GPU", memory(plan)),
+    section("memory per GPU", runMemory(plan)),
+    section("memory of the builders", builderMemory(plan)),
     section("steps", steps(plan)),
     section("commands", commands(plan)),
   ]
@@ -103,23 +104,6 @@ function range(numbers: readonly number[]): string {
   const first = numbers[0];
   if (first === undefined) return "";
   return numbers.length === 1 ? String(first) : `${first}…${numbers.at(-1)}`;
-}
-
-function memory({ memory: account, gpu }: BuildPlan): string {
-  const item = ({ what, bytes, formula }: MemoryItem): Cell[] => ["", what, showBytes(bytes), formula];
-  const rows = account.ranks.flatMap(({ rank, items, total }): Cell[][] => [
-    ...items.map(item).map((cells, i) => (i === 0 ? [`rank ${rank}`, ...cells.slice(1)] : cells)),
-    ["", "total", showBytes(total), ""],
-  ]);
-  const tail = [
-    account.ranks.length > 1
-      ? `average per GPU: (model + KV + activation) / ${account.ranks.length} = ${showBytes(account.average)}`
-      : "",
-    gpu === null
-      ? ""
-      : `${gpu.name}: ${showBytes(gpu.memory_mib * 1024 ** 2)}, fullest rank ${showBytes(account.peak)}`,
-  ];
-  return [formatTable(["rank", "part", "size", "formula"], rows), ...tail].filter(line => line !== "").join("\n");
 }
 
 function steps({ steps: all }: BuildPlan): string {

@@ -175,7 +175,9 @@ export interface BuiltEngine {
   readonly engine_layers: Readonly<Record<string, number>> | null;
   /** Weights, and what a context of the largest profile takes beside them. */
   readonly memory_bytes: { readonly weights: number; readonly activation: number } | null;
+  /** Most memory the builder has held, and what the plan had predicted. */
   readonly peak_host_mib: number | null;
+  readonly predicted_host_mib?: number | null;
   readonly log: string;
 }
 

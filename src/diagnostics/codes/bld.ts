@@ -268,4 +268,14 @@ export const BLD = {
     about:
       "build --compute_dtype (TensorRT-LLM's --dtype) casts the checkpoint's weights while the engine is built, to bfloat16 for TensorRT and to float32 everywhere. float16, and dtypes of a quantized checkpoint, are convert's: mmtrt convert --dtype.",
   },
+  BLD080: {
+    title: "the engines need more than max_gpu_memory to run",
+    about:
+      "Weights, KV cache, activations and the prompt table of the fullest rank are more than one GPU may give (with ONNX Runtime: than the process may take). `mmtrt build --plan` shows each of them with its formula; every change that the message names was computed to fit.",
+  },
+  BLD081: {
+    title: "a builder needs more than max_build_memory",
+    about:
+      "TensorRT holds an engine's weights three times before it is written: as pages of the file, as its own copy and as the serialized engine. `mmtrt build --plan` shows the prediction for each engine; that of builds on a GPU is an estimate. With several workers, only as many builders run at a time as fit together.",
+  },
 } as const satisfies Record<string, CodeInfo>;

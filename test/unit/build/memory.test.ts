@@ -1,6 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { findGpu, readGpus } from "../../../src/build/gpus.ts";
-import { averagePerGpu, fitsGpu, kvCacheBytes, type MemoryInput, memoryAccount } from "../../../src/build/memory.ts";
+import { averagePerGpu, memoryAccount } from "../../../src/build/memory/account.ts";
+import { kvCacheBytes } from "../../../src/build/memory/cache-items.ts";
+import { fitsGpu, fitsLimit } from "../../../src/build/memory/limits.ts";
+import type { MemoryInput } from "../../../src/build/memory/types.ts";
 import type { SwinSpec } from "../../../src/models/spec.ts";
 import { clip, decoder } from "../../support/specs.ts";
 
@@ -25,7 +28,9 @@ const LLAVA_7B: MemoryInput = {
   rankWeights: [13_476_839_424],
   visualWeights: 600_000_000,
   scoresInMemory: false,
-  cacheIsCopied: false,
+  cacheType: "static",
+  tokensPerBlock: 64,
+  contextBytes: 0,
 };
 
 function bytesOf(input: MemoryInput, what: string, rank = 0): number | undefined {
@@ -87,17 +92,54 @@ describe("the memory account", () => {
     expect(bytesOf(input, "kv_cache")).toBe(bytesOf(LLAVA_7B, "kv_cache")! / 2);
     expect(bytesOf(input, "prompt_table", 0)).toBe(576 * 4096 * 2);
     expect(bytesOf(input, "prompt_table", 1)).toBeUndefined();
-    expect(bytesOf(input, "activations", 1)! - bytesOf(input, "activations", 0)!).toBe(32064 * 6);
+    expect([0, 1].map(rank => bytesOf(input, "logits", rank))).toEqual([undefined, 32064 * 6]);
+    // Between the stages: batch 1 × 1024 tokens of a prompt, written by one and read by the other.
+    expect([0, 1].map(rank => bytesOf(input, "hidden_states", rank))).toEqual([1024 * 4096 * 2, 1024 * 4096 * 2]);
   });
 
   it("counts the concatenated cache twice, since a step writes it anew", () => {
-    const plain = memoryAccount(LLAVA_7B);
-    const copied = memoryAccount({ ...LLAVA_7B, cacheIsCopied: true });
-    expect(copied.peak - plain.peak).toBe(bytesOf(LLAVA_7B, "kv_cache"));
+    const input = { ...LLAVA_7B, cacheType: "continuous" } as const;
+    expect(bytesOf(input, "kv_cache_step")).toBe(bytesOf(LLAVA_7B, "kv_cache"));
+    expect(bytesOf(LLAVA_7B, "kv_cache_step")).toBeUndefined();
+  });
+
+  it("rounds a paged cache up to whole blocks, and takes a byte for INT8 and FP8 keys", () => {
+    const input = { ...LLAVA_7B, maxSeqLen: 989, maxBatchSize: 3, promptRows: 3 * 576 };
+    const perToken = 2 * 32 * 128 * 32;
+    expect(bytesOf({ ...input, cacheType: "paged" }, "kv_cache")).toBe(3 * 1024 * perToken * 2);
+    expect(bytesOf({ ...input, cacheType: "paged", tokensPerBlock: 16 }, "kv_cache")).toBe(3 * 992 * perToken * 2);
+    for (const kvDtype of ["int8", "float8_e4m3fn"] as const)
+      expect(bytesOf({ ...input, kvDtype }, "kv_cache")).toBe(3 * 989 * perToken);
+  });
+
+  it("shows prefill and decode, and counts the larger once", () => {
+    const [rank] = memoryAccount({ ...LLAVA_7B, maxBatchSize: 19, maxBeamWidth: 3, promptRows: 0 }).ranks;
+    // 2 × 4096 + 3 × 11008 wide; a static cache of 2048 is looked at whole.
+    expect(rank?.steps.map(({ step, tokens, keys, bytes }) => ({ step, tokens, keys, bytes }))).toEqual([
+      { step: "prefill", tokens: 19 * 1024, keys: 2048, bytes: 19 * 1024 * (41216 * 2 + 2048) },
+      { step: "decode", tokens: 57, keys: 2048, bytes: 57 * (41216 * 2 + 2048) },
+    ]);
+    expect(rank?.items.find(({ what }) => what === "activations")?.bytes).toBe(rank?.steps[0]?.bytes);
+  });
+
+  it("takes the pieces that prompts come in, over all that may have come before", () => {
+    const pieces = { ...LLAVA_7B, cacheType: "continuous", maxBatchSize: 3, promptRows: 0, contextPiece: 97 } as const;
+    expect(memoryAccount(pieces).ranks[0]?.steps[0]).toMatchObject({ tokens: 3 * 97, keys: 1023 + 97 });
+  });
+
+  it("counts the encoder of T5 beside its decoder, and the keys that it is attended by", () => {
+    const encoder = { layers: 2, heads: 8, headDim: 64, intermediateSize: 2048 };
+    const input = { ...LLAVA_7B, vision: undefined, promptRows: 0, encoder, encoderLen: 97, maxBatchSize: 3 };
+    const language = decoder({ hiddenSize: 512, heads: 8, kvHeads: 8, headDim: 64, layers: 6, intermediateSize: 2048 });
+    const width = 2 * 512 + Math.max(2 * 24 * 64 + 8 * 64, 3 * 2048);
+    expect(bytesOf({ ...input, language }, "encoder_activations")).toBe(3 * 97 * ((width + 512) * 2 + 97));
+    expect(bytesOf({ ...input, language }, "cross_kv_cache")).toBe(3 * 97 * 6 * 2 * 8 * 64 * 2);
+    expect(bytesOf({ ...input, language, contextBytes: 19 }, "contexts")).toBe(3 * 19);
   });
 
   it("counts attention scores where they are written to memory", () => {
-    const scores = 1024 * 1024 * 32 * 4;
+    // A static cache is looked at whole, whatever of it is filled.
+    const scores = 1024 * 2048 * 32 * 4;
     expect(bytesOf({ ...LLAVA_7B, scoresInMemory: true }, "activations")! - bytesOf(LLAVA_7B, "activations")!).toBe(
       scores,
     );
@@ -139,8 +181,37 @@ describe("fitsGpu", () => {
     const gpu = await findGpu("RTX 4090", "--gpu");
     const input = { ...LLAVA_7B, rankWeights: [140e9] };
     expect(fitsGpu(memoryAccount(input), input, gpu, "--gpu")?.fix).toBe(
-      "convert with --tp_size 2 to spread the weights, or choose a larger GPU",
+      "convert with --tp_size 8 to spread the weights, or choose a larger GPU",
     );
+  });
+});
+
+describe("fitsLimit", () => {
+  const input = { ...LLAVA_7B, cacheType: "continuous", maxBatchSize: 19, promptRows: 19 * 576 } as const;
+  const limit = 40 * GIB;
+  const problem = fitsLimit(memoryAccount(input), input, limit, "--max_gpu_memory (command line)");
+  const peak = (change: Partial<MemoryInput>): number => memoryAccount({ ...input, ...change }).peak;
+  const asked = (flag: string): number => Number(new RegExp(`--${flag} (\\d+)`).exec(problem?.fix ?? "")?.[1]);
+
+  it("names single changes after which the fullest rank fits, each number the largest that does", () => {
+    expect(problem).toMatchObject({ code: "BLD080", at: "--max_gpu_memory (command line)" });
+    const batch = asked("max_batch_size");
+    expect(peak({ maxBatchSize: batch, promptRows: batch * 576 })).toBeLessThanOrEqual(limit);
+    expect(peak({ maxBatchSize: batch + 1, promptRows: (batch + 1) * 576 })).toBeGreaterThan(limit);
+    const length = asked("max_seq_len");
+    expect(peak({ maxSeqLen: length, maxInputLen: Math.min(length, 1024) })).toBeLessThanOrEqual(limit);
+    expect(peak({ maxSeqLen: length + 1, maxInputLen: Math.min(length + 1, 1024) })).toBeGreaterThan(limit);
+    expect(problem?.fix).toMatch(/convert with --tp_size \d+ to spread the weights/);
+    expect(problem?.fix.split(", or ")).toContain(`--max_gpu_memory ${Math.ceil(peak({}) / 1024 ** 2)}MiB`);
+  });
+
+  it("names no change that would not be enough, and nothing at all where it fits", () => {
+    // Half of a doubled cache of 38 GiB is still more than 16 GiB leave beside the weights.
+    const tight = fitsLimit(memoryAccount(input), input, 16 * GIB, "");
+    expect(tight?.fix).not.toContain("static");
+    expect(fitsLimit(memoryAccount(input), input, peak({}), "")).toBeUndefined();
+    const roomy = fitsLimit(memoryAccount(input), input, peak({ cacheType: "static" }), "");
+    expect(roomy?.fix.split(", or ")).toContain("--kv_cache_type static");
   });
 });
 

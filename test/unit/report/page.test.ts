@@ -102,7 +102,7 @@ describe("the report", () => {
       warnings: [{ code: "BLD009", what: HOSTILE, at: HOSTILE, why: HOSTILE, fix: HOSTILE }],
       memory: {
         ...plan.memory,
-        ranks: [{ rank: 0, total: 1, items: [{ what: "weights", bytes: 1, formula: HOSTILE }] }],
+        ranks: [{ rank: 0, total: 1, steps: [], items: [{ what: "weights", bytes: 1, formula: HOSTILE }] }],
       },
     };
     const page = report({

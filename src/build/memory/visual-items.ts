@@ -1,0 +1,51 @@
+import type { SwinSpec } from "../../models/spec.ts";
+import { bytesOf } from "./bytes.ts";
+import type { MemoryInput, MemoryItem } from "./types.ts";
+
+/** The visual engine is whole on every GPU: images are few and its weights are small beside the language model's. */
+export function visualItems(input: MemoryInput): MemoryItem[] {
+  const { vision: v, swin, maxBatchSize } = input;
+  if (swin !== undefined) return swinItems(input, swin);
+  if (v === undefined) return [];
+  const c = bytesOf(input.computeDtype);
+  const tokens = Math.floor(v.imageSize / v.patchSize) ** 2 + 1;
+  const width = 2 * v.hiddenSize + Math.max(4 * v.hiddenSize, 2 * v.intermediateSize);
+  const pixels = v.channels * v.imageSize ** 2;
+  const scores = input.scoresInMemory ? v.heads * tokens * tokens * 4 : 0;
+  return [
+    visualWeights(input),
+    {
+      what: "visual_activations",
+      bytes: maxBatchSize * ((tokens * width + pixels) * c + scores),
+      formula:
+        `images ${maxBatchSize} × ((tokens ${tokens} × width ${width} + pixels ${pixels}) × ${c} B` +
+        `${input.scoresInMemory ? ` + scores ${v.heads} × ${tokens}² × 4 B` : ""})`,
+    },
+  ];
+}
+
+/** The first stage has the widest buffers: patches are quartered from stage to stage, and channels doubled. */
+function swinItems(input: MemoryInput, swin: SwinSpec): MemoryItem[] {
+  const { maxBatchSize } = input;
+  const c = bytesOf(input.computeDtype);
+  const [height, width] = swin.imageSize;
+  const tokens = Math.ceil(height / swin.patchSize[0]) * Math.ceil(width / swin.patchSize[1]);
+  const channels = Math.ceil(swin.embedSize * (2 + Math.max(4, 2 * swin.mlpRatio)));
+  const pixels = swin.channels * height * width;
+  const window = swin.windowSize ** 2;
+  const scores = input.scoresInMemory ? (swin.heads[0] ?? 1) * tokens * window * 4 : 0;
+  return [
+    visualWeights(input),
+    {
+      what: "visual_activations",
+      bytes: maxBatchSize * ((tokens * channels + pixels) * c + scores),
+      formula:
+        `images ${maxBatchSize} × ((patches ${tokens} × width ${channels} + pixels ${pixels}) × ${c} B` +
+        `${input.scoresInMemory ? ` + scores ${swin.heads[0]} × ${tokens} × window ${window} × 4 B` : ""})`,
+    },
+  ];
+}
+
+function visualWeights({ visualWeights: bytes }: MemoryInput): MemoryItem {
+  return { what: "visual_weights", bytes, formula: "visual/model.safetensors as loaded" };
+}
