@@ -8,6 +8,14 @@ export interface Attended {
   feeds(): Feeds;
   /** Row i becomes what row `rows[i]` was. */
   select(rows: readonly number[]): void;
+  /** One row by itself; there where prompts may be run one by one. */
+  row?(index: number): OwnRow;
+}
+
+/** What one row attends to, and what tells its keys and values from those of the same tokens in another row. */
+export interface OwnRow {
+  readonly attended: Attended;
+  readonly key: string;
 }
 
 /** The same number of new tokens for each row. */
@@ -56,10 +64,24 @@ export class DecoderCalls {
     this.keeps = window === undefined ? undefined : Math.max(window - 1, this.blockTokens);
   }
 
-  emptyCache(rows: number): KvCache {
+  /** Calls for one row of the batch, and what its keys and values depend on besides its tokens. */
+  row(index: number): { readonly calls: DecoderCalls; readonly key: string } {
+    const own = this.#attended?.row?.(index);
+    if (this.#attended !== undefined && own === undefined) throw new Error("rows that cannot be run one by one");
+    return { calls: new DecoderCalls(this.#graph, this.#config, this.#table, own?.attended), key: own?.key ?? "" };
+  }
+
+  /** Caches of one row each as one of a batch. */
+  join(caches: readonly KvCache[]): KvCache {
+    if (caches.every(cache => cache instanceof PagedCache))
+      return PagedCache.joined(this.#graph, this.#config.io, caches);
+    return KvCache.join(caches, this.padsLeft);
+  }
+
+  emptyCache(rows: number, columns = 0): KvCache {
     const { io, build_config } = this.#config;
     if (build_config.kv_cache_type === "paged") return new PagedCache(this.#graph, io, rows);
-    return KvCache.empty(this.#graph, io, rows);
+    return KvCache.empty(this.#graph, io, rows, columns);
   }
 
   /** Logits of `last`, [rows, vocab]; the new keys and values are in `cache` after it. */

@@ -1,5 +1,5 @@
 import type { Call, DecoderCalls } from "./calls.ts";
-import { KvCache } from "./kv-cache.ts";
+import type { KvCache } from "./kv-cache.ts";
 
 /** Sequences being decoded, with their cache. `logits` are those after the last token of each row. */
 export interface Decoding {
@@ -59,10 +59,7 @@ export class DecodingRows implements Decoding {
     if (only !== undefined && rows.length === 1) return only;
     const columns = Math.max(...rows.map(row => row.#columns));
     const joined = new DecodingRows(calls, {
-      cache: KvCache.join(
-        rows.map(row => row.cache),
-        calls.padsLeft,
-      ),
+      cache: calls.join(rows.map(row => row.cache)),
       lengths: rows.flatMap(row => row.#lengths),
       starts: rows.flatMap(row => row.#starts.map(start => start + columns - row.#columns)),
       columns,

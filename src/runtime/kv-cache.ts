@@ -1,4 +1,5 @@
 import type { EngineIo } from "../formats/engine-config.ts";
+import type { Dtype } from "../tensor/index.ts";
 import type { Feeds, Fetches, OrtGraph, Tensor } from "./ort.ts";
 
 export type CacheData = Float32Array | Uint16Array | Int32Array | Int8Array;
@@ -31,11 +32,7 @@ export class KvCache {
     const inputs = cacheInputs(io);
     const tensors = inputs.map(({ name, dtype, shape }) => {
       const dims = [rows, shape[1] as number, isPast(name) ? columns : (shape[2] as number), shape[3] as number];
-      const size = dims.reduce((product, dim) => product * dim, 1);
-      if (dtype === "int8") return graph.tensor("int8", new Int8Array(size), dims);
-      return dtype === "float16"
-        ? graph.tensor("float16", new Uint16Array(size), dims)
-        : graph.tensor("float32", new Float32Array(size), dims);
+      return graph.tensor(dtype === "int8" || dtype === "float16" ? dtype : "float32", emptyData(dtype, dims), dims);
     });
     return new KvCache(graph, inputs, tensors);
   }
@@ -61,6 +58,17 @@ export class KvCache {
   /** All keys and values, in the order of the graph's inputs. */
   parts(): readonly CachePart[] {
     return this.#tensors.map(partOf);
+  }
+
+  /** Copies `count` columns of the first row to [kv_heads, count, head_dim] of each part, or from there. */
+  copyOut(at: number, count: number, block: readonly CacheData[]): void {
+    for (const [i, part] of this.parts().entries())
+      copyColumns(part, { row: 0, at }, columnsOf(part, block[i] as CacheData, count), { row: 0, at: 0 }, count);
+  }
+
+  copyIn(at: number, count: number, block: readonly CacheData[]): void {
+    for (const [i, part] of this.parts().entries())
+      copyColumns(columnsOf(part, block[i] as CacheData, count), { row: 0, at: 0 }, part, { row: 0, at }, count);
   }
 
   /** Before a call that writes `seq` tokens of each row from `writeAt` on: tensors of a whole batch need no preparation. */
@@ -105,13 +113,20 @@ interface Place {
 }
 
 /** Copies `count` columns of one row, head by head: columns of a head are next to each other, heads are not. */
-export function copyColumns(source: CachePart, from: Place, target: CachePart, to: Place, count: number): void {
+function copyColumns(source: CachePart, from: Place, target: CachePart, to: Place, count: number): void {
   const { heads, headDim } = source;
   for (let head = 0; head < heads; head++) {
     const start = ((from.row * heads + head) * source.columns + from.at) * headDim;
     const end = ((to.row * heads + head) * target.columns + to.at) * headDim;
     target.data.set(source.data.subarray(start, start + count * headDim), end);
   }
+}
+
+/** Zeros for a cache input. */
+export function emptyData(dtype: Dtype, dims: readonly number[]): CacheData {
+  const size = dims.reduce((product, dim) => product * dim, 1);
+  if (dtype === "int8") return new Int8Array(size);
+  return dtype === "float16" ? new Uint16Array(size) : new Float32Array(size);
 }
 
 export function emptyLike(data: CacheData, length: number): CacheData {
@@ -136,6 +151,11 @@ function tensorLike(graph: OrtGraph, { type }: Tensor, data: CacheData, dims: re
 function partOf({ data, dims }: Tensor): CachePart {
   const [, heads, columns, headDim] = dims as [number, number, number, number];
   return { data: data as CacheData, heads, columns, headDim };
+}
+
+/** Columns by themselves, as a part of as many. */
+function columnsOf({ heads, headDim }: CachePart, data: CacheData, columns: number): CachePart {
+  return { data, heads, columns, headDim };
 }
 
 function isPast(name: string): boolean {

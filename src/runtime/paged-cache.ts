@@ -1,5 +1,5 @@
 import type { EngineIo } from "../formats/engine-config.ts";
-import { type CacheData, cacheInputs, emptyLike, KvCache } from "./kv-cache.ts";
+import { type CacheData, cacheInputs, emptyData, emptyLike, KvCache } from "./kv-cache.ts";
 import type { Feeds, Fetches, OrtGraph, Tensor } from "./ort.ts";
 
 /** Block `to` becomes a copy of block `from`. */
@@ -13,7 +13,7 @@ export interface BlockCopy {
  * nobody's, and fills tables up to the width of the longest.
  */
 export class BlockTable {
-  readonly #tokens: number;
+  readonly tokens: number;
   #rows: number[][];
   /** Rows that have each block. */
   readonly #users: number[] = [1];
@@ -21,7 +21,7 @@ export class BlockTable {
 
   /** @param tokens of a block. */
   constructor(rows: number, tokens: number) {
-    this.#tokens = tokens;
+    this.tokens = tokens;
     this.#rows = Array.from({ length: rows }, () => []);
   }
 
@@ -34,8 +34,8 @@ export class BlockTable {
   reserve(row: number, start: number, count: number): readonly BlockCopy[] {
     const own = this.#rows[row] as number[];
     const copies: BlockCopy[] = [];
-    const end = Math.ceil((start + count) / this.#tokens);
-    for (let at = Math.floor(start / this.#tokens); at < end; at++) {
+    const end = Math.ceil((start + count) / this.tokens);
+    for (let at = Math.floor(start / this.tokens); at < end; at++) {
       const known = own[at];
       if (known !== undefined && this.#users[known] === 1) continue;
       const fresh = this.#take();
@@ -54,6 +54,11 @@ export class BlockTable {
     this.#rows = rows.map(row => [...(before[row] as number[])]);
     for (const block of this.#rows.flat()) this.#users[block] = (this.#users[block] as number) + 1;
     for (const block of before.flat()) this.#release(block);
+  }
+
+  /** Blocks of a row, in order. */
+  row(row: number): readonly number[] {
+    return this.#rows[row] as readonly number[];
   }
 
   /** [rows, width], rows one after the other. */
@@ -77,6 +82,12 @@ export class BlockTable {
   }
 }
 
+/** A block's numbers in a pool [blocks, kv_heads, tokens, head_dim]. */
+function blockOf({ data, dims }: Tensor, block: number): CacheData {
+  const stride = dims.slice(1).reduce((product, dim) => product * dim, 1);
+  return (data as CacheData).subarray(block * stride, (block + 1) * stride);
+}
+
 /** Pools of blocks that grow as rows do, and the table by which the graph finds a row's tokens. */
 export class PagedCache extends KvCache {
   readonly #graph: OrtGraph;
@@ -93,11 +104,35 @@ export class PagedCache extends KvCache {
     this.#table = new BlockTable(rows, this.#inputs[0]?.shape[2] ?? 1);
     this.#pools = this.#inputs.map(({ dtype, shape }) => {
       const dims = [1, shape[1] as number, shape[2] as number, shape[3] as number];
-      const size = dims.reduce((product, dim) => product * dim, 1);
-      if (dtype === "int8") return graph.tensor("int8", new Int8Array(size), dims);
-      if (dtype === "float16") return graph.tensor("float16", new Uint16Array(size), dims);
-      return graph.tensor("float32", new Float32Array(size), dims);
+      return graph.tensor(dtype === "int8" || dtype === "float16" ? dtype : "float32", emptyData(dtype, dims), dims);
     });
+  }
+
+  /** Caches of one row each as rows of one, each with its blocks in a pool of all. */
+  static joined(graph: OrtGraph, io: readonly EngineIo[], caches: readonly PagedCache[]): PagedCache {
+    const joined = new PagedCache(graph, io, caches.length);
+    const tokens = joined.#table.tokens;
+    for (const [row, cache] of caches.entries()) joined.#table.reserve(row, 0, cache.#table.row(0).length * tokens);
+    joined.#pools = joined.#pools.map(pool => joined.#grown(pool));
+    for (const [row, cache] of caches.entries()) {
+      for (const [at, block] of cache.#table.row(0).entries()) {
+        const to = joined.#table.row(row)[at] as number;
+        for (const [i, pool] of cache.#pools.entries())
+          blockOf(joined.#pools[i] as Tensor, to).set(blockOf(pool, block) as never);
+      }
+    }
+    return joined;
+  }
+
+  /** The block that begins at a token; as many tokens as a block has. */
+  override copyOut(at: number, _count: number, block: readonly CacheData[]): void {
+    const from = this.#table.row(0)[at / this.#table.tokens] as number;
+    for (const [i, pool] of this.#pools.entries()) (block[i] as CacheData).set(blockOf(pool, from) as never);
+  }
+
+  override copyIn(at: number, _count: number, block: readonly CacheData[]): void {
+    const to = this.#table.row(0)[at / this.#table.tokens] as number;
+    for (const [i, pool] of this.#pools.entries()) blockOf(pool, to).set(block[i] as never);
   }
 
   /** Before a call that writes `seq` tokens of each row from `writeAt` on. */

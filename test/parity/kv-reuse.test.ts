@@ -71,6 +71,7 @@ describe("prompts that begin alike", () => {
   it.each([
     ["llama_gqa", "float32", "continuous"],
     ["llama_gqa", "float32", "static"],
+    ["llama_gqa", "float32", "paged"],
     ["llama_gqa", "float16", "continuous"],
     // A window of 7: what lies behind it is not even loaded.
     ["mistral_slides", "float32", "continuous"],

@@ -52,7 +52,7 @@ describe("a prompt in pieces", () => {
     },
   );
 
-  it.each(["continuous", "static"] as const)(
+  it.each(["continuous", "static", "paged"] as const)(
     "has the logits of one piece for rows of 1, 19 and 989 tokens, and for beams behind them (%s cache)",
     async kv_cache_type => {
       const limits = { max_input_len: 989, max_seq_len: 999, max_beam_width: 2, kv_cache_type };

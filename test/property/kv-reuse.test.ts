@@ -148,7 +148,7 @@ describe("a prefill that reuses blocks", () => {
         fc.asyncProperty(requests, sizes, async (batches, { tokens, chunk, most }) => {
           const config = chainConfig({ kind, capacity: 24, tokens });
           const graph = chainGraph();
-          const store = new HostBlocks(graph, config.io, tokens);
+          const store = new HostBlocks(config.io, tokens);
           const budget = most * store.bytes + store.bytes - 1;
           const prefixes = new PrefixCache(store, budget, 2);
           for (const prompts of batches) {
@@ -172,7 +172,7 @@ describe("a prefill that reuses blocks", () => {
   it("computes what two prompts share once, within a batch and between batches", async () => {
     const config = chainConfig({ kind: "continuous", capacity: 24, tokens: 4 });
     const graph = chainGraph();
-    const prefixes = new PrefixCache(new HostBlocks(graph, config.io, 4), 1 << 20, 2);
+    const prefixes = new PrefixCache(new HostBlocks(config.io, 4), 1 << 20, 2);
     const run = (prompts: readonly number[][]): Promise<DecodingRows> =>
       prefixes.prefill(new DecoderCalls(graph, config, () => ({})), prompts, undefined, 4);
     const shared = [0, 1, 0, 1, 1, 1, 0, 0];
@@ -186,11 +186,7 @@ describe("a prefill that reuses blocks", () => {
   it("leaves nothing in use when a call fails, and goes on from what was kept", async () => {
     const config = chainConfig({ kind: "continuous", capacity: 24, tokens: 2 });
     const graph = chainGraph();
-    const prefixes = new PrefixCache(
-      new HostBlocks(graph, config.io, 2),
-      2 * new HostBlocks(graph, config.io, 2).bytes,
-      2,
-    );
+    const prefixes = new PrefixCache(new HostBlocks(config.io, 2), 2 * new HostBlocks(config.io, 2).bytes, 2);
     let calls = 0;
     const failing = {
       ...graph,

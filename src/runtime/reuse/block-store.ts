@@ -1,9 +1,12 @@
 import type { EngineIo } from "../../formats/engine-config.ts";
 import { byteLength } from "../../tensor/index.ts";
-import { type CacheData, type CachePart, cacheInputs, copyColumns, emptyLike, KvCache } from "../kv-cache.ts";
-import type { OrtGraph } from "../ort.ts";
+import type { DecoderCalls } from "../calls.ts";
+import { type CacheData, cacheInputs, emptyData, type KvCache } from "../kv-cache.ts";
 
-/** Where the keys and values of numbered blocks are. With pages of a pool, both would be entries of a table and no copies. */
+/**
+ * Where the keys and values of numbered blocks are. With pages that requests share, a block would be a page: `save` would
+ * leave it where it is, and `load` write its number into a table.
+ */
 export interface BlockStore<Cache> {
   /** Tokens of a block. */
   readonly tokens: number;
@@ -11,51 +14,39 @@ export interface BlockStore<Cache> {
   readonly bytes: number;
   /** Makes `block` the keys and values in columns `at` … `at + tokens` of a cache of one row. */
   save(block: number, cache: Cache, at: number): void;
-  /** A cache of one row that begins with these blocks. */
-  load(blocks: readonly number[]): Cache;
+  /** A cache of one row that begins with these blocks, for these calls. */
+  load(blocks: readonly number[], calls: DecoderCalls): Cache;
 }
 
-/** Copies in memory, for caches whose inputs and outputs are tensors. */
+/** Copies in memory, whatever form the cache has. */
 export class HostBlocks implements BlockStore<KvCache> {
   readonly tokens: number;
   readonly bytes: number;
-  readonly #graph: OrtGraph;
-  readonly #io: readonly EngineIo[];
+  readonly #inputs: readonly EngineIo[];
   /** By number: each input's [kv_heads, tokens, head_dim]. The arrays of a block that gave way are filled anew. */
   readonly #blocks: (readonly CacheData[])[] = [];
 
-  constructor(graph: OrtGraph, io: readonly EngineIo[], tokens: number) {
-    this.#graph = graph;
-    this.#io = io;
+  constructor(io: readonly EngineIo[], tokens: number) {
+    this.#inputs = cacheInputs(io);
     this.tokens = tokens;
-    this.bytes = cacheInputs(io).reduce(
-      (sum, { dtype, shape }) => sum + byteLength(dtype, [shape[1] as number, tokens, shape[3] as number]),
-      0,
-    );
+    this.bytes = this.#inputs.reduce((sum, input) => sum + byteLength(input.dtype, this.#shape(input)), 0);
   }
 
   save(block: number, cache: KvCache, at: number): void {
-    const parts = cache.parts();
-    const kept =
-      this.#blocks[block] ?? parts.map(({ data, heads, headDim }) => emptyLike(data, heads * this.tokens * headDim));
+    const kept = this.#blocks[block] ?? this.#inputs.map(input => emptyData(input.dtype, this.#shape(input)));
     this.#blocks[block] = kept;
-    for (const [i, part] of parts.entries()) {
-      copyColumns(part, { row: 0, at }, this.#partOf(part, kept[i] as CacheData), { row: 0, at: 0 }, this.tokens);
-    }
+    cache.copyOut(at, this.tokens, kept);
   }
 
-  load(blocks: readonly number[]): KvCache {
-    const cache = KvCache.empty(this.#graph, this.#io, 1, blocks.length * this.tokens);
-    for (const [i, part] of cache.parts().entries()) {
-      for (const [n, block] of blocks.entries()) {
-        const kept = this.#partOf(part, this.#blocks[block]?.[i] as CacheData);
-        copyColumns(kept, { row: 0, at: 0 }, part, { row: 0, at: n * this.tokens }, this.tokens);
-      }
-    }
+  load(blocks: readonly number[], calls: DecoderCalls): KvCache {
+    const cache = calls.emptyCache(1, blocks.length * this.tokens);
+    cache.reserve([0], blocks.length * this.tokens);
+    for (const [i, block] of blocks.entries())
+      cache.copyIn(i * this.tokens, this.tokens, this.#blocks[block] as readonly CacheData[]);
     return cache;
   }
 
-  #partOf({ heads, headDim }: CachePart, data: CacheData): CachePart {
-    return { data, heads, columns: this.tokens, headDim };
+  #shape({ shape }: EngineIo): readonly [number, number, number] {
+    return [shape[1] as number, this.tokens, shape[3] as number];
   }
 }

@@ -17,11 +17,12 @@ export class BlockKeys {
     this.#rowsPerImage = (table?.rows ?? 0) / Math.max(1, this.#hashes.length);
   }
 
-  /** One key for each whole block of the prompt. */
-  of(ids: readonly number[]): readonly string[] {
-    return Array.from({ length: Math.floor(ids.length / this.#tokens) }, (_, block) =>
-      this.#key(ids.slice(block * this.#tokens, (block + 1) * this.#tokens)),
-    );
+  /** One key for each whole block of the prompt; the first one's holds what else all of them depend on (`owner`). */
+  of(ids: readonly number[], owner = ""): readonly string[] {
+    return Array.from({ length: Math.floor(ids.length / this.#tokens) }, (_, block) => {
+      const key = this.#key(ids.slice(block * this.#tokens, (block + 1) * this.#tokens));
+      return block === 0 && owner !== "" ? `[${owner}]${key}` : key;
+    });
   }
 
   /** `5,17,<hash>:0,:1,:2`: an image's hash is written where it begins in the block. */

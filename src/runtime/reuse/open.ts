@@ -1,6 +1,5 @@
 import { fail } from "../../diagnostics/index.ts";
 import { blockTokensOf } from "../calls.ts";
-import type { OrtGraph } from "../ort.ts";
 import type { RunnableEngine } from "../runnable.ts";
 import { HostBlocks } from "./block-store.ts";
 import { FeatureCache } from "./feature-cache.ts";
@@ -21,11 +20,10 @@ const FEATURE_SHARE = 1 / 16;
  * What is kept between the requests of a session, `budget` bytes at most.
  * @throws MmtrtError RUN032 for an engine that cannot continue a prompt; RUN033 when not even one block would be kept.
  */
-export function openReuse({ dir, llm, manifest }: RunnableEngine, graph: OrtGraph, budget: number): Reuse {
+export function openReuse({ dir, llm, manifest }: RunnableEngine, budget: number): Reuse {
   if (manifest.model.encoder_decoder !== undefined) isPair(manifest.model.architecture);
   if (llm.build_config.plugin_config.use_paged_context_fmha !== true) readsNoCache(dir);
-  if (llm.build_config.kv_cache_type === "paged") hasPools(dir);
-  const blocks = new HostBlocks(graph, llm.io, blockTokensOf(llm));
+  const blocks = new HostBlocks(llm.io, blockTokensOf(llm));
   const share = manifest.model.num_visual_features > 0 ? FEATURE_SHARE : 0;
   const features = Math.floor(budget * share);
   if (budget - features < blocks.bytes) tooSmall(budget, blocks, Math.ceil(blocks.bytes / (1 - share)));
@@ -42,16 +40,6 @@ function isPair(architecture: string): never {
     at: "--enable_kv_cache_reuse",
     why: "its prompt goes through the encoder, where every token sees those after it: no beginning stands for itself",
     fix: "leave out --enable_kv_cache_reuse",
-  });
-}
-
-function hasPools(dir: string): never {
-  return fail({
-    code: "RUN032",
-    what: `${dir} has a paged KV cache; beginnings are kept of continuous and static ones`,
-    at: "--enable_kv_cache_reuse",
-    why: "a pool's blocks belong to the rows of one request, and what is kept is copied by rows",
-    fix: "mmtrt build --kv_cache_type continuous, or leave out --enable_kv_cache_reuse",
   });
 }
 

@@ -60,7 +60,10 @@ export class PrefixCache {
   ): Promise<DecodingRows> {
     const keys = new BlockKeys(this.#store.tokens, this.#vocabSize, table);
     const rows: DecodingRows[] = [];
-    for (const ids of prompts) rows.push(await this.#row(calls, ids, keys.of(ids), chunk));
+    for (const [i, ids] of prompts.entries()) {
+      const { calls: own, key } = calls.row(i);
+      rows.push(await this.#row(own, ids, keys.of(ids, key), chunk));
+    }
     return DecodingRows.join(calls, rows);
   }
 
@@ -99,7 +102,7 @@ export class PrefixCache {
     const length = blocks.length * tokens;
     // What a row that computed these blocks would have let go of.
     const hidden = calls.keeps === undefined ? 0 : Math.max(0, Math.floor((length - calls.keeps) / tokens));
-    const cache = this.#store.load(blocks.slice(hidden));
+    const cache = this.#store.load(blocks.slice(hidden), calls);
     const row = DecodingRows.resume(calls, cache, length, length - hidden * tokens);
     row.reusedTokens = length;
     return row;
