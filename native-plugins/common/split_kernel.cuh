@@ -1,6 +1,7 @@
 // The kernel, and what its launch needs on the host.
 #pragma once
 #include "error.h"
+#include "launch.cuh"
 #include "split_merge.cuh"
 #include <algorithm>
 
@@ -42,9 +43,23 @@ __global__ void __launch_bounds__(kWARPS * 32, Layout<C, kD>::kRESIDENT) splitKe
         prefetch<C, kD, kFORM>(fifo + stage * 2 * L::kTILE_BYTES, args, sequence, kvHead, next, range, next < end, policy);
         next += kWARPS;
     };
+    // With any form the kernel before writes the last token, a growing cache all: until it has ended only the others are read.
+    bool ended = kFORM != Form::kANY;
+    int32_t const old = args.lengths == nullptr || args.indirection != nullptr ? 0 : range.end - args.added;
+    auto const waitOnce = [&]
+    {
+        if (!ended)
+            waitForKernelBefore();
+        ended = true;
+    };
 #pragma unroll
     for (int32_t i = 0; i < kSTAGES; ++i)
+    {
+        if (next < end && (next + 1) * kTILE > old)
+            waitOnce();
         queue(i);
+    }
+    waitOnce();
     float codes = 1.F;
     if constexpr (L::kCODES)
         codes = *args.codeScale * (args.fp8 ? kFP8_FACTOR<T> : 1.F);
@@ -106,6 +121,8 @@ int32_t launch(char const* plugin, Arguments const& args, dim3 grid, cudaStream_
     int32_t const bytes = Layout<C, kD>::sharedBytes(isSmall(facts.ptxVersion));
     if (auto const status = checked(plugin, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes)))
         return status;
+    if constexpr (kFORM == Form::kANY)
+        return checked(plugin, launchBeside(kernel, grid, kWARPS * 32, bytes, stream, args));
     kernel<<<grid, kWARPS * 32, bytes, stream>>>(args);
     return checked(plugin, cudaGetLastError());
 }

@@ -4,10 +4,11 @@
 
 or, with a line of figures for each case and no stop at the first that fails,
 
-    python3 test_gpt_attention.py libmmtrt_plugins.so
+    python3 test_gpt_attention.py libmmtrt_plugins.so [REGULAR_EXPRESSION]
 """
 
 import os
+import re
 import sys
 import time
 
@@ -88,10 +89,10 @@ def test_calls_that_do_not_fit_are_refused_in_words():
             raise AssertionError(f"{what} was not refused")
 
 
-def main(file):
+def main(file, pattern=""):
     plugin = Library(file)["GptAttention"]
     started, failures = time.time(), 0
-    every = cases()
+    every = [case for case in cases() if re.search(pattern, str(case))]
     for case in every:
         try:
             cosine, steps, wrong = measure(plugin, case)
@@ -104,4 +105,4 @@ def main(file):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

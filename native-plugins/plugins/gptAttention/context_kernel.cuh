@@ -221,9 +221,7 @@ __global__ void __launch_bounds__(Shape<C, kD>::kTHREADS, 2) contextKernel(Layer
         copyTile(layer.values, true, tile, values);
         float score[S::kM][8][4];
         multiplyKeys<T, C, kD>(score, warpQueries, keys, layer.fp8);
-        uint32_t bits[S::kTOKENS / 32];
-        bool const hidden
-            = hides<S::kTOKENS>(layer, sight, first, past + warpQuery, past + warpQuery + S::kM * 16 - 1, bits);
+        bool const hidden = hides<S::kTOKENS>(layer, sight, first, past + warpQuery, past + warpQuery + S::kM * 16 - 1);
 #pragma unroll
         for (int32_t m = 0; m < S::kM; ++m)
         {
@@ -231,7 +229,7 @@ __global__ void __launch_bounds__(Shape<C, kD>::kTHREADS, 2) contextKernel(Layer
             if (layer.bias != nullptr)
                 addBias<S::kTOKENS, T>(score[m], layer, head, first, query, total, scoreScale);
             if (hidden)
-                hide<S::kTOKENS>(score[m], sight, first, past + query, bits);
+                hide<S::kTOKENS>(score[m], layer, sight, first, past + query);
             float factor[2];
             advance<S::kTOKENS>(running[m], score[m], factor, scale);
 #pragma unroll

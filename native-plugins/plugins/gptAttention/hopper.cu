@@ -10,6 +10,7 @@
 #include "gptAttention.gen.h"
 #include "hopper.h"
 #include "hopper_mma.cuh"
+#include "launch.cuh"
 #include "softmax.cuh"
 #include "tile.cuh"
 
@@ -195,17 +196,24 @@ struct Consumer
                 wgmmaTouch(values[j][i]);
     }
 
-    // Scores of tile n become probabilities.
-    __device__ __forceinline__ void soften(int32_t n, float (&factor)[2])
+    __device__ __forceinline__ Sight sight() const { return {job.source.sequence, job.source.past, job.source.total, layer.window}; }
+    __device__ __forceinline__ int32_t firstOf(int32_t n) const { return (job.lastTile - n) * kTOKENS; }
+
+    // Asked while the scores are on their way.
+    __device__ __forceinline__ bool hidesSome(int32_t n) const
     {
-        int32_t const first = (job.lastTile - n) * kTOKENS;
+        int32_t const own = job.source.past + query;
+        return hides<kTOKENS>(layer, sight(), firstOf(n), own, own + 15);
+    }
+
+    // Scores of tile n become probabilities.
+    __device__ __forceinline__ void soften(int32_t n, bool hidden, float (&factor)[2])
+    {
         int32_t const mine = query + static_cast<int32_t>(threadIdx.x) % 32 / 4;
-        Sight const sight{job.source.sequence, job.source.past, job.source.total, layer.window};
-        uint32_t bits[kTOKENS / 32];
         if (layer.bias != nullptr)
-            addBias<kTOKENS, T>(score, layer, job.head, first, mine, job.source.total, layer.scoreScale);
-        if (hides<kTOKENS>(layer, sight, first, job.source.past + query, job.source.past + query + 15, bits))
-            hide<kTOKENS>(score, sight, first, job.source.past + mine, bits);
+            addBias<kTOKENS, T>(score, layer, job.head, firstOf(n), mine, job.source.total, layer.scoreScale);
+        if (hidden)
+            hide<kTOKENS>(score, layer, sight(), firstOf(n), job.source.past + mine);
         advance<kTOKENS>(running, score, factor, layer.bias == nullptr ? layer.scoreScale : 1.F);
     }
 
@@ -225,10 +233,11 @@ struct Consumer
         wait(0, 0);
         wgmmaFence();
         startScores(0);
+        bool hidden = hidesSome(0);
         wgmmaWait<0>();
         touch(score);
         release(0, 0);
-        soften(0, factor);
+        soften(0, hidden, factor);
         packProbabilities();
         int32_t const tiles = job.lastTile - job.firstTile + 1;
         if (tiles > 1)
@@ -240,10 +249,11 @@ struct Consumer
             wait(1, n - 1);
             wgmmaFence();
             startValues(n - 1);
+            hidden = hidesSome(n);
             wgmmaWait<1>();
             touch(score);
             release(0, n);
-            soften(n, factor);
+            soften(n, hidden, factor);
             touch(score);
             // Here and not at the loop's begin: its branch keeps the assembler from moving the wait below to before the softmax.
             if (n + 1 < tiles)
@@ -283,6 +293,7 @@ __global__ void __launch_bounds__(kTHREADS, 1) hopperKernel(Layer const layer)
         barrierInit(places.empty(at / kSTAGES, at % kSTAGES), 8);
     }
     __syncthreads();
+    waitForKernelBefore();
     Job const job = jobOf(layer);
     if (threadIdx.x < kGROUP)
     {
@@ -333,7 +344,6 @@ int32_t hopperContext(Layer const& layer, bool half, cudaStream_t stream) noexce
     int64_t const blocks = (static_cast<int64_t>(layer.seq) + kQUERIES - 1) / kQUERIES * layer.batch * layer.heads;
     if (blocks > INT32_MAX)
         return refused(kNAME, "more queries and heads than a launch has blocks for");
-    kernel<<<static_cast<uint32_t>(blocks), kTHREADS, bytes, stream>>>(layer);
-    return checked(kNAME, cudaGetLastError());
+    return checked(kNAME, launchBeside(kernel, dim3(static_cast<uint32_t>(blocks)), kTHREADS, bytes, stream, layer));
 }
 } // namespace mmtrt::gptAttention

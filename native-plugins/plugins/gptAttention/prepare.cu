@@ -1,5 +1,6 @@
 #include "error.h"
 #include "gptAttention.gen.h"
+#include "launch.cuh"
 #include "layer.cuh"
 #include <algorithm>
 #include <cuda_fp8.h>
@@ -160,6 +161,7 @@ __device__ __forceinline__ void copyPast(Layer const& layer, Work const& work, i
 template <typename T, Codes kCODES>
 __global__ void __launch_bounds__(kTHREADS) prepareKernel(Layer const layer, Work const work)
 {
+    letNextKernelBegin();
     auto const block = static_cast<int32_t>(blockIdx.x);
     if (block < work.tokens)
         writeToken<T, kCODES>(layer, work.preparation, block);

@@ -26,43 +26,61 @@ struct Sight
     int32_t window;
 };
 
-// Whether a query among those of columns [firstOwn, lastOwn] may not see a column of [first, first + kTOKENS). `bits` gets the
-// tile's tokens.
+// Which of 32 columns are tokens.
+__device__ __forceinline__ uint32_t tokensOf(Layer const& layer, Sight const& sight, int32_t first)
+{
+    if (layer.tokenBits == nullptr || first >= sight.total)
+        return kFULL_WARP;
+    return layer.tokenBits[static_cast<int64_t>(sight.sequence) * layer.bitWords + first / 32];
+}
+
+// Whether a query among those of columns [firstOwn, lastOwn] may not see a column of [first, first + kTOKENS).
 template <int32_t kTOKENS>
-__device__ __forceinline__ bool hides(
-    Layer const& layer, Sight const& sight, int32_t first, int32_t firstOwn, int32_t lastOwn, uint32_t (&bits)[kTOKENS / 32])
+__device__ __forceinline__ bool hides(Layer const& layer, Sight const& sight, int32_t first, int32_t firstOwn, int32_t lastOwn)
 {
     bool hidden = first + kTOKENS - 1 > firstOwn || first + kTOKENS > sight.total;
     hidden = hidden || (sight.window > 0 && first <= lastOwn - sight.window);
 #pragma unroll
     for (int32_t i = 0; i < kTOKENS / 32; ++i)
-    {
-        bits[i] = kFULL_WARP;
-        if (layer.tokenBits != nullptr && first + i * 32 < sight.total)
-            bits[i] = layer.tokenBits[static_cast<int64_t>(sight.sequence) * layer.bitWords + first / 32 + i];
-        hidden = hidden || bits[i] != kFULL_WARP;
-    }
+        hidden = hidden || tokensOf(layer, sight, first + i * 32) != kFULL_WARP;
     return hidden;
 }
 
 // Scores of columns that are not seen become −∞. `own` is the column of row g.
 template <int32_t kTOKENS>
 __device__ __forceinline__ void hide(
-    float (&score)[kTOKENS / 8][4], Sight const& sight, int32_t first, int32_t own, uint32_t const (&bits)[kTOKENS / 32])
+    float (&score)[kTOKENS / 8][4], Layer const& layer, Sight const& sight, int32_t first, int32_t own)
 {
-    int32_t const t = threadIdx.x % 4;
+    // From here on counted from the lane's first column, so that the others are constants.
+    int32_t const origin = first + 2 * static_cast<int32_t>(threadIdx.x % 4);
+    int32_t const mine[2] = {own - origin, own + 8 - origin};
+    int32_t const end = sight.total - origin;
+    int32_t const reach = sight.window > 0 ? sight.window : INT32_MAX / 2;
 #pragma unroll
     for (int32_t j = 0; j < kTOKENS / 8; ++j)
     {
 #pragma unroll
         for (int32_t i = 0; i < 4; ++i)
         {
-            int32_t const inTile = 8 * j + 2 * t + i % 2;
-            int32_t const column = first + inTile;
-            int32_t const mine = own + i / 2 * 8;
-            bool seen = column <= mine && column < sight.total && (sight.window == 0 || column > mine - sight.window);
+            int32_t const column = 8 * j + i % 2;
+            bool const seen = column <= mine[i / 2] && column < end && column > mine[i / 2] - reach;
+            score[j][i] = seen ? score[j][i] : kNONE;
+        }
+    }
+    if (layer.tokenBits == nullptr)
+        return;
+    uint32_t tokens = 0;
+#pragma unroll
+    for (int32_t j = 0; j < kTOKENS / 8; ++j)
+    {
+        if (j % 4 == 0)
+            tokens = tokensOf(layer, sight, first + j * 8) >> (2 * (threadIdx.x % 4));
+#pragma unroll
+        for (int32_t i = 0; i < 4; ++i)
+        {
+            int32_t const column = 8 * j + i % 2;
             // A query that is padding sees itself.
-            seen = seen && ((bits[j / 4] >> (inTile % 32) & 1U) != 0 || column == mine);
+            bool const seen = (tokens >> (column % 32) & 1U) != 0 || column == mine[i / 2];
             score[j][i] = seen ? score[j][i] : kNONE;
         }
     }
