@@ -61,7 +61,8 @@ export async function compareSplit(
 
 /** Nothing differs, and what was compared is all there is: logits of prompt and steps, and every layer once. */
 export function expectAllEqual(results: readonly StageResult[], layers: number): void {
-  expect(results.filter(({ state }) => state !== "equal")).toEqual([]);
+  const wrong = results.filter(({ state }) => state !== "equal");
+  expect(wrong.map(({ stage, difference, note }) => `${stage}: ${difference?.worst ?? note}`)).toEqual([]);
   for (const at of ["prompt", "step 1", "step 2", "step 3"]) {
     const of = results
       .filter(({ stage }) => stage.startsWith(`${at}: `))
@@ -77,7 +78,7 @@ type Json = Readonly<Record<string, unknown>>;
 
 /** A model with random weights: the config.json of a parity fixture with some sizes changed. */
 export async function resized(work: Workspace, fixture: string, changes: Json): Promise<string> {
-  const config = JSON.parse(await readFile(join(FIXTURES, fixture, "config.json"), "utf8")) as Json;
+  const { dtype: _, ...config } = JSON.parse(await readFile(join(FIXTURES, fixture, "config.json"), "utf8")) as Json;
   const outputDir = join(await work.dir(), "model");
   await synth({ config: merged(config, changes), dtype: "float32", seed: 7, maxShardSize: 1e9, outputDir });
   return outputDir;

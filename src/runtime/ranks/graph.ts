@@ -107,9 +107,12 @@ class LockStep implements RankedGraph {
   }
 
   /** The inputs of a rank by its own names. */
-  #given({ inputs, before }: Placed, feeds: Feeds, handedOn: Tensor | undefined): Map<string, Tensor> {
+  #given({ inputs, before, at }: Placed, feeds: Feeds, handedOn: Tensor | undefined): Map<string, Tensor> {
+    // Adapters are shared out as the weights are, so each rank has its own under the same name.
+    const tpRank = at % this.shape.tpSize;
     const given = inputs.flatMap(name => {
-      const tensor = name === HANDED_ON.input ? handedOn : feeds[outerName(name, before)];
+      const tensor =
+        name === HANDED_ON.input ? handedOn : (feeds[`${name}@${tpRank}`] ?? feeds[outerName(name, before)]);
       return tensor === undefined ? [] : [[name, tensor] as const];
     });
     return new Map(given);

@@ -124,12 +124,20 @@ class Opened {
   }
 }
 
-/** Rounding of the element type. Activations that become codes may fall on either side of a step: one code more or less. */
+/**
+ * Rounding of the element type. Activations that become codes may fall on either side of a step. Weights become codes after
+ * the split, as TensorRT-LLM has it: a matrix split by rows has scales of its share, unless scales are of groups of inputs.
+ */
 function usualTolerance({ llm: { pretrained_config } }: RunnableEngine): number {
-  const { quant_algo, kv_cache_quant_algo } = (pretrained_config.quantization ?? {}) as Record<string, unknown>;
-  const coded = /^(W8A8|W4A8|FP8)/.test(String(quant_algo)) || typeof kv_cache_quant_algo === "string";
-  if (coded) return 5e-2;
+  const { quant_algo: algo, kv_cache_quant_algo: cache } = (pretrained_config.quantization ?? {}) as Quantization;
+  const isExact = algo === null || algo === undefined || /^W4A16_/.test(algo);
+  if (!isExact || typeof cache === "string") return 5e-2;
   return pretrained_config.dtype === "float16" ? 2e-2 : 1e-4;
+}
+
+interface Quantization {
+  readonly quant_algo?: string | null;
+  readonly kv_cache_quant_algo?: string | null;
 }
 
 function likeliest({ logits, rows, vocab }: Decoding): readonly number[] {

@@ -1,0 +1,67 @@
+import { afterAll, describe, expect, it } from "vitest";
+import { Workspace } from "../support/pipeline.ts";
+import { compareSplit, expectAllEqual, type Made, resized, type Split } from "../support/ranks.ts";
+
+const T5 = { num_heads: 4, vocab_size: 92, d_ff: 52, num_layers: 2, num_decoder_layers: 2 };
+const BART = { encoder_attention_heads: 4, decoder_attention_heads: 4, encoder_layers: 2, vocab_size: 100 };
+const SIGHT = { build: { max_input_len: 60, max_seq_len: 70 } };
+const LLAMA = { num_attention_heads: 8, num_key_value_heads: 2, hidden_size: 64, num_hidden_layers: 4 };
+
+/** Every family that TensorRT-LLM splits, at sizes that its parity fixture has not: the model in one piece is the reference. */
+const CASES: readonly (readonly [string, object, number, Split, Made, string])[] = [
+  ["llama_gqa", LLAMA, 4, { tp: 4 }, {}, "2 key/value heads on 4 ranks, 131 words padded to 132"],
+  ["llama_gqa", LLAMA, 4, { tp: 2, pp: 2, table: 0 }, {}, "every way of splitting at once"],
+  ["llama_gqa", LLAMA, 4, { tp: 2, pp: 2 }, { dtype: "float16" }, "sums rounded to float16"],
+  [
+    "llava_mqa",
+    { text_config: { num_attention_heads: 4 } },
+    3,
+    { tp: 4, table: 0 },
+    SIGHT,
+    "one key/value head for all",
+  ],
+  ["llava_qwen2", {}, 2, { tp: 2, pp: 2 }, {}, "Qwen2 behind a vision tower"],
+  ["mistral_gqa", {}, 3, { tp: 2, pp: 3 }, {}, "three stages"],
+  ["opt_pre", { num_attention_heads: 4 }, 3, { tp: 4, table: 1 }, {}, "positions by columns"],
+  ["t5_plain", T5, 2, { tp: 2, pp: 2 }, {}, "relative positions by heads, scaled logits"],
+  ["t5_gated", { ...T5, d_kv: 8 }, 2, { tp: 4 }, {}, "gated, a head of its own"],
+  ["bart_post", BART, 2, { tp: 2, pp: 2 }, {}, "post-norm, learned positions, biases"],
+  ["mbart_pre", BART, 2, { tp: 4 }, {}, "pre-norm, scaled embeddings"],
+  ["nougat_odd", { decoder: { vocab_size: 90 } }, 2, { tp: 2, pp: 2 }, {}, "image features attended to"],
+  [
+    "blip2t5_gated",
+    { text_config: { num_heads: 4, vocab_size: 72 } },
+    2,
+    { tp: 2, pp: 2 },
+    {},
+    "queries in the encoder's prompt",
+  ],
+];
+
+const work = new Workspace();
+afterAll(() => work.clean());
+
+describe.each(CASES)("%s with %j", (fixture, sizes, layers, split, made, what) => {
+  it(`as ${JSON.stringify(split)} computes what it does in one piece: ${what}`, async () => {
+    const model = await resized(work, fixture, sizes as Readonly<Record<string, unknown>>);
+    expectAllEqual(await compareSplit(work, model, split, made), layers);
+  });
+});
+
+const INT8 = { use_weight_only: true } as const;
+const INT4 = { use_weight_only: true, weight_only_precision: "int4" } as const;
+
+/** Weights become codes after the split, as TensorRT-LLM has it: only scales of groups are the same as in one piece. */
+describe.each([
+  ["INT8", INT8, 5e-2],
+  ["INT8 with lm_head", { ...INT8, quantize_lm_head: true }, 5e-2],
+  ["INT4 in groups of 16", { ...INT4, group_size: 16 }, 1e-4],
+])("weights of %s", (_, quantization, tolerance) => {
+  it(`as 2 ranks are within ${tolerance} of one piece`, async () => {
+    const model = await resized(work, "llama_gqa", { ...LLAMA, head_dim: 16, vocab_size: 132, intermediate_size: 96 });
+    const results = await compareSplit(work, model, { tp: 2 }, { quantization });
+    expectAllEqual(results, 4);
+    const scales = results.map(({ limit = 0, difference }) => limit / Math.max(1, difference?.scale ?? 0));
+    expect(Math.max(...scales)).toBeCloseTo(tolerance, 9);
+  });
+});
