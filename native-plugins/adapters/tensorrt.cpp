@@ -95,9 +95,16 @@ struct State
     State& operator=(State const&) = delete;
     ~State() { cudaFree(data); }
 
-    bool allocate(int64_t bytes) noexcept
+    // Leaves `data` null where there is no memory.
+    void allocate(int64_t bytes) noexcept
     {
-        return bytes == 0 || (cudaMalloc(&data, bytes) == cudaSuccess && cudaMemset(data, 0, bytes) == cudaSuccess);
+        if (bytes == 0 || cudaMalloc(&data, bytes) != cudaSuccess)
+            data = nullptr;
+        else if (cudaMemset(data, 0, bytes) != cudaSuccess)
+        {
+            cudaFree(data);
+            data = nullptr;
+        }
     }
 };
 
@@ -254,6 +261,11 @@ public:
     int32_t enqueue(PluginTensorDesc const*, PluginTensorDesc const*, void const* const* inputs, void* const* outputs,
         void* workspace, cudaStream_t stream) noexcept override
     {
+        if (mFacts.stateBytes > 0 && mState.data == nullptr)
+        {
+            log(mFacts.name, "no device memory for its state");
+            return -1;
+        }
         for (size_t i = 0; i < mInputs.size(); ++i)
             mInputs[i].data = const_cast<void*>(inputs[i]);
         for (size_t i = 0; i < mOutputs.size(); ++i)
@@ -279,11 +291,10 @@ public:
         return guarded<IPluginV3*>(
             [&]() -> IPluginV3*
             {
+                // TensorRT-RTX attaches plugins while it builds, on machines without a GPU too: what is missing is told by enqueue.
                 auto attached = std::make_unique<Plugin>(mFacts, mAttributes);
-                if (attached->mState.allocate(mFacts.stateBytes))
-                    return attached.release();
-                log(mFacts.name, "no device memory for its state");
-                return nullptr;
+                attached->mState.allocate(mFacts.stateBytes);
+                return attached.release();
             },
             nullptr);
     }

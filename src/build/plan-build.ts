@@ -16,7 +16,7 @@ import { memoryAccount } from "./memory/account.ts";
 import { MEMORY_CODES } from "./memory/limits.ts";
 import { memoryInputOf, planBuilders, runProblems } from "./memory/of-plan.ts";
 import type { BuildPlan, EnginePlan, Step } from "./plan.ts";
-import { choosePlugins, readPluginLibraries, usesLibrary } from "./plugins.ts";
+import { choosePlugins, readPluginLibraries, updatesInPlace, usesLibrary } from "./plugins.ts";
 import { resolveSettings } from "./settings.ts";
 import type { planSteps } from "./steps.ts";
 import {
@@ -118,8 +118,14 @@ async function planFrom(
     plugins: plugins.ops,
     version,
     lora: lora?.config ?? null,
-    request: part =>
-      options.backend === "onnxruntime" ? null : engineRequest(part, options, options.backend, trtexecFlags),
+    request: ({ nodes, ...part }) => {
+      if (options.backend === "onnxruntime") return null;
+      const unused = libraries.filter(library => !usesLibrary(library, nodes)).map(({ file }) => file);
+      const used = options.plugins?.filter(file => !unused.includes(file));
+      const made = engineRequest(part, { ...options, plugins: used }, options.backend, trtexecFlags);
+      const inPlace = made.plugins !== undefined && updatesInPlace(build, nodes);
+      return inPlace ? { ...made, aliasedPluginIo: true } : made;
+    },
   };
   const { pair, llm, visual } = canBuild ? await planEngines(checkpoint, targets, options.only) : NO_ENGINES;
   const engines = [...pair, ...llm, ...visual];

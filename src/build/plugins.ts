@@ -68,6 +68,11 @@ function choose(
   const paged = option === "gpt_attention_plugin" && build.kv_cache_type === "paged";
   if (available) return { op: name };
   if (!asked && !paged) return {};
+  if (build.backend !== "onnxruntime" && name === WEIGHT_ONLY_MATMUL.name) {
+    // The layer of a DequantizeLinear keeps the name that the body gives it, and a second layer of that name is refused.
+    const why = `no library of --plugins has ${name}, and TensorRT's parser takes its body once a graph`;
+    return { adjustment: { option, from, to: "disable", why } };
+  }
   const why = `no library of --plugins has ${name}, so its nodes run as the standard operators of their bodies`;
   return { op: name, adjustment: { option, from, to: computeDtype, why } };
 }
@@ -87,4 +92,9 @@ export function pluginNodes({ nodes }: Graph): Readonly<Record<string, number>> 
 /** Whether an engine with these nodes calls the library; nobody knows of a library that is not mmtrt's. */
 export function usesLibrary({ abi, ops }: PluginLibrary, nodes: Readonly<Record<string, number>>): boolean {
   return abi === null || ops.some(op => (nodes[op.split("/", 1)[0] as string] ?? 0) > 0);
+}
+
+/** Attention of a static or paged cache writes into the cache that it is given. */
+export function updatesInPlace({ kv_cache_type }: BuildSettings, nodes: Readonly<Record<string, number>>): boolean {
+  return kv_cache_type !== "continuous" && (nodes[GPT_ATTENTION.name] ?? 0) > 0;
 }

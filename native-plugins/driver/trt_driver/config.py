@@ -31,6 +31,9 @@ def configure(request, target, events, builder):
         config.num_compute_capabilities = len(request["compute_capabilities"])
         for index, sm in enumerate(request["compute_capabilities"]):
             config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{sm}"), index)
+    aliases = getattr(getattr(trt, "PreviewFeature", None), "ALIASED_PLUGIN_IO_10_03", None)
+    if request["aliased_plugin_io"] and aliases is not None:
+        config.set_preview_feature(aliases, True)
     carried = [os.path.abspath(plugin["file"]) for plugin in request["plugins"] if plugin.get("load") == "serialize"]
     if carried:
         config.plugins_to_serialize = carried

@@ -28,6 +28,7 @@ _FIELDS = {
     "refit": (bool, "true or false", False),
     "strip_weights": (bool, "true or false", False),
     "version_compatible": (bool, "true or false", False),
+    "aliased_plugin_io": (bool, "true or false", False),
     "plugins": (list, "a list of { file, load }", False),
     "time_limit_seconds": ((int, float), "a number > 0", False),
     "parent_pid": (int, "the number of a process", False),
@@ -42,6 +43,7 @@ _DEFAULTS = {
     "refit": False,
     "strip_weights": False,
     "version_compatible": False,
+    "aliased_plugin_io": False,
     "plugins": [],
     "verbose": False,
 }

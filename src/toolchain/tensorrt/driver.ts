@@ -58,6 +58,7 @@ export function driverRequest(request: EngineRequest): Readonly<Record<string, u
     strip_weights: request.stripWeights,
     version_compatible: request.versionCompatible,
     plugins: request.plugins,
+    aliased_plugin_io: request.aliasedPluginIo,
     time_limit_seconds: request.timeLimitSeconds,
   };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));

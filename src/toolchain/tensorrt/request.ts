@@ -61,6 +61,8 @@ export interface EngineRequest {
   readonly stripWeights?: boolean;
   readonly versionCompatible?: boolean;
   readonly plugins?: readonly PluginLibrary[];
+  /** A plugin's outputs are its inputs' memory (TensorRT from 10.3, a preview feature); without it they are copies. */
+  readonly aliasedPluginIo?: boolean;
   /** Words after `--`, handed to trtexec; each is checked against the flags we know. */
   readonly trtexecFlags?: readonly string[];
   readonly timeLimitSeconds?: number;

@@ -34,6 +34,7 @@ export function trtexecArgv(
     ...switchFlag("stripWeights", request.stripWeights),
     ...switchFlag("versionCompatible", request.versionCompatible),
     ...pluginFlags(request),
+    ...(request.aliasedPluginIo ? ["--preview=+aliasedPluginIO1003"] : []),
     // Printed from the engine itself, which the tool opens after the build: needs a GPU, and costs nothing.
     ...(tool.builder === "trtexec" && hasDynamicInputs(request) ? ["--dumpOptimizationProfile"] : []),
     ...(request.trtexecFlags ?? []),

@@ -340,6 +340,27 @@ const CASES: readonly Case[] = [
     passes: { build: { gemm_plugin: "auto" } },
   },
   {
+    rule: plugins.weightOnlyPluginHasModelDtype,
+    name: "a bfloat16 plugin for codes in a float16 model",
+    fails: { build: { weight_only_quant_matmul_plugin: "bfloat16" } },
+    says: ["BLD030", "weight_only_quant_matmul_plugin bfloat16"],
+    passes: { build: { weight_only_quant_matmul_plugin: "float16" } },
+  },
+  {
+    rule: plugins.normPluginHasModelDtype,
+    name: "a bfloat16 norm in a float16 model",
+    fails: { build: { rmsnorm_plugin: "bfloat16" } },
+    says: ["BLD030", "rmsnorm_plugin bfloat16"],
+    passes: { build: { rmsnorm_plugin: "disable" } },
+  },
+  {
+    rule: plugins.lookupPluginHasModelDtype,
+    name: "a bfloat16 look-up in a float16 model",
+    fails: { build: { lookup_plugin: "bfloat16" } },
+    says: ["BLD030", "lookup_plugin bfloat16"],
+    passes: { build: { lookup_plugin: "auto" } },
+  },
+  {
     rule: plugins.pagedCacheHasPlugin,
     name: "a paged cache without the attention plugin",
     fails: { build: { kv_cache_type: "paged", gpt_attention_plugin: "disable" } },

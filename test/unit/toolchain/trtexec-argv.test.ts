@@ -68,6 +68,7 @@ describe("trtexec's command line", () => {
   it("has every option in one order, whatever order the request names them in", () => {
     const all = {
       trtexecFlags: ["--noTF32", "--maxAuxStreams=0"],
+      aliasedPluginIo: true,
       versionCompatible: true,
       stripWeights: true,
       refit: true,
@@ -95,6 +96,7 @@ describe("trtexec's command line", () => {
       "--dynamicPlugins=libs.so",
       "--setPluginsToSerialize=libs.so",
       "--staticPlugins=libold.so",
+      "--preview=+aliasedPluginIO1003",
       "--dumpOptimizationProfile",
       "--noTF32",
       "--maxAuxStreams=0",
