@@ -5,6 +5,7 @@ import type { FinishReason, GenerateOptions } from "./generate/options.ts";
 import { isRepeating } from "./generate/repetition.ts";
 import { readGenerationConfig } from "./generation-config.ts";
 import type { PixelValues } from "./image/preprocess.ts";
+import { NO_ADAPTER } from "./lora/bank.ts";
 import { type PromptBatch, placeImages } from "./prompt.ts";
 import type { Session } from "./session.ts";
 import { AnswerText } from "./text/answer-text.ts";
@@ -14,6 +15,8 @@ import type { TextTokenizer } from "./text/tokenizer.ts";
 export interface Question {
   readonly ids: readonly number[];
   readonly pixels: readonly PixelValues[];
+  /** Which adapter answers; −1 and absent: none. */
+  readonly task?: number;
 }
 
 export interface Answer {
@@ -70,9 +73,10 @@ export async function answer(questions: readonly Question[], request: AnswerRequ
   session.check({ ...size, promptTokens, tableRows }, at);
   signal?.throwIfAborted();
 
+  const tasks = questions.map(({ task }) => task ?? NO_ADAPTER);
   const pixels = questions.flatMap(question => question.pixels);
   const [features, visualMs] = pixels.length > 0 ? await timed(() => session.encodeImages(pixels)) : [undefined, 0];
-  const [decoding, prefillMs] = await timed(() => session.prefill(prompts, features));
+  const [decoding, prefillMs] = await timed(() => session.prefill(prompts, features, tasks));
   const decodeMs: number[] = [];
   const texts = new Texts(questions.length, { ...request, options });
   const hooks: SearchHooks = {

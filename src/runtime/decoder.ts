@@ -2,6 +2,7 @@ import { type Problem, throwIfAny } from "../diagnostics/index.ts";
 import type { EngineProfile, LlmEngineConfig } from "../formats/engine-config.ts";
 import { type Attended, blockTokensOf, DecoderCalls } from "./calls.ts";
 import { type Decoding, DecodingRows } from "./decoding.ts";
+import { withoutAdapters } from "./lora/bank.ts";
 import type { OrtGraph } from "./ort.ts";
 import { checkCapacity, checkProfiles, type InputShapes, staticCapacity } from "./profiles.ts";
 import { type Features, tableFeeds, tableIo } from "./prompt-table.ts";
@@ -81,7 +82,8 @@ export class Decoder {
     attended?: Attended,
   ): Promise<Decoding> {
     const feeds = tableFeeds(this.#graph, this.#config.io, this.#featuresPerImage, table);
-    const calls = new DecoderCalls(this.#graph, this.#config, feeds, attended);
+    const beside = attended ?? (await withoutAdapters(this.#graph, this.#config, prompts.length));
+    const calls = new DecoderCalls(this.#graph, this.#config, feeds, beside);
     if (this.#prefixes !== undefined) return this.#prefixes.prefill(calls, prompts, table, this.#chunk());
     const rows = DecodingRows.empty(calls, prompts.length);
     await rows.append(prompts, this.#chunk());

@@ -4,6 +4,7 @@ import { Decoder, type RequestSize } from "./decoder.ts";
 import type { Decoding } from "./decoding.ts";
 import { openEncoder } from "./encoder.ts";
 import type { PixelValues } from "./image/preprocess.ts";
+import { NO_ADAPTER, openLoraBank } from "./lora/bank.ts";
 import { fromFloat32, type OrtGraph, type OrtOptions, openGraph, toFloat32 } from "./ort.ts";
 import type { Features } from "./prompt-table.ts";
 import { openRanks } from "./ranks/open.ts";
@@ -15,6 +16,8 @@ import { decoderOptions, openRunnable, type RunnableEngine } from "./runnable.ts
 export interface SessionOptions extends OrtOptions {
   /** Bytes of keys, values and visual features that are kept for requests which begin alike; nothing is kept without it. */
   readonly reuseBytes?: number;
+  /** Adapters in place of those that were built in, by task uid: directories as PEFT saves them. */
+  readonly loraDirs?: readonly string[] | undefined;
 }
 
 /** An engine ready to answer. Prints nothing; keeps nothing between requests but what `reuseBytes` asks for. */
@@ -34,8 +37,13 @@ export interface Session {
   check(size: RequestSize, at: string): void;
   /** Most new tokens that the engine has room for after prompts of so many tokens. */
   longestAnswer(promptTokens: number): number;
-  /** Runs the prompts, ids ≥ vocab_size being rows of `features`. Call `check` first. */
-  prefill(prompts: readonly (readonly number[])[], features?: Features): Promise<Decoding>;
+  /** Names of the adapters by task uid; undefined for an engine without adapter inputs. */
+  readonly adapters: readonly string[] | undefined;
+  /**
+   * Runs the prompts, ids ≥ vocab_size being rows of `features`. `tasks` are each row's adapter, −1 and absent being none.
+   * Call `check` first.
+   */
+  prefill(prompts: readonly (readonly number[])[], features?: Features, tasks?: readonly number[]): Promise<Decoding>;
   close(): Promise<void>;
 }
 
@@ -54,8 +62,10 @@ export async function openSession(
   const reuse = options.reuseBytes === undefined ? undefined : openReuse(engine, options.reuseBytes);
   const decoder = new Decoder(llm, engine.llm, engine.manifest.model.num_visual_features, reuse?.prefixes);
   const encoder = engine.manifest.model.encoder_decoder && (await openEncoder(engine, options));
+  const bank = await openLoraBank(llm, engine.llm, { engineDir: dir, dirs: options.loraDirs, at: "--lora_dir" });
   return {
     engine,
+    adapters: bank?.names,
     get reuse() {
       return reuse?.prefixes.stats;
     },
@@ -73,8 +83,8 @@ export async function openSession(
       decoder.check(encoder === undefined ? size : { ...size, promptTokens: 1, tableRows: 0 }, at);
     },
     longestAnswer: promptTokens => decoder.longestAnswer(encoder === undefined ? promptTokens : 1),
-    async prefill(prompts, features) {
-      if (encoder === undefined) return decoder.prefill(prompts, features);
+    async prefill(prompts, features, tasks = prompts.map(() => NO_ADAPTER)) {
+      if (encoder === undefined) return decoder.prefill(prompts, features, bank?.rows(tasks));
       const attended = await encoder.run(prompts, features);
       return decoder.prefill(
         prompts.map(() => [encoder.startToken]),

@@ -4,6 +4,7 @@ import { Assistant } from "../../runtime/assistant.ts";
 import { defineCommand } from "../command.ts";
 import { runAccuracy } from "../run/accuracy.ts";
 import { noteGeneration } from "../run/generation-note.ts";
+import { doesWork } from "../run/launched.ts";
 import { engineDirOf } from "../run/old-flags.ts";
 import { runProfiling } from "../run/profiling.ts";
 import { runRequest } from "../run/request.ts";
@@ -23,10 +24,12 @@ export const run = defineCommand({
   async run(context) {
     const { options } = context;
     const dir = engineDirOf(options, context.origin);
+    if (!(await doesWork(dir))) return;
     const reuseBytes = reuseBytesOf(context);
     const assistant = await Assistant.open(dir, {
       threads: options.threads,
       ...(reuseBytes !== undefined && { reuseBytes }),
+      loraDirs: options.lora_dir,
     });
     try {
       noteBackend(assistant.session.engine.manifest.backend, context.ui);

@@ -7,6 +7,7 @@ import {
   readAccuracyFile,
 } from "../../runtime/accuracy.ts";
 import type { Assistant } from "../../runtime/assistant.ts";
+import { withTasks } from "./adapters.ts";
 import { askOptions, type RunContext } from "./request.ts";
 import { noteReuse, reuseData } from "./reuse.ts";
 
@@ -29,7 +30,11 @@ export async function runAccuracy(assistant: Assistant, file: string, context: R
       })),
     );
     assistant.forgetImages();
-    const { answers } = await assistant.ask(questions, { ...generate, at: file, signal });
+    const { answers } = await assistant.ask(withTasks(questions, assistant, context), {
+      ...generate,
+      at: file,
+      signal,
+    });
     return answers.map(({ text }) => text ?? "");
   };
   const batchSize = options.batch_size ?? assistant.session.engine.llm.build_config.max_batch_size;

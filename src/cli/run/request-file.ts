@@ -4,6 +4,7 @@ import type { Answers, Question } from "../../runtime/answer.ts";
 import type { Assistant } from "../../runtime/assistant.ts";
 import { type FileRequest, readRequestFile } from "../../runtime/request-file.ts";
 import type { Ui } from "../ui.ts";
+import { withTasks } from "./adapters.ts";
 import { askOptions, batchesOf, merged, type RunContext, resultData } from "./request.ts";
 import { noteReuse, reuseData } from "./reuse.ts";
 
@@ -21,7 +22,7 @@ export async function runFile(assistant: Assistant, file: string, context: RunCo
     const questions = await Promise.all(batch.map(request => questionOf(assistant, request, reads, options)));
     assistant.forgetImages();
     const at = `${file}:${batch[0]?.line}`;
-    const answers = await assistant.ask(questions, { ...asking, at, signal });
+    const answers = await assistant.ask(withTasks(questions, assistant, context), { ...asking, at, signal });
     parts.push(answers);
     showBatch(ui, batch, answers);
   }

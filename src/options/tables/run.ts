@@ -94,6 +94,25 @@ export const runOptions = defineOptions({
     about: "Memory for what enable_kv_cache_reuse keeps; the blocks used longest ago give way.",
   },
 
+  lora_task_uids: {
+    type: "integer",
+    list: true,
+    minimum: -1,
+    maximum: 4095,
+    group: "Request",
+    about:
+      "Adapter of each batch item: 0 is the first of lora_dir (or of those built in), −1 is none. A single one serves every item; without it no item has any.",
+  },
+  lora_dir: {
+    type: "path",
+    list: true,
+    commas: false,
+    group: "Request",
+    placeholder: "DIR",
+    about:
+      "LoRA adapters in place of those in the engine directory, without a build: any that fit its lora_target_modules, max_lora_rank and max_loras.",
+  },
+
   max_new_tokens: {
     type: "integer",
     minimum: 1,

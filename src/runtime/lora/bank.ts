@@ -19,6 +19,9 @@ export interface LoraBank {
   rows(uids: readonly number[]): Attended;
 }
 
+/** Task uid of an item that the base model answers. */
+export const NO_ADAPTER = -1;
+
 /** Where adapters come from: those of the engine directory, or others in their place. */
 export interface AdapterSource {
   readonly engineDir: string;
@@ -114,25 +117,36 @@ function tensorParallel({ pretrained_config }: LlmEngineConfig): number {
 }
 
 function bankOf(graph: OrtGraph, names: readonly string[], inputs: Feeds): LoraBank {
-  return {
-    names,
-    rows(uids) {
-      let own = uids;
-      return {
-        feeds: () => ({
-          ...inputs,
-          [LORA_TASK_IDS]: graph.tensor(
-            "int32",
-            Int32Array.from(own, uid => uid + 1),
-            [own.length],
-          ),
-        }),
-        select(rows) {
-          own = rows.map(row => own[row] as number);
-        },
-      };
-    },
+  const rows = (uids: readonly number[]): Attended => {
+    let own = uids;
+    return {
+      feeds: () => ({
+        ...inputs,
+        [LORA_TASK_IDS]: graph.tensor(
+          "int32",
+          Int32Array.from(own, uid => uid + 1),
+          [own.length],
+        ),
+      }),
+      select(rows) {
+        own = rows.map(row => own[row] as number);
+      },
+      // The same words have other keys and values under each adapter.
+      row: index => ({ attended: rows([own[index] as number]), key: `lora ${own[index]}` }),
+    };
   };
+  return { names, rows };
+}
+
+/** What `rows` prompts of the base model feed to a graph that takes adapters; undefined for one that does not. */
+export async function withoutAdapters(
+  graph: OrtGraph,
+  config: LlmEngineConfig,
+  rows: number,
+): Promise<Attended | undefined> {
+  if (config.lora === undefined) return undefined;
+  const inputs = await inputsOf(graph, config, config.lora, []);
+  return bankOf(graph, [], inputs).rows(new Array<number>(rows).fill(NO_ADAPTER));
 }
 
 async function changedAdapters(engineDir: string, lora: LoraEngineConfig): Promise<readonly Problem[]> {
