@@ -137,4 +137,9 @@ export const RUN = {
       "TensorRT-LLM's run.py takes --visual_engine_dir and --llm_engine_dir; mmtrt keeps both parts in one engine directory E (E/visual and E/llm), and takes these two paths as well as E itself. Parts that were built apart may disagree in width, tokens and limits.",
     exit: 2,
   },
+  RUN040: {
+    title: "there are not as many processes as ranks",
+    about:
+      "`mpirun -n N mmtrt run` (or srun) starts N processes, one for each rank of the engine. With the onnxruntime backend the first of them runs all ranks and the others end at once, so no launcher is needed.",
+  },
 } as const satisfies Record<string, CodeInfo>;
