@@ -31,6 +31,11 @@ struct SkinnyPlan
 constexpr int64_t kWARP_COST = 16;
 constexpr int64_t kMEMORY_COST = 8;
 constexpr int64_t kGROUP_COST = 2;
+// Warps of more steps are too few to keep memory busy.
+constexpr int64_t kSTEPS_THAT_FILL = 16;
+#ifndef MMTRT_SKINNY_CLUSTERS
+#define MMTRT_SKINNY_CLUSTERS 1
+#endif
 
 // Steps of the warp that has most.
 constexpr int32_t mostSteps(int32_t steps, int32_t unit, int32_t parts) noexcept
@@ -46,7 +51,7 @@ SkinnyPlan planSkinny(int64_t rows, int64_t k, int64_t n, int32_t groupSteps) no
     auto const steps = static_cast<int32_t>(k / kSTEP);
     int32_t const processors = multiprocessors();
     int32_t const capability = computeCapability() / 10;
-    bool const clusters = capability == 9 || capability == 10;
+    bool const clusters = MMTRT_SKINNY_CLUSTERS != 0 && (capability == 9 || capability == 10);
     int32_t const fewest = (steps + kMOST_STEPS * kWARPS - 1) / (kMOST_STEPS * kWARPS);
     // A split beyond one step a warp leaves warps without work; blocks that fill the device need none.
     int32_t const most = plan.tiles >= processors * kRESIDENT ? fewest : std::max(fewest, std::min(steps / kWARPS, 64));
@@ -62,7 +67,8 @@ SkinnyPlan planSkinny(int64_t rows, int64_t k, int64_t n, int32_t groupSteps) no
             int64_t const groups = longest / groupSteps + (unit == 1 ? 2 : 0);
             int64_t const deep = (static_cast<int64_t>(plan.tiles) * splits + processors - 1) / processors;
             int64_t const reduction = splits == 1 || clustered ? 0 : kMEMORY_COST;
-            int64_t const cost = deep * (longest + groups * kGROUP_COST + kWARP_COST + reduction);
+            int64_t const starved = std::max<int64_t>(0, longest - kSTEPS_THAT_FILL);
+            int64_t const cost = deep * (longest + starved + groups * kGROUP_COST + kWARP_COST + reduction);
             if (cost >= best)
                 continue;
             best = cost;
