@@ -176,11 +176,18 @@ describe("a prefill that reuses blocks", () => {
     const run = (prompts: readonly number[][]): Promise<DecodingRows> =>
       prefixes.prefill(new DecoderCalls(graph, config, () => ({})), prompts, undefined, 4);
     const shared = [0, 1, 0, 1, 1, 1, 0, 0];
-    expect((await run([[...shared, 1], [...shared, 0, 1], [1]])).reusedTokens).toBe(8);
+    expect((await run([[...shared, 1, 0], [...shared, 0, 1], [1]])).reusedTokens).toBe(8);
+    // The ninth token is not left to a call of its own.
+    expect((await run([[...shared, 1]])).reusedTokens).toBe(4);
     // A prompt that is known whole still has its last block computed, for the logits.
     expect((await run([shared])).reusedTokens).toBe(4);
     expect((await run([[...shared.slice(0, 7), 1, 1]])).reusedTokens).toBe(4);
-    expect(prefixes.stats).toMatchObject({ promptTokens: 9 + 10 + 1 + 8 + 9, reusedTokens: 16, blocks: 3, evicted: 0 });
+    expect(prefixes.stats).toMatchObject({
+      promptTokens: 10 + 10 + 1 + 9 + 8 + 9,
+      reusedTokens: 20,
+      blocks: 2,
+      evicted: 0,
+    });
   });
 
   it("leaves nothing in use when a call fails, and goes on from what was kept", async () => {

@@ -70,7 +70,7 @@ export class PrefixCache {
   /**
    * What is known of a prompt's beginning is loaded, the rest computed block by block and kept. A block is always
    * computed by itself, from the same columns and in calls of the same shapes (`chunk` columns at most), so that its bits
-   * do not depend on what was known; sums over rows of another length round otherwise in their last digits.
+   * do not depend on what was known.
    * Tokens of answers are not kept: they come from calls of one token, whose bits are not those of a prompt's block.
    */
   async #row(
@@ -80,14 +80,16 @@ export class PrefixCache {
     chunk: number,
   ): Promise<DecodingRows> {
     const { tokens } = this.#store;
-    // The last token is computed in any case: the answer begins with its logits.
-    const lease = this.#index.lookup(keys.slice(0, Math.floor((ids.length - 1) / tokens)));
+    const before = tailStart(ids.length, tokens);
+    const lease = this.#index.lookup(keys.slice(0, before / tokens));
     try {
       const row = this.#resume(calls, lease);
-      for (let at = row.reusedTokens; at < ids.length; at += tokens) {
+      for (let at = row.reusedTokens; at < before; at += tokens) {
         await row.append([ids.slice(at, at + tokens)], chunk);
-        this.#keep(lease, at / tokens, keys, row);
+        this.#keep(lease, keys[at / tokens], at, row);
       }
+      await row.append([ids.slice(before)], Math.min(chunk, tokens));
+      if (ids.length - before === tokens) this.#keep(lease, keys[before / tokens], before, row);
       this.#promptTokens += ids.length;
       this.#reusedTokens += row.reusedTokens;
       return row;
@@ -108,11 +110,21 @@ export class PrefixCache {
     return row;
   }
 
-  /** Keeps the row's newest block, unless it is not whole or there was no room for one before it. */
-  #keep(lease: Lease, block: number, keys: readonly string[], row: DecodingRows): void {
-    const key = keys[block];
-    if (key === undefined || lease.length < block) return;
+  /** Keeps the row's newest block, which begins at token `at`, unless there was no room for one before it. */
+  #keep(lease: Lease, key: string | undefined, at: number, row: DecodingRows): void {
+    const { tokens } = this.#store;
+    if (key === undefined || lease.length < at / tokens) return;
     const place = this.#index.extend(lease, key);
-    if (place?.isNew) this.#store.save(place.block, row.cache, row.columns - this.#store.tokens);
+    if (place?.isNew) this.#store.save(place.block, row.cache, row.columns - tokens);
   }
+}
+
+/**
+ * Where the part of a prompt begins that is computed in any case: its last token at least, whose logits the answer begins
+ * with, and a block more where that token would be left to a call of its own (see pieceLength).
+ */
+function tailStart(length: number, tokens: number): number {
+  const blocks = Math.floor((length - 1) / tokens);
+  const isAlone = (length - 1) % tokens === 0 && tokens > 2;
+  return Math.max(0, isAlone ? blocks - 1 : blocks) * tokens;
 }
