@@ -10,15 +10,13 @@ export function compareRun(at: string, ranks: WatchedRanks, whole: Watched, tole
     const other = expected.get(name);
     return other === undefined ? [] : [{ name, result: compareValue(`${at}: ${name}`, value, other, tolerance) }];
   });
-  compared.sort((a, b) => compareOrder(orderOf(a.name), orderOf(b.name)));
-  const disagree = ranks.disagreements.map(
-    (what): StageResult => ({
-      stage: `${at}: ${what}`,
-      state: "differs",
-      note: "it is not what the first rank of its pipeline stage has",
-    }),
-  );
-  return [...compared.map(({ result }) => result), ...disagree];
+  const disagree = ranks.disagreements.map(what => {
+    const note = "it is not what the first rank of its pipeline stage has";
+    return { name: what, result: { stage: `${at}: ${what}`, state: "differs", note } satisfies StageResult };
+  });
+  return [...compared, ...disagree]
+    .sort((a, b) => compareOrder(orderOf(a.name), orderOf(b.name)))
+    .map(({ result }) => result);
 }
 
 function compareValue(stage: string, actual: TapValue, expected: TapValue, tolerance: number): StageResult {

@@ -17,7 +17,3 @@ export function outerName(name: string, before: number): string {
     (_, time: string, part: string, layer: string, out = "") => `${time}_${part}_${Number(layer) + before}${out}`,
   );
 }
-
-export function isOfLayer(name: string): boolean {
-  return OF_LAYER.test(name);
-}
