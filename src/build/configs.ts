@@ -68,7 +68,7 @@ export function llmConfig(
   return {
     version,
     pretrained_config: asked === "auto" ? pretrained : { ...pretrained, dtype: asked },
-    build_config: buildConfig(settings, options),
+    build_config: buildConfig(settings, options, first),
     ...(slidingWindow !== undefined && { sliding_window: slidingWindow }),
     profiles: first.profiles,
     io: first.io,
@@ -79,7 +79,11 @@ export function llmConfig(
   };
 }
 
-export function buildConfig({ build, maxNumTokens, optNumTokens }: Settings, options: BuildOptions): BuildConfig {
+export function buildConfig(
+  { build, maxNumTokens, optNumTokens }: Settings,
+  options: BuildOptions,
+  { graph, options: { computeDtype } }: EnginePlan,
+): BuildConfig {
   return {
     max_input_len: build.max_input_len,
     max_seq_len: build.max_seq_len,
@@ -104,7 +108,7 @@ export function buildConfig({ build, maxNumTokens, optNumTokens }: Settings, opt
     use_fused_mlp: false,
     lora_config: { lora_dir: [], lora_ckpt_source: "hf", max_lora_rank: 64, lora_target_modules: [] },
     plugin_config: {
-      gpt_attention_plugin: null,
+      gpt_attention_plugin: graph.plugins.GptAttention === undefined ? null : computeDtype,
       gemm_plugin: null,
       lora_plugin: null,
       nccl_plugin: null,

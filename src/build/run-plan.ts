@@ -1,5 +1,5 @@
 import { mkdir, readFile, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { copyInto, writeJson } from "../checkpoint/files.ts";
 import { TOKENIZER_DIR } from "../checkpoint/manifest.ts";
 import { type ConvertedCheckpoint, openCheckpoint } from "../checkpoint/read.ts";
@@ -7,7 +7,6 @@ import { fail, throwIfAny } from "../diagnostics/index.ts";
 import { writeOnnx } from "../emit/onnx.ts";
 import type { BuiltEngine, EngineManifest, EngineTarget } from "../formats/engine-config.ts";
 import { ENGINE_MANIFEST, LOGS_DIR } from "../formats/engine-dir.ts";
-import { pluginAbiOf, pluginLibraries } from "../formats/plugin-library.ts";
 import { environment } from "../options/env.ts";
 import type { EngineReport, ToolEnvironment } from "../toolchain/tensorrt/request.ts";
 import { buildGraph, locationsOf, weightsOf } from "./engine-plans.ts";
@@ -219,7 +218,7 @@ async function writeManifest(run: Run): Promise<void> {
     version: plan.version,
     fingerprint: plan.fingerprint,
     backend: plan.backend,
-    target: await targetOf(run),
+    target: targetOf(run),
     model: plan.model,
     parts: plan.engines.map(({ name, onnx, weights, engine, graph }) => ({
       name,
@@ -237,14 +236,20 @@ async function writeManifest(run: Run): Promise<void> {
 }
 
 /** What the engines are bound to: their library, and the GPUs that all of them have kernels for. */
-async function targetOf({ plan, reports }: Run): Promise<EngineTarget | null> {
+function targetOf({ plan, reports }: Run): EngineTarget | null {
   const [first, ...others] = [...reports.values()];
   if (first === undefined) return null;
   const common = others.reduce((sms, report) => sms.filter(sm => report.sms.includes(sm)), first.sms);
   const own = plan.backend === "tensorrt" ? (plan.builder?.gpus ?? []).slice(0, 1) : [];
+  const called = plan.engines.flatMap(({ request }) => (request?.plugins ?? []).map(({ file }) => file));
   // Of a library that cannot be read TensorRT, which loads it, has told already.
-  const plugin_abi = await pluginAbiOf(pluginLibraries(plan.options)).catch(() => null);
-  return { tensorrt: first.version ?? "unknown", sm: common.length > 0 ? common : own, plugin_abi };
+  const used = plan.libraries.filter(({ file }) => called.includes(resolve(file)));
+  return {
+    tensorrt: first.version ?? "unknown",
+    sm: common.length > 0 ? common : own,
+    plugin_abi: used.find(({ abi }) => abi !== null)?.abi ?? null,
+    ...(used.length > 0 && { plugin_libraries: used.map(({ file, sha256 }) => ({ file, sha256 })) }),
+  };
 }
 
 function builtOf(run: Run): readonly (BuiltEngine & { readonly name: string })[] {

@@ -11,6 +11,7 @@ export function planText(plan: BuildPlan): string {
     `plan for ${plan.backend}: ${plan.checkpoint_dir}${plan.output_dir === "" ? "" : ` → ${plan.output_dir}`}`,
     section("chosen", adjustments(plan)),
     section("engines", engines(plan.engines)),
+    section("plugins", pluginsOf(plan)),
     ...profilesOf(plan),
     ...trtllmProfilesOf(plan),
     section("memory per GPU", runMemory(plan)),
@@ -45,6 +46,18 @@ function engines(all: readonly EnginePlan[]): string {
     showBytes(graph.weight_bytes),
   ]);
   return formatTable(["engine", "dtype", "nodes", "tensors", "inputs", "outputs", "graph", "weights"], rows);
+}
+
+/** Nodes that a plugin may take, and the library that takes them; without one their standard bodies run. */
+function pluginsOf({ engines: all, libraries }: BuildPlan): string {
+  const rows = all.flatMap(({ name, graph }) =>
+    Object.entries(graph.plugins).map(([op, count]): Cell[] => {
+      const library = libraries.find(({ ops }) => ops.some(known => known.startsWith(`${op}/`)));
+      const from = library === undefined ? "its standard body" : `${library.file} (${library.sha256.slice(0, 12)})`;
+      return [name, op, count, from];
+    }),
+  );
+  return rows.length === 0 ? "" : formatTable(["engine", "operation", "nodes", "runs"], rows);
 }
 
 /** Engines with equal profiles (tensor-parallel peers) share a table. */

@@ -4,8 +4,11 @@ import { isJsonObject, type Json } from "./json.ts";
 export function isTarget(value: Json | undefined): boolean {
   if (value === null || value === undefined) return true;
   if (!isJsonObject(value)) return false;
-  const { tensorrt, sm, plugin_abi } = value;
-  return typeof tensorrt === "string" && areSms(sm) && isTextOrNull(plugin_abi);
+  const { tensorrt, sm, plugin_abi, plugin_libraries = [] } = value;
+  const isLibrary = (entry: Json): boolean =>
+    isJsonObject(entry) && typeof entry.file === "string" && typeof entry.sha256 === "string";
+  const areLibraries = Array.isArray(plugin_libraries) && plugin_libraries.every(isLibrary);
+  return typeof tensorrt === "string" && areSms(sm) && isTextOrNull(plugin_abi) && areLibraries;
 }
 
 /** Whether `built` of a part has the form of a BuiltEngine. */

@@ -187,6 +187,8 @@ export interface EngineTarget {
   /** Compute capabilities the engine runs on, as 89 for 8.9. */
   readonly sm: readonly number[];
   readonly plugin_abi: string | null;
+  /** Plugin libraries that the engines call, by their content; absent without any. */
+  readonly plugin_libraries?: readonly { readonly file: string; readonly sha256: string }[];
 }
 
 /** `mmtrt.json` of an engine directory. */

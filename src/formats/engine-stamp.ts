@@ -12,6 +12,11 @@ import { pluginAbiOf, pluginLibraries } from "./plugin-library.ts";
  * BLD006 for each that is not.
  */
 export async function stampProblems(engine: EngineDir): Promise<readonly Problem[]> {
+  return [...(await pluginProblems(engine)), ...(await fileProblems(engine))];
+}
+
+/** Of the graphs and engines alone. */
+export async function fileProblems(engine: EngineDir): Promise<readonly Problem[]> {
   const { llmParts, encoderParts, crossParts, visualPart } = engine;
   const parts = [...encoderParts, ...crossParts, ...llmParts, ...(visualPart ? [visualPart] : [])];
   const found = parts.map(async ({ onnx, onnx_sha256, engine, built }) => {
@@ -27,11 +32,11 @@ export async function stampProblems(engine: EngineDir): Promise<readonly Problem
     }
     return problems;
   });
-  return [...(await pluginProblems(engine)), ...(await Promise.all(found)).flat()];
+  return (await Promise.all(found)).flat();
 }
 
 /** An engine calls plugins through the interface it was built with; a library of another layout reads wrong attributes. */
-async function pluginProblems({ dir, manifest }: EngineDir): Promise<readonly Problem[]> {
+export async function pluginProblems({ dir, manifest }: EngineDir): Promise<readonly Problem[]> {
   const abi = manifest.target?.plugin_abi ?? null;
   if (abi === null) return [];
   const libraries = pluginLibraries(manifest.options);

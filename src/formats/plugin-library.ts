@@ -1,6 +1,9 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 
+/** What `mmtrt plugins build` writes. */
+export const LIBRARY = "libmmtrt_plugins.so";
+
 /** A library as its bytes tell, without loading it. */
 export interface PluginLibrary {
   readonly file: string;

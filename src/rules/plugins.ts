@@ -37,7 +37,7 @@ export const pagedCacheHasPlugin: Rule = ({ build: { kv_cache_type, gpt_attentio
         code: "BLD031",
         what: "kv_cache_type paged with gpt_attention_plugin disable",
         at: origin("kv_cache_type"),
-        why: "only the attention plugin's kernel finds keys and values by block; standard attention reads contiguous ones",
+        why: "blocks are updated in place by the attention plugin; standard operators copy the whole pool at every step",
         fix: "--gpt_attention_plugin auto, or --kv_cache_type continuous",
       };
 

@@ -1,8 +1,11 @@
 import { statfs } from "node:fs/promises";
 import { availableParallelism, totalmem } from "node:os";
+import { join } from "node:path";
 import { MmtrtError, type Problem, throwIfAny } from "../../diagnostics/index.ts";
+import { LIBRARY, readPluginLibrary } from "../../formats/plugin-library.ts";
 import { environment } from "../../options/env.ts";
 import { type DoctorOptions, doctorOptions } from "../../options/tables/doctor.ts";
+import { pluginsOptions } from "../../options/tables/plugins.ts";
 import { nvccVersion, queryGpus } from "../../toolchain/machine.ts";
 import { findPython, findTool } from "../../toolchain/tensorrt/find.ts";
 import type { TensorRTBackend } from "../../toolchain/tensorrt/request.ts";
@@ -36,6 +39,7 @@ const CHECKS: readonly Check[] = [
   (_, signal) => tool("tensorrt", signal),
   (_, signal) => tool("tensorrt_rtx", signal),
   bindings,
+  plugins,
 ];
 
 export const doctor = defineCommand({
@@ -145,6 +149,20 @@ async function bindings({ python }: DoctorOptions, signal: AbortSignal): Promise
   };
   if (first?.builder !== "python") return { ...about, state: "missing", detail: tried.join("; ") };
   return { ...about, state: "ok", detail: `${first.module} ${first.version} (${first.file})` };
+}
+
+/** Where `mmtrt plugins build` puts it unless told otherwise. */
+async function plugins(): Promise<Finding> {
+  const file = join(pluginsOptions.output_dir.default, LIBRARY);
+  const about = { name: "plugin library", use: `attention and other kernels in engines: build --plugins ${file}` };
+  const library = await readPluginLibrary(file).catch((error: NodeJS.ErrnoException) => error.code ?? error.message);
+  if (library === "ENOENT") return { ...about, state: "missing", detail: `no ${file}: mmtrt plugins build makes it` };
+  if (typeof library === "string") return { ...about, state: "broken", detail: `${file} cannot be read (${library})` };
+  if (library.abi === null) return { ...about, state: "broken", detail: `${file} is not a library of mmtrt's` };
+  const callers = { tensorrt: "TensorRT", onnxruntime: "ONNX Runtime" };
+  const from = library.adapters.map(adapter => callers[adapter]).join(" and ") || "its C interface alone";
+  const ops = library.ops.map(op => op.split("/", 1)[0]).join(", ");
+  return { ...about, state: "ok", detail: `${ops}; for ${from}; ABI ${library.abi.slice(0, 12)}` };
 }
 
 function optional(name: string, detail: string | undefined, use: string): Finding {

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Problem } from "../../diagnostics/index.ts";
 import type { BuiltEngine, EngineIo, EngineManifest, EnginePart, EngineProfile } from "../../formats/engine-config.ts";
 import { openEngine } from "../../formats/engine-dir.ts";
-import { stampProblems } from "../../formats/engine-stamp.ts";
+import { fileProblems, pluginProblems } from "../../formats/engine-stamp.ts";
 import { readPlanHeader } from "../../toolchain/tensorrt/plan-header.ts";
 import { formatAmount } from "../ui/progress.ts";
 import { type Fit, type FitRequest, fitOf } from "./fit.ts";
@@ -19,7 +19,7 @@ export interface InspectEngineOptions {
 export async function inspectEngine(path: string, options: InspectEngineOptions): Promise<Report> {
   const engine = await openEngine(path);
   const { manifest, llm, visual } = engine;
-  for (const problem of await stampProblems(engine)) options.warn(problem);
+  for (const problem of await fileProblems(engine)) options.warn(problem);
   for (const problem of await headerProblems(path, manifest)) options.warn(problem);
   const fit = llm && fitOf(engine, llm, options.request);
   return {
@@ -38,7 +38,7 @@ export async function inspectEngine(path: string, options: InspectEngineOptions)
         : [ioTable("Inputs and outputs of llm (the cache of layer 0 stands for all)", llm.io, llm.profiles)]),
     ],
     data: { manifest, llm, visual, ...(fit && { fit: { ...fit, fits: fit.problems.length === 0 } }) },
-    problems: fit?.problems ?? [],
+    problems: [...(await pluginProblems(engine)), ...(fit?.problems ?? [])],
   };
 }
 
@@ -53,6 +53,9 @@ function stampFacts({ model, target, backend, version, parts }: EngineManifest):
           ["TensorRT", target.tensorrt],
           ["GPUs", target.sm.length === 0 ? "not told" : target.sm.map(sm => `SM ${sm}`).join(", ")],
           ["plugins", target.plugin_abi ?? "none"],
+          ...(target.plugin_libraries ?? []).map(
+            ({ file, sha256 }) => ["plugin library", `${file}, SHA-256 ${sha256}`] as const,
+          ),
           ["inputs and outputs", ioSources(parts)],
         ] as const)),
     ["built by", `mmtrt ${version}`],

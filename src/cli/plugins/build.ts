@@ -1,13 +1,12 @@
 import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { LIBRARY } from "../../formats/plugin-library.ts";
 import { type CompiledUnit, type CompileUnit, compileUnits, linkLibrary } from "../../toolchain/nvcc/compile.ts";
 import { findNvcc, type Nvcc } from "../../toolchain/nvcc/find.ts";
 import type { ToolEnvironment } from "../../toolchain/tensorrt/request.ts";
 import { generateSources } from "./generate.ts";
 import type { Headers } from "./headers.ts";
 import { abiHash, type PluginManifest, readManifests } from "./manifest.ts";
-
-export const LIBRARY = "libmmtrt_plugins.so";
 
 export interface PluginBuild {
   /** `native-plugins`: plugins/, common/, adapters/. */

@@ -141,11 +141,11 @@ export const BLD = {
   BLD031: {
     title: "a paged KV cache needs the attention plugin",
     about:
-      "Blocks of a paged cache are addressed by the attention plugin's kernel; standard ONNX attention reads contiguous tensors.",
+      "A paged cache pays where the attention plugin updates its blocks in place. Its node has a body of standard operators for where no library has the plugin, which is right and copies the pool at every step.",
   },
   BLD032: {
     title: "this kv_cache_type is not available",
-    about: "`continuous` works with every backend and needs no plugin.",
+    about: "Decoders of encoder-decoders have a continuous or a static cache; `continuous` works with every model and backend.",
   },
   BLD033: {
     title: "tokens_per_block is not a usable block size",

@@ -43,7 +43,7 @@ export const RUN = {
   RUN009: {
     title: "an engine needs more than ONNX Runtime has",
     about:
-      "Engines with a paged KV cache run in TensorRT. Build with --kv_cache_type continuous to run on the CPU. Several ranks run here in one process.",
+      "Several ranks run here in one process.",
   },
   RUN010: {
     title: "a request does not fit the engine's profiles",
