@@ -10,6 +10,12 @@ namespace
 {
 int64_t roundUp(int64_t value, int64_t to) noexcept { return (value + to - 1) / to * to; }
 
+// By which the device divides steps by a group's steps; 0 stands for one.
+uint32_t inverseOf(int32_t groupSteps) noexcept
+{
+    return groupSteps == 1 ? 0U : static_cast<uint32_t>(((1LL << 32) + groupSteps - 1) / groupSteps);
+}
+
 // --- Up to 8 rows ---
 
 struct SkinnyPlan
@@ -17,7 +23,7 @@ struct SkinnyPlan
     int32_t tiles;
     int32_t splits;
     int32_t unit;
-    int32_t xBytes;
+    int32_t xStride;
     bool clustered;
 
     int64_t workspaceBytes() const noexcept
@@ -44,7 +50,7 @@ constexpr int32_t mostSteps(int32_t steps, int32_t unit, int32_t parts) noexcept
 }
 
 // Time is that of the multiprocessor with most blocks, whose warps wait for each other's memory: blocks × a warp's steps.
-SkinnyPlan planSkinny(int64_t rows, int64_t k, int64_t n, int32_t groupSteps) noexcept
+SkinnyPlan planSkinny(int64_t k, int64_t n, int32_t groupSteps) noexcept
 {
     SkinnyPlan plan{};
     plan.tiles = static_cast<int32_t>((n + kCOLUMNS - 1) / kCOLUMNS);
@@ -75,7 +81,7 @@ SkinnyPlan planSkinny(int64_t rows, int64_t k, int64_t n, int32_t groupSteps) no
             plan.splits = splits;
             plan.unit = unit;
             plan.clustered = clustered;
-            plan.xBytes = static_cast<int32_t>(rows) * rowStride(longest * kSTEP);
+            plan.xStride = rowStride(longest * kSTEP);
         }
     }
     return plan;
@@ -84,10 +90,10 @@ SkinnyPlan planSkinny(int64_t rows, int64_t k, int64_t n, int32_t groupSteps) no
 template <typename T, int32_t kBITS>
 int32_t launchSkinny(Arguments const& args, SkinnyPlan const& plan, cudaStream_t stream) noexcept
 {
-    auto* const kernel = skinnyKernel<T, kBITS>;
+    auto* const kernel = args.rows == 1 ? skinnyKernel<T, kBITS, 1> : skinnyKernel<T, kBITS, kROWS>;
     // The totals of all warps take the FIFOs' place.
     int32_t const sharedBytes
-        = std::max(kWARPS * (Layout<kBITS>::kFIFO_BYTES + plan.xBytes), kWARPS * args.rows * kCOLUMNS * 4);
+        = std::max(kWARPS * (Layout<kBITS>::kFIFO_BYTES + args.xBytes), kWARPS * args.rows * kCOLUMNS * 4);
     // Once is enough, but which device is current may change from call to call, and the call costs less than a lock.
     if (auto const status = checked(kNAME, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sharedBytes)))
         return status;
@@ -182,7 +188,7 @@ template <typename T>
 int32_t runSkinny(MmtrtCall const& call, Sizes const& sizes, Attributes const& attributes) noexcept
 {
     int32_t const groupSteps = attributes.group_size / kSTEP;
-    auto const plan = planSkinny(sizes.lead, sizes.K, sizes.N, groupSteps);
+    auto const plan = planSkinny(sizes.K, sizes.N, groupSteps);
     if (plan.workspaceBytes() > call.workspaceBytes)
         return refused(kNAME, "the workspace is smaller than the workspace function says");
     if (plan.splits > 1 && static_cast<int64_t>(plan.tiles) * 4 > kSTATE_BYTES)
@@ -192,8 +198,8 @@ int32_t runSkinny(MmtrtCall const& call, Sizes const& sizes, Attributes const& a
     Arguments const args{call.inputs[kX].data, static_cast<uint8_t const*>(call.inputs[kWEIGHT].data), call.inputs[kSCALE].data,
         optional(call, kBIAS), optional(call, kZERO), optional(call, kPREQUANT), call.outputs[kY].data,
         static_cast<float*>(call.workspace), static_cast<uint32_t*>(call.state), static_cast<int32_t>(sizes.lead),
-        static_cast<int32_t>(sizes.K), static_cast<int32_t>(sizes.N), groupSteps, static_cast<int32_t>(sizes.G), plan.unit,
-        units / parts, units % parts, plan.splits, plan.xBytes, plan.clustered, curveOf(attributes.activation)};
+        static_cast<int32_t>(sizes.K), static_cast<int32_t>(sizes.N), groupSteps, inverseOf(groupSteps), plan.unit,
+        units / parts, units % parts, plan.splits, static_cast<int32_t>(sizes.lead) * plan.xStride, plan.xStride, plan.clustered, curveOf(attributes.activation)};
     auto const stream = static_cast<cudaStream_t>(call.stream);
     return isInt4(call) ? launchSkinny<T, 4>(args, plan, stream) : launchSkinny<T, 8>(args, plan, stream);
 }
@@ -217,14 +223,14 @@ int32_t runTile(MmtrtCall const& call, Sizes const& sizes, Attributes const& att
             return status;
         x = workspace;
     }
-    auto const groupSteps = static_cast<uint32_t>(attributes.group_size / kSTEP);
+    int32_t const groupSteps = attributes.group_size / kSTEP;
     auto work = plan.work;
     work.partials = reinterpret_cast<float*>(workspace + scaled);
     work.counters = static_cast<uint32_t*>(call.state);
     TileArguments const args{x, static_cast<uint8_t const*>(call.inputs[kWEIGHT].data), call.inputs[kSCALE].data, optional(call, kZERO),
         optional(call, kBIAS), call.outputs[kY].data,
         static_cast<int32_t>(sizes.lead), static_cast<int32_t>(sizes.K), static_cast<int32_t>(sizes.N), static_cast<int32_t>(sizes.G),
-        groupSteps == 1 ? 0U : static_cast<uint32_t>(((1ULL << 32) + groupSteps - 1) / groupSteps),
+        inverseOf(groupSteps),
         groupSteps % 4 == 0 ? 0 : groupSteps % 2 == 0 ? 1 : 2, work, plan.stages, curveOf(attributes.activation)};
     return isInt4(call) ? launchTile<T, 4>(args, plan.rows, grouped, stream) : launchTile<T, 8>(args, plan.rows, grouped, stream);
 }
@@ -239,7 +245,7 @@ int32_t runRows(MmtrtCall const& call, Sizes const& sizes, Attributes const& att
 int64_t workspaceBytes(MmtrtCall const& call, Sizes const& sizes, Attributes const& attributes) noexcept
 {
     // Enough for fewer rows too, whose tiles are smaller.
-    int64_t most = planSkinny(std::min<int64_t>(sizes.lead, kROWS), sizes.K, sizes.N, attributes.group_size / kSTEP).workspaceBytes();
+    int64_t most = planSkinny(sizes.K, sizes.N, attributes.group_size / kSTEP).workspaceBytes();
     for (int64_t const rows : {32, 64, 128})
         if (sizes.lead > kROWS)
             most = std::max(most,
