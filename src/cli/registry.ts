@@ -16,6 +16,7 @@ export const REGISTRY: Readonly<Partial<Record<CommandName, Loader>>> = {
   explain: async () => (await import("./commands/explain.ts")).explain,
   init: async () => (await import("./commands/init.ts")).init,
   inspect: async () => (await import("./commands/inspect.ts")).inspect,
+  lora: async () => (await import("./commands/lora.ts")).lora,
   matrix: async () => (await import("./commands/matrix.ts")).matrix,
   plan: async () => (await import("./commands/plan.ts")).plan,
   plugins: async () => (await import("./commands/plugins.ts")).plugins,

@@ -131,6 +131,11 @@ export const COMMANDS = {
     examples: ["diff engines/llava-float16 engines/llava-int8_wo", "diff before after --exit_code --json"],
     table: async () => (await import("./tables/diff.ts")).diffOptions,
   },
+  lora: {
+    about: "Merge a LoRA adapter into its base model, or show what an adapter changes.",
+    examples: ["lora merge llama-2-7b my-adapter --output_dir merged", "lora inspect my-adapter"],
+    table: async () => (await import("./tables/lora.ts")).loraCommandOptions,
+  },
   plugins: {
     about: "Compile mmtrt's CUDA kernels into a library of TensorRT plugins and ONNX Runtime custom ops.",
     examples: [
