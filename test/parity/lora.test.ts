@@ -1,6 +1,11 @@
+import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { mergeLora } from "../../src/checkpoint/lora/merge.ts";
+import { openHf } from "../../src/checkpoint/open.ts";
+import { writeSafetensors } from "../../src/formats/safetensors.ts";
 import { openSession, type Session } from "../../src/runtime/session.ts";
+import { cast, fromStored } from "../../src/tensor/index.ts";
 import { FIXTURES } from "../support/describe-parity.ts";
 import { expectClose } from "../support/expect-close.ts";
 import { buildTo, convertTo, Workspace } from "../support/pipeline.ts";
@@ -18,6 +23,16 @@ function promptsOf(reference: Reference): number[][] {
   return [0, 1, 2].map(i =>
     [...row(ids as ReferenceTensor, i)].filter((_, at) => row(mask as ReferenceTensor, i)[at] === 1),
   );
+}
+
+/** The fixture's weights are float16, and the reference was merged in float32: the sum must not be rounded again. */
+async function float32Copy(dir: string): Promise<string> {
+  const [copy, source] = [await work.dir(), await openHf(dir)];
+  const recipes = [...source.tensors.values()].map(tensor => cast(fromStored(tensor), "float32"));
+  await writeSafetensors(join(copy, "model.safetensors"), recipes, { metadata: { format: "pt" } });
+  await copyFile(join(dir, "config.json"), join(copy, "config.json"));
+  await source.close();
+  return copy;
 }
 
 /** Row i of the batch from the reference that its adapter has. */
@@ -83,6 +98,24 @@ describe.each(["llama_gqa", "qwen2_mqa", "opt_pre", "gpt2_usual"])("adapters of 
     const straight = await session.prefill([prompt, prompt, prompt], undefined, [1, 0, 1]);
     await straight.step([3, 3, 3]);
     expectClose(decoding.logits, straight.logits, 1e-5, "logits after a swap");
+    await session.close();
+  });
+});
+
+describe.each(["llama_gqa", "qwen2_mqa", "opt_pre", "gpt2_usual"])("lora merge of %s", name => {
+  it.each(["first", "second"])("writes the model that PEFT's merge of %s gives", async adapter => {
+    const outputDir = join(await work.dir(), "merged");
+    const modelDir = await float32Copy(join(FIXTURES, name));
+    const { files, added } = await mergeLora({ modelDir, adapterDir: join(LORA, name, adapter), outputDir });
+    expect(files).toEqual(["model.safetensors"]);
+    expect(added).toBeGreaterThan(3);
+    const base = await readReference(join(FIXTURES, name, "reference.safetensors"));
+    const merged = await readReference(join(LORA, name, "reference.safetensors"));
+    const checkpoint = await convertTo(work, outputDir, "float32");
+    const limits = { max_batch_size: 3, max_input_len: 16, max_seq_len: 40 };
+    const session = await openSession(await buildTo(work, checkpoint, limits), { threads: 1 });
+    const { logits } = await session.prefill(promptsOf(base));
+    expectClose(logits, merged.get(adapter)?.values ?? [], 1e-4, "logits of the merged model");
     await session.close();
   });
 });

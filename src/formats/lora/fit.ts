@@ -43,7 +43,7 @@ const MAX_LISTED = 8;
  * halves, and the shapes are the base weights'. Problems: LRA005–LRA007, LRA002 for patterns.
  */
 export function fitAdapter(adapter: Adapter, { modules, layers }: LoraTable): FittedAdapter {
-  const byPath = new Map(modules.map(module => [inner(module.hf), module]));
+  const byPath = new Map(modules.map(module => [innerPath(module.hf), module]));
   const problems: Problem[] = [];
   const homeless: string[] = [];
   const found = new Map<string, { module: LoraModule; layer: number; path: string; halves: AdapterHalves }>();
@@ -58,12 +58,12 @@ export function fitAdapter(adapter: Adapter, { modules, layers }: LoraTable): Fi
     const other = found.get(key);
     if (other !== undefined) problems.push(samePlace(adapter, other.path, path));
     else found.set(key, { ...place, path, halves });
-    prefixes.add(path.slice(0, path.length - inner(path).length));
+    prefixes.add(path.slice(0, path.length - innerPath(path).length));
   }
   if (homeless.length > 0) problems.push(noPlace(adapter, homeless, modules, layers));
   const every = [...prefixes].flatMap(prefix =>
     modules.flatMap(module =>
-      Array.from({ length: layers }, (_, layer) => prefix + inner(module.hf).replace("{l}", String(layer))),
+      Array.from({ length: layers }, (_, layer) => prefix + innerPath(module.hf).replace("{l}", String(layer))),
     ),
   );
   const meaning = meaningOf(adapter.config, [...new Set([...every, ...adapter.halves.keys()])]);
@@ -88,7 +88,7 @@ export function fitAdapter(adapter: Adapter, { modules, layers }: LoraTable): Fi
 }
 
 /** `model.language_model.layers.0.self_attn.q_proj` → `layers.0.self_attn.q_proj`. */
-function inner(path: string): string {
+export function innerPath(path: string): string {
   const segments = path.split(".");
   while (segments.length > 1 && WRAPPERS.has(segments[0] as string)) segments.shift();
   return segments.join(".");
@@ -99,7 +99,7 @@ function placeOf(
   byPath: ReadonlyMap<string, LoraModule>,
   layers: number,
 ): { module: LoraModule; layer: number } | undefined {
-  const own = inner(path);
+  const own = innerPath(path);
   const number = /\.(\d{1,6})\./.exec(own)?.[1];
   if (number === undefined) return undefined;
   const module = byPath.get(own.replace(`.${number}.`, ".{l}."));
@@ -141,7 +141,7 @@ function noPlace(
   layers: number,
 ): Problem {
   const layered = paths.filter(path => /\.(\d+)\./.test(path));
-  const beyond = layered.filter(path => Number(/\.(\d+)\./.exec(inner(path))?.[1] ?? 0) >= layers);
+  const beyond = layered.filter(path => Number(/\.(\d+)\./.exec(innerPath(path))?.[1] ?? 0) >= layers);
   const vision = paths.some(path => /vision|qformer|visual|encoder\.layers/.test(path));
   const why = vision
     ? "adapters change linear layers of the language model; image encoder and projector run once for all, before any adapter is chosen"
