@@ -225,9 +225,25 @@ struct Consumer
                 p[k][i] = pack<T>(score[2 * k + i / 2][i % 2 * 2], score[2 * k + i / 2][i % 2 * 2 + 1]);
     }
 
+    // The computing groups start their products in turn, so that one has its softmax while the other has the tensor cores.
+    __device__ __forceinline__ void takeTurn() const
+    {
+#ifdef MMTRT_TURNS
+        asm volatile("bar.sync %0, 256;" ::"r"(threadIdx.x / kGROUP) : "memory");
+#endif
+    }
+    __device__ __forceinline__ void passTurn() const
+    {
+#ifdef MMTRT_TURNS
+        asm volatile("bar.arrive %0, 256;" ::"r"(3 - threadIdx.x / kGROUP) : "memory");
+#endif
+    }
+
     __device__ __forceinline__ void compute()
     {
         float factor[2];
+        if (threadIdx.x / kGROUP == 2)
+            passTurn();
         loadQueries();
         wait(0, 0);
         wgmmaFence();
@@ -243,11 +259,13 @@ struct Consumer
             wait(0, 1);
         for (int32_t n = 1; n < tiles; ++n)
         {
+            takeTurn();
             wgmmaFence();
             startScores(n);
             wait(1, n - 1);
             wgmmaFence();
             startValues(n - 1);
+            passTurn();
             hidden = hidesSome(n);
             wgmmaWait<1>();
             touch(score);
