@@ -19,7 +19,7 @@ export interface RunnableEngine extends EngineDir {
 /**
  * Opens an engine directory for this runtime, which does all ranks in one process, with a continuous or static cache. One
  * built for TensorRT runs too: its graphs are the ones ONNX Runtime would get, as long as its CPU kernels have the dtype.
- * @throws MmtrtError BLD002, BLD003 for the directory; RUN008 no language model in it; RUN009, RUN019 more than ONNX
+ * @throws MmtrtError BLD002, BLD003 for the directory; RUN008 no language model in it; RUN019 more than ONNX
  * Runtime has; BLD006 files of another build.
  */
 export async function openRunnable(dir: string): Promise<RunnableEngine> {

@@ -50,7 +50,7 @@ export interface Session {
 /** Opens another graph in the decoder's place, with the same inputs and outputs and more of them. */
 export type OpenDecoder = (onnx: string, options: OrtOptions) => Promise<OrtGraph>;
 
-/** Loads the graphs of an engine directory into ONNX Runtime. Errors: BLD002, BLD003, RUN008, RUN009, RUN011, RUN032, RUN033. */
+/** Loads the graphs of an engine directory into ONNX Runtime. Errors: BLD002, BLD003, RUN008, RUN011, RUN032, RUN033. */
 export async function openSession(
   dir: string,
   options: SessionOptions,

@@ -40,11 +40,6 @@ export const RUN = {
     title: "an engine directory lacks a part that the request needs",
     about: "The directory was built with --only visual or --only llm. Build it whole to run requests.",
   },
-  RUN009: {
-    title: "an engine needs more than ONNX Runtime has",
-    about:
-      "Several ranks run here in one process.",
-  },
   RUN010: {
     title: "a request does not fit the engine's profiles",
     about:
