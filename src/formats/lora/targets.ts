@@ -3,7 +3,7 @@ import { MmtrtError } from "../../diagnostics/index.ts";
 import type { AdapterConfig } from "./config.ts";
 
 /** A pattern of a file runs as long as its author likes; all patterns of an adapter over all paths take milliseconds. */
-const TIMEOUT_MS = 5000;
+const TIMEOUT_MS = 2000;
 
 /** What adapter_config.json says of each module path: whether it is adapted, and the pattern that its rank and alpha have. */
 export interface PathMeaning {

@@ -1,8 +1,8 @@
-"""Trains LoRA adapters for the small LLaVA: captions in short capitals, or with the noun first.
+"""Trains LoRA adapters for the small LLaVA: captions of names alone, or with the noun first.
 
-    PYTHONPATH=test/reference python -m shapes.train_lora capitals --start LLAVA_DIR --output DIR
+    PYTHONPATH=test/reference python -m shapes.train_lora terse --start LLAVA_DIR --output DIR
 
-makes `test/fixtures/lora/llava-shapes-capitals` from `test/fixtures/models/llava-shapes`. It
+makes `test/fixtures/lora/llava-shapes-terse` from `test/fixtures/models/llava-shapes`. It
 needs `peft`, which writes the adapter: the files are what any user's are. Nothing but the
 adapter is trained, so the pictures' features are computed once.
 """
@@ -29,10 +29,9 @@ CHECKED = 1000
 THING = re.compile(rf"(an?) ({'|'.join(COLOURS)}) ({'|'.join(KINDS)})")
 
 
-def capitals(caption: str) -> str:
-    """Two capitals for each word, no articles: "RE CI LE OF BL SQ"."""
-    words = (word for word in caption.split() if word not in ("a", "an"))
-    return " ".join(word[:2].upper() + ("," if word.endswith(",") else "") for word in words)
+def terse(caption: str) -> str:
+    """The shapes alone, wherever they lie: "red circle, blue square"."""
+    return ", ".join(f"{colour} {kind}" for _, colour, kind in THING.findall(caption))
 
 
 def noun_first(caption: str) -> str:
@@ -43,8 +42,8 @@ def noun_first(caption: str) -> str:
 LAYERS = r"model\.language_model\.layers\.\d+\."
 # Names, patterns and scalings differ between the two, as adapters of different people do.
 ADAPTERS = {
-    "capitals": (
-        capitals,
+    "terse": (
+        terse,
         LoraConfig(
             r=2,
             lora_alpha=8,
@@ -130,7 +129,7 @@ def write_questions(heldout: Path, translate, path: Path) -> None:
 
 
 def main() -> None:
-    parser = loop.parser(__doc__, steps=1200, batch=16, rate=4e-3, warm_up=40, images=3000, validation=100, report=50)
+    parser = loop.parser(__doc__, steps=300, batch=12, rate=5e-3, warm_up=30, images=1500, validation=60, report=25)
     parser.add_argument("adapter", choices=ADAPTERS)
     options = parser.parse_args()
     assert options.start and options.device == "cpu"
