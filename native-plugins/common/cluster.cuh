@@ -41,9 +41,9 @@ struct Inbox
         uint32_t counter;
         asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(to) : "r"(sharedAddress(own)), "r"(rank));
         asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(counter) : "r"(sharedAddress(&barrier)), "r"(rank));
-        asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(to), "f"(value.x),
-                     "f"(value.y), "f"(value.z), "f"(value.w), "r"(counter)
-                     : "memory");
+        asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(to),
+            "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w), "r"(counter)
+            : "memory");
 #endif
     }
 

@@ -178,7 +178,8 @@ struct Loader
         int32_t const piece = threadIdx.x % 8;
         int32_t const k = kBlock * kBLOCK + piece * 16;
         bool const inside = row < rowsOfMatrix && k < args.kBytes;
-        copyAsync16(to + slot * kBLOCK + (piece ^ slot % 8) * 16, matrix + (inside ? static_cast<int64_t>(row) * args.kBytes + k : 0), inside);
+        copyAsync16(
+            to + slot * kBLOCK + (piece ^ slot % 8) * 16, matrix + (inside ? static_cast<int64_t>(row) * args.kBytes + k : 0), inside);
     }
 
     __device__ __forceinline__ void next(int32_t stage)
@@ -281,7 +282,8 @@ inline StreamK plan(int64_t rows, int64_t n, int64_t kBytes, int32_t columns = k
 // For `rows` or fewer.
 inline int64_t workspaceBytes(int64_t rows, int64_t n, int64_t kBytes, int32_t columns = kCOLUMNS) noexcept
 {
-    auto const bytesOf = [&](int64_t count) { return plan(count, n, kBytes, columns).ranges * static_cast<int64_t>(tileRows(count)) * kCOLUMNS * 4; };
+    auto const bytesOf = [&](int64_t count)
+    { return plan(count, n, kBytes, columns).ranges * static_cast<int64_t>(tileRows(count)) * kCOLUMNS * 4; };
     int64_t most = bytesOf(rows);
     for (int64_t const count : {16, 64, 128})
         if (count < rows)

@@ -64,7 +64,8 @@ __global__ void __launch_bounds__(kTHREADS) oneShotKernel(uint4 const* x, uint4*
     auto const other = static_cast<int32_t>(threadIdx.x);
     if (other < peers.size && other != peers.rank)
     {
-        asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(flag(peers.buffers[other], peers.rank, blockIdx.x)), "r"(message) : "memory");
+        asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(flag(peers.buffers[other], peers.rank, blockIdx.x)), "r"(message)
+            : "memory");
         uint32_t seen;
         do
             asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(seen) : "l"(flag(own, other, blockIdx.x)) : "memory");
@@ -110,12 +111,14 @@ int32_t run(MmtrtCall const& call, Sizes const& sizes, Attributes const& attribu
         return MMTRT_OK;
     auto const* const peers = peersOf(attributes.group);
     if (peers == nullptr)
-        return refused(kNAME, "this device has not joined the group: mmtrt_group_open and mmtrt_group_connect come before the first run");
+        return refused(
+            kNAME, "this device has not joined the group: mmtrt_group_open and mmtrt_group_connect come before the first run");
     int32_t const dtype = call.inputs[kX].dtype;
     int64_t const bytes = sizes.lead * (dtype == MMTRT_FLOAT32 ? 4 : 2);
     // A copy is of 16 bytes.
     if (bytes > kHALF_BYTES || bytes % 16 != 0)
-        return sumByNccl(kNAME, attributes.group, call.inputs[kX].data, call.outputs[kY].data, sizes.lead, dtype, static_cast<cudaStream_t>(call.stream));
+        return sumByNccl(kNAME, attributes.group, call.inputs[kX].data, call.outputs[kY].data, sizes.lead, dtype,
+            static_cast<cudaStream_t>(call.stream));
     if (dtype == MMTRT_FLOAT32)
         return launch<float>(call, *peers, bytes);
     return dtype == MMTRT_FLOAT16 ? launch<half>(call, *peers, bytes) : launch<bfloat16>(call, *peers, bytes);

@@ -23,5 +23,6 @@ struct Peers
 // Null where the group is not connected on the current device.
 Peers const* peersOf(int32_t group) noexcept;
 // Sums `count` elements by NCCL; MmtrtStatus.
-int32_t sumByNccl(char const* plugin, int32_t group, void const* x, void* y, int64_t count, int32_t dtype, cudaStream_t stream) noexcept;
+int32_t sumByNccl(
+    char const* plugin, int32_t group, void const* x, void* y, int64_t count, int32_t dtype, cudaStream_t stream) noexcept;
 } // namespace mmtrt::allReduce

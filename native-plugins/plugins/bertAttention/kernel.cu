@@ -48,7 +48,8 @@ __device__ __forceinline__ void copyRows(uint32_t to, T const* from, int32_t row
         int32_t const row = i / kPIECES;
         int32_t const piece = i % kPIECES;
         bool const inside = row0 + row < rows && piece * 8 < headDim;
-        copyAsync16(to + row * kSTRIDE<kDIM> + piece * 16, from + (inside ? static_cast<int64_t>(row0 + row) * width + piece * 8 : 0), inside);
+        copyAsync16(
+            to + row * kSTRIDE<kDIM> + piece * 16, from + (inside ? static_cast<int64_t>(row0 + row) * width + piece * 8 : 0), inside);
     }
 }
 
@@ -171,7 +172,8 @@ __global__ void __launch_bounds__(kTHREADS) attentionKernel(Arguments const args
                 bool const seen = key >= range[i / 2].x && key < range[i / 2].y;
                 float value = score[j][i] * args.scale;
                 if (args.bias != nullptr && seen)
-                    value += kLOG2_E * toFloat(static_cast<T const*>(args.bias)[(biasRows + query0 + row0 + g + i / 2 * 8) * args.keys + key]);
+                    value += kLOG2_E
+                             * toFloat(static_cast<T const*>(args.bias)[(biasRows + query0 + row0 + g + i / 2 * 8) * args.keys + key]);
                 score[j][i] = seen ? value : -INFINITY;
                 most[i / 2] = fmaxf(most[i / 2], score[j][i]);
             }

@@ -10,10 +10,12 @@ namespace
 constexpr int32_t kQUANTIZE_THREADS = 256;
 
 template <typename T>
-__global__ void __launch_bounds__(kQUANTIZE_THREADS) quantizeKernel(uint4 const* x, float const* inputScale, uint2* codes, int64_t vectors)
+__global__ void __launch_bounds__(kQUANTIZE_THREADS)
+    quantizeKernel(uint4 const* x, float const* inputScale, uint2* codes, int64_t vectors)
 {
     float const factor = 1.F / *inputScale;
-    for (int64_t v = blockIdx.x * static_cast<int64_t>(kQUANTIZE_THREADS) + threadIdx.x; v < vectors; v += gridDim.x * static_cast<int64_t>(kQUANTIZE_THREADS))
+    for (int64_t v = blockIdx.x * static_cast<int64_t>(kQUANTIZE_THREADS) + threadIdx.x; v < vectors;
+        v += gridDim.x * static_cast<int64_t>(kQUANTIZE_THREADS))
     {
         float values[8];
         unpack8<T>(values, __ldg(x + v));
@@ -53,7 +55,8 @@ int64_t codesBytes(MmtrtCall const& call, Sizes const& sizes) noexcept
 int32_t quantize(MmtrtCall const& call, Sizes const& sizes, uint8_t* codes, cudaStream_t stream) noexcept
 {
     int64_t const vectors = sizes.lead * sizes.K / 8;
-    auto const blocks = static_cast<uint32_t>(std::min<int64_t>((vectors + kQUANTIZE_THREADS - 1) / kQUANTIZE_THREADS, multiprocessors() * 8LL));
+    auto const blocks =
+        static_cast<uint32_t>(std::min<int64_t>((vectors + kQUANTIZE_THREADS - 1) / kQUANTIZE_THREADS, multiprocessors() * 8LL));
     auto const start = [&](auto* kernel)
     {
         kernel<<<blocks, kQUANTIZE_THREADS, 0, stream>>>(static_cast<uint4 const*>(call.inputs[kX].data),
@@ -100,8 +103,9 @@ int32_t run(MmtrtCall const& call, Sizes const& sizes, Attributes const& attribu
     }
     work.partials = reinterpret_cast<float*>(workspace + codesBytes(call, sizes));
     work.counters = static_cast<uint32_t*>(call.state);
-    matmulNt::Arguments const args{codes, static_cast<uint8_t const*>(call.inputs[kWEIGHT].data), nullptr, static_cast<int32_t>(sizes.lead),
-        static_cast<int32_t>(sizes.N), static_cast<int32_t>(sizes.K), work};
-    return call.outputs[kY].dtype == MMTRT_FLOAT16 ? multiply<half>(call, sizes, args, stream) : multiply<bfloat16>(call, sizes, args, stream);
+    matmulNt::Arguments const args{codes, static_cast<uint8_t const*>(call.inputs[kWEIGHT].data), nullptr,
+        static_cast<int32_t>(sizes.lead), static_cast<int32_t>(sizes.N), static_cast<int32_t>(sizes.K), work};
+    return call.outputs[kY].dtype == MMTRT_FLOAT16 ? multiply<half>(call, sizes, args, stream)
+                                                   : multiply<bfloat16>(call, sizes, args, stream);
 }
 } // namespace mmtrt::fp8Matmul

@@ -23,7 +23,8 @@ struct Finish
         return bias == nullptr ? make_float2(0.F, 0.F) : unpack<T>(__ldg(reinterpret_cast<uint32_t const*>(bias + column)));
     }
 
-    __device__ __forceinline__ void operator()(float gateLow, float gateHigh, float upLow, float upHigh, int32_t row, int32_t column) const
+    __device__ __forceinline__ void operator()(
+        float gateLow, float gateHigh, float upLow, float upHigh, int32_t row, int32_t column) const
     {
         float2 const gate = pairOf(gateBias, column);
         float2 const up = pairOf(upBias, column);
@@ -65,9 +66,9 @@ int32_t run(MmtrtCall const& call, Sizes const& sizes, Attributes const& attribu
         return refused(kNAME, reason);
     work.partials = static_cast<float*>(call.workspace);
     work.counters = static_cast<uint32_t*>(call.state);
-    matmulNt::Arguments const args{static_cast<uint8_t const*>(call.inputs[kX].data), static_cast<uint8_t const*>(call.inputs[kGATE].data),
-        static_cast<uint8_t const*>(call.inputs[kUP].data), static_cast<int32_t>(sizes.lead), static_cast<int32_t>(sizes.N),
-        static_cast<int32_t>(sizes.K * 2), work};
+    matmulNt::Arguments const args{static_cast<uint8_t const*>(call.inputs[kX].data),
+        static_cast<uint8_t const*>(call.inputs[kGATE].data), static_cast<uint8_t const*>(call.inputs[kUP].data),
+        static_cast<int32_t>(sizes.lead), static_cast<int32_t>(sizes.N), static_cast<int32_t>(sizes.K * 2), work};
     return call.inputs[kX].dtype == MMTRT_FLOAT16 ? multiply<half>(call, args, attributes.activation)
                                                   : multiply<bfloat16>(call, args, attributes.activation);
 }

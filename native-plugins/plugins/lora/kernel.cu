@@ -96,7 +96,8 @@ __global__ void __launch_bounds__(kWARPS * 32) downKernel(Arguments const args)
 #pragma unroll
     for (int32_t w = 0; w < kWARPS; ++w)
         total += partial[w][token][rank];
-    static_cast<T*>(args.inner)[(static_cast<int64_t>(batch) * args.seq + token0 + token) * args.rank + rank0 + rank] = fromFloat<T>(total);
+    static_cast<T*>(args.inner)[(static_cast<int64_t>(batch) * args.seq + token0 + token) * args.rank + rank0 + rank] =
+        fromFloat<T>(total);
 }
 
 template <typename T>
@@ -157,7 +158,8 @@ int32_t run(MmtrtCall const& call, Sizes const& sizes, Attributes const& attribu
 {
     if (sizes.B * sizes.S == 0)
         return MMTRT_OK;
-    if (sizes.B > 65535 || sizes.S > 65535LL * kTOKENS || sizes.K > INT32_MAX || sizes.N > INT32_MAX - kCOLUMNS || sizes.R > INT32_MAX - kRANKS)
+    if (sizes.B > 65535 || sizes.S > 65535LL * kTOKENS || sizes.K > INT32_MAX || sizes.N > INT32_MAX - kCOLUMNS
+        || sizes.R > INT32_MAX - kRANKS)
         return refused(kNAME, "more than 65535 sequences, 2^20 tokens of one, or 2^31 inputs or outputs");
     if (call.workspaceBytes < workspaceBytes(call, sizes, attributes))
         return refused(kNAME, "the workspace is smaller than the workspace function says");

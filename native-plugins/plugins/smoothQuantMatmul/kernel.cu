@@ -75,7 +75,8 @@ struct Finish
         float scale = actScale == nullptr ? 1.F : __ldg(actScale);
         if (tokens != nullptr)
             scale *= __ldg(tokens + row);
-        float2 const of = perChannel ? __ldg(reinterpret_cast<float2 const*>(channel + column)) : make_float2(__ldg(channel), __ldg(channel));
+        float2 const of =
+            perChannel ? __ldg(reinterpret_cast<float2 const*>(channel + column)) : make_float2(__ldg(channel), __ldg(channel));
         float2 add = make_float2(0.F, 0.F);
         if (bias != nullptr)
             add = unpack<T>(__ldg(reinterpret_cast<uint32_t const*>(bias + column)));
@@ -99,15 +100,17 @@ int32_t quantize(MmtrtCall const& call, Sizes const& sizes, uint8_t* codes, floa
 {
     auto const start = [&](auto* kernel)
     {
-        kernel<<<static_cast<uint32_t>(sizes.lead), kQUANTIZE_THREADS, 0, stream>>>(input<uint4>(call, kX), input<float4>(call, kSMOOTHER),
-            input<float>(call, kINPUT_SCALE), reinterpret_cast<uint2*>(codes), scales, static_cast<int32_t>(sizes.K / 8));
+        kernel<<<static_cast<uint32_t>(sizes.lead), kQUANTIZE_THREADS, 0, stream>>>(input<uint4>(call, kX),
+            input<float4>(call, kSMOOTHER), input<float>(call, kINPUT_SCALE), reinterpret_cast<uint2*>(codes), scales,
+            static_cast<int32_t>(sizes.K / 8));
         return checked(kNAME, cudaGetLastError());
     };
     return call.inputs[kX].dtype == MMTRT_FLOAT16 ? start(quantizeKernel<half>) : start(quantizeKernel<bfloat16>);
 }
 
 template <typename T>
-int32_t multiply(MmtrtCall const& call, Sizes const& sizes, matmulNt::Arguments const& args, float const* tokens, cudaStream_t stream) noexcept
+int32_t multiply(
+    MmtrtCall const& call, Sizes const& sizes, matmulNt::Arguments const& args, float const* tokens, cudaStream_t stream) noexcept
 {
     Finish<T> const finish{static_cast<T*>(call.outputs[kY].data), input<float>(call, kCHANNEL_SCALE), input<float>(call, kACT_SCALE),
         tokens, input<T>(call, kBIAS), static_cast<int32_t>(sizes.N), sizes.C > 1};
@@ -149,8 +152,8 @@ int32_t run(MmtrtCall const& call, Sizes const& sizes, Attributes const& attribu
     }
     work.partials = reinterpret_cast<float*>(workspace + codesBytes(call, sizes) + scalesBytes(call, sizes));
     work.counters = static_cast<uint32_t*>(call.state);
-    matmulNt::Arguments const args{codes, static_cast<uint8_t const*>(call.inputs[kWEIGHT].data), nullptr, static_cast<int32_t>(sizes.lead),
-        static_cast<int32_t>(sizes.N), static_cast<int32_t>(sizes.K), work};
+    matmulNt::Arguments const args{codes, static_cast<uint8_t const*>(call.inputs[kWEIGHT].data), nullptr,
+        static_cast<int32_t>(sizes.lead), static_cast<int32_t>(sizes.N), static_cast<int32_t>(sizes.K), work};
     return call.outputs[kY].dtype == MMTRT_FLOAT16 ? multiply<half>(call, sizes, args, tokens, stream)
                                                    : multiply<bfloat16>(call, sizes, args, tokens, stream);
 }

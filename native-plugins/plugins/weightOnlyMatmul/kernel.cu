@@ -167,7 +167,8 @@ int32_t multiplyPrequant(MmtrtCall const& call, Sizes const& sizes, void* to, cu
     int64_t const pairs = sizes.lead * sizes.K / 2;
     auto const blocks = static_cast<uint32_t>(std::min<int64_t>((pairs + 255) / 256, multiprocessors() * 8LL));
     prequantKernel<T><<<blocks, 256, 0, stream>>>(static_cast<uint32_t const*>(call.inputs[kX].data),
-        static_cast<uint32_t const*>(call.inputs[kPREQUANT].data), static_cast<uint32_t*>(to), pairs, static_cast<uint32_t>(sizes.K / 2));
+        static_cast<uint32_t const*>(call.inputs[kPREQUANT].data), static_cast<uint32_t*>(to), pairs,
+        static_cast<uint32_t>(sizes.K / 2));
     return checked(kNAME, cudaGetLastError());
 }
 
@@ -198,8 +199,9 @@ int32_t runSkinny(MmtrtCall const& call, Sizes const& sizes, Attributes const& a
     Arguments const args{call.inputs[kX].data, static_cast<uint8_t const*>(call.inputs[kWEIGHT].data), call.inputs[kSCALE].data,
         optional(call, kBIAS), optional(call, kZERO), optional(call, kPREQUANT), call.outputs[kY].data,
         static_cast<float*>(call.workspace), static_cast<uint32_t*>(call.state), static_cast<int32_t>(sizes.lead),
-        static_cast<int32_t>(sizes.K), static_cast<int32_t>(sizes.N), groupSteps, inverseOf(groupSteps), plan.unit,
-        units / parts, units % parts, plan.splits, static_cast<int32_t>(sizes.lead) * plan.xStride, plan.xStride, plan.clustered, curveOf(attributes.activation)};
+        static_cast<int32_t>(sizes.K), static_cast<int32_t>(sizes.N), groupSteps, inverseOf(groupSteps), plan.unit, units / parts,
+        units % parts, plan.splits, static_cast<int32_t>(sizes.lead) * plan.xStride, plan.xStride, plan.clustered,
+        curveOf(attributes.activation)};
     auto const stream = static_cast<cudaStream_t>(call.stream);
     return isInt4(call) ? launchSkinny<T, 4>(args, plan, stream) : launchSkinny<T, 8>(args, plan, stream);
 }
