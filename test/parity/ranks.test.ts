@@ -51,9 +51,9 @@ describe.each(CASES)("%s as %j: %s", (name, split) => {
   });
 });
 
-describe("ranks with a static cache", () => {
+describe.each(["static", "paged"] as const)("ranks with a %s cache", kv_cache_type => {
   it("give transformers' tokens too", async () => {
-    const model = await open("llama_gqa", { tp: 2, pp: 3 }, { kv_cache_type: "static" });
+    const model = await open("llama_gqa", { tp: 2, pp: 3 }, { kv_cache_type });
     const prompts = promptsOf(model, "b3");
     const decoding = await model.session.prefill(prompts);
     expectClose(decoding.logits, tensor(model, "b3.logits").values, 1e-4, "logits");
