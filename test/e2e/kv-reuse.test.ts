@@ -75,6 +75,7 @@ describe("mmtrt run --input_file", () => {
     const twice = await run("--input_file", "requests.jsonl", "--input_text", "hello", "--run_profiling");
     expect(twice.code).toBe(1);
     expect(twice.stderr).toMatch(/error\[RUN016\]: both --input_file and --input_text are given/);
+    expect(twice.stderr).toMatch(/error\[RUN016\]: both --input_file and --run_profiling are given/);
     expect((await run("--input_file", "none.jsonl")).stderr).toMatch(/error\[RUN014\]: .*none\.jsonl cannot be read/);
     expect((await build("plain")).code).toBe(0);
     const asked = ["--input_file", "requests.jsonl", "--enable_kv_cache_reuse"];

@@ -34,8 +34,8 @@ export const run = defineCommand({
     try {
       noteBackend(assistant.session.engine.manifest.backend, context.ui);
       await noteGeneration(assistant.session, context);
-      if (options.check_accuracy !== undefined) await runAccuracy(assistant, options.check_accuracy, context);
-      else if (options.input_file !== undefined) await runFile(assistant, options.input_file, context);
+      if (options.input_file !== undefined) await runFile(assistant, options.input_file, context);
+      else if (options.check_accuracy !== undefined) await runAccuracy(assistant, options.check_accuracy, context);
       else if (options.run_profiling) await runProfiling(assistant, context);
       else await runRequest(assistant, context);
     } finally {

@@ -1,12 +1,13 @@
-import { fail, throwIfAny } from "../../diagnostics/index.ts";
+import { throwIfAny } from "../../diagnostics/index.ts";
 import type { RunOptions } from "../../options/tables/run.ts";
 import type { Answers, Question } from "../../runtime/answer.ts";
 import type { Assistant } from "../../runtime/assistant.ts";
 import { type FileRequest, readRequestFile } from "../../runtime/request-file.ts";
 import type { Ui } from "../ui.ts";
 import { withTasks } from "./adapters.ts";
-import { askOptions, batchesOf, merged, type RunContext, resultData } from "./request.ts";
+import { askOptions, batchesOf, longestContext, merged, type RunContext, resultData } from "./request.ts";
 import { noteReuse, reuseData } from "./reuse.ts";
+import { noteWindow } from "./window-note.ts";
 
 /** Answers the requests of a file in order, each as soon as it is known. */
 export async function runFile(assistant: Assistant, file: string, context: RunContext): Promise<void> {
@@ -17,17 +18,37 @@ export async function runFile(assistant: Assistant, file: string, context: RunCo
   const reads = pair?.has_text_encoder !== false;
   if (!reads) refusePrompts(requests, file);
   const asking = askOptions(context);
+  const tasked = withLineTasks(requests, assistant, context);
   const parts: Answers[] = [];
-  for (const batch of batchesOf(requests, options.batch_size ?? 1)) {
-    const questions = await Promise.all(batch.map(request => questionOf(assistant, request, reads, options)));
+  for (const batch of batchesOf(tasked, options.batch_size ?? 1)) {
+    const questions = await Promise.all(
+      batch.map(async ({ task, ...request }) => ({
+        ...(await questionOf(assistant, request, reads, options)),
+        ...(task !== undefined && { task }),
+      })),
+    );
+    noteWindow(assistant, longestContext(assistant, questions, options.max_new_tokens), ui);
     assistant.forgetImages();
     const at = `${file}:${batch[0]?.line}`;
-    const answers = await assistant.ask(withTasks(questions, assistant, context), { ...asking, at, signal });
+    const answers = await assistant.ask(questions, { ...asking, at, signal });
     parts.push(answers);
     showBatch(ui, batch, answers);
   }
   if (ui.json) ui.result("", { ...resultData(merged(parts)), ...reuseData(assistant.session) });
   noteReuse(assistant.session, ui);
+}
+
+/** Adapters of lines, not of batches: one for each line of the file, or one for all. */
+function withLineTasks(
+  requests: readonly FileRequest[],
+  assistant: Assistant,
+  context: RunContext,
+): readonly (FileRequest & Pick<Question, "task">)[] {
+  const empty = requests.map(() => ({ ids: [], pixels: [] }));
+  return withTasks(empty, assistant, context).map(({ task }, i) => ({
+    ...(requests[i] as FileRequest),
+    ...(task !== undefined && { task }),
+  }));
 }
 
 async function questionOf(
@@ -57,26 +78,26 @@ function showBatch(ui: Ui, batch: readonly FileRequest[], all: Answers): void {
 }
 
 function refuseOthers(options: RunOptions, origin: (key: string) => string): void {
-  const others = ["input_text", "input_ids", "image", "pixel_values"] as const;
-  const given = others.filter(key => options[key] !== undefined);
+  const prompts = ["input_text", "input_ids", "image", "pixel_values"] as const;
+  const others = [
+    ...prompts.filter(key => options[key] !== undefined).map(key => ({ key, why: OWN_PROMPTS })),
+    ...(options.check_accuracy === undefined ? [] : [{ key: "check_accuracy", why: OWN_QUESTIONS }]),
+    ...(options.run_profiling ? [{ key: "run_profiling", why: ONE_REQUEST }] : []),
+  ];
   throwIfAny(
-    given.map(key => ({
+    others.map(({ key, why }) => ({
       code: "RUN016",
       what: `both --input_file and --${key} are given; expected one of them`,
       at: origin(key),
-      why: "every line of the file has prompt and pictures of its own",
+      why,
       fix: `leave out --input_file or --${key}`,
     })),
   );
-  if (options.run_profiling)
-    fail({
-      code: "RUN016",
-      what: "both --input_file and --run_profiling are given; one request is timed",
-      at: origin("run_profiling"),
-      why: "lines of different lengths have no percentiles in common",
-      fix: "leave out --run_profiling: --json tells the times of every line",
-    });
 }
+
+const OWN_PROMPTS = "every line of the file has prompt and pictures of its own";
+const OWN_QUESTIONS = "the file of check_accuracy has questions of its own, with the answers that count as right";
+const ONE_REQUEST = "one request is timed again and again; --json tells the times of every line";
 
 /** A prompt that nobody reads would seem to be answered. */
 function refusePrompts(requests: readonly FileRequest[], file: string): void {

@@ -36,7 +36,7 @@ export async function runRequest(assistant: Assistant, context: RunContext): Pro
 }
 
 /** Tokens of the longest prompt, each placeholder of an image counted as its features, and of its answer. */
-function longestContext(assistant: Assistant, questions: readonly Question[], newTokens: number): number {
+export function longestContext(assistant: Assistant, questions: readonly Question[], newTokens: number): number {
   const { num_visual_features: features } = assistant.session.engine.manifest.model;
   return newTokens + Math.max(...questions.map(({ ids, pixels }) => ids.length + pixels.length * features));
 }
