@@ -1,6 +1,6 @@
 import { type PluginLibrary, readPluginLibrary } from "../formats/plugin-library.ts";
 import type { Graph } from "../graph/graph.ts";
-import { GPT_ATTENTION } from "../layers/fused/gpt-attention.ts";
+import { GPT_ATTENTION, HEAD_DIMS, hasAttentionKernel } from "../layers/fused/gpt-attention.ts";
 import type { FusedOp } from "../layers/fused/op.ts";
 import { PROMPT_TUNING_EMBEDDING } from "../layers/fused/prompt-tuning-embedding.ts";
 import { RMS_NORM } from "../layers/fused/rms-norm.ts";
@@ -32,18 +32,19 @@ export async function readPluginLibraries(files: readonly string[]): Promise<rea
   return read.filter(library => library !== undefined);
 }
 
+/** What decides about nodes besides the options. */
+export interface PluginFacts {
+  readonly computeDtype: FloatDtype;
+  readonly headDim: number;
+  readonly libraries: readonly PluginLibrary[];
+}
+
 /**
  * auto: nodes for what a library brings to TensorRT · a dtype: nodes in any case, whose standard bodies run where no library
- * has them · disable: none. A paged cache has nodes unless they are disabled, for the kernel updates its blocks in place.
+ * has them · disable: none. What has no kernel is never a node.
  */
-export function choosePlugins(
-  build: BuildSettings,
-  computeDtype: FloatDtype,
-  libraries: readonly PluginLibrary[],
-): ChosenPlugins {
-  const chosen = (Object.keys(OPTION_OF) as PluginOption[]).map(option =>
-    choose(option, build, computeDtype, libraries),
-  );
+export function choosePlugins(build: BuildSettings, facts: PluginFacts): ChosenPlugins {
+  const chosen = (Object.keys(OPTION_OF) as PluginOption[]).map(option => choose(option, build, facts));
   return {
     ops: chosen.flatMap(({ op }) => op ?? []),
     adjustments: chosen.flatMap(({ adjustment }) => adjustment ?? []),
@@ -53,28 +54,41 @@ export function choosePlugins(
 function choose(
   option: PluginOption,
   build: BuildSettings,
-  computeDtype: FloatDtype,
-  libraries: readonly PluginLibrary[],
+  { computeDtype, headDim, libraries }: PluginFacts,
 ): { readonly op?: string; readonly adjustment?: Adjustment } {
   const { name } = OPTION_OF[option];
   const from = build[option];
   if (from === "disable") return {};
   const asked = from !== "auto";
-  if (computeDtype === "float32") {
-    const why = "the kernels are for half precision; float32 runs as standard operators";
-    return asked ? { adjustment: { option, from, to: "disable", why } } : {};
-  }
-  const available = build.backend !== "onnxruntime" && libraries.some(library => brings(library, OPTION_OF[option]));
-  const paged = option === "gpt_attention_plugin" && build.kv_cache_type === "paged";
-  if (available) return { op: name };
-  if (!asked && !paged) return {};
-  if (build.backend !== "onnxruntime" && name === WEIGHT_ONLY_MATMUL.name) {
+  const hasLibrary = build.backend !== "onnxruntime" && libraries.some(library => brings(library, OPTION_OF[option]));
+  const without = (why: string) => ({ adjustment: { option, from, to: "disable", why } });
+  const lacking = withoutKernel(option, build, computeDtype, headDim);
+  if (lacking !== undefined) return asked || hasLibrary ? without(lacking) : {};
+  if (hasLibrary) return { op: name };
+  const missing = `no library of --plugins has ${name}`;
+  if (asked && name === WEIGHT_ONLY_MATMUL.name && build.backend !== "onnxruntime")
     // The layer of a DequantizeLinear keeps the name that the body gives it, and a second layer of that name is refused.
-    const why = `no library of --plugins has ${name}, and TensorRT's parser takes its body once a graph`;
-    return { adjustment: { option, from, to: "disable", why } };
+    return without(`${missing}, and TensorRT's parser takes its body once a graph`);
+  if (asked) {
+    const why = `${missing}, so its nodes run as the standard operators of their bodies`;
+    return { op: name, adjustment: { option, from, to: computeDtype, why } };
   }
-  const why = `no library of --plugins has ${name}, so its nodes run as the standard operators of their bodies`;
-  return { op: name, adjustment: { option, from, to: computeDtype, why } };
+  const copies = option === "gpt_attention_plugin" && build.kv_cache_type === "paged";
+  return copies && build.backend !== "onnxruntime"
+    ? without(`${missing}, and standard operators copy the whole pool of a paged cache at every step`)
+    : {};
+}
+
+function withoutKernel(
+  option: PluginOption,
+  { kv_cache_type, tokens_per_block }: BuildSettings,
+  computeDtype: FloatDtype,
+  headDim: number,
+): string | undefined {
+  if (computeDtype === "float32") return "the kernels are for half precision; float32 runs as standard operators";
+  const block = kv_cache_type === "paged" ? tokens_per_block : undefined;
+  if (option !== "gpt_attention_plugin" || hasAttentionKernel(computeDtype, headDim, block)) return undefined;
+  return `there are kernels for heads of ${HEAD_DIMS.join(", ")} channels and blocks of 16 tokens and more, not for ${headDim}${block === undefined ? "" : ` in blocks of ${block}`}`;
 }
 
 function brings({ ops, adapters }: PluginLibrary, { name, version }: FusedOp): boolean {

@@ -95,6 +95,16 @@ describe("the plan of a build", () => {
     expect(nodesOf(await plan({ plugins }, single))).toEqual([{}, {}]);
   });
 
+  it("has no attention nodes for heads or blocks without a kernel, and says so where they were wanted", async () => {
+    const plugins = [await library("all.so")];
+    const small = await plan({ plugins, kv_cache_type: "paged", tokens_per_block: 8 });
+    expect(nodesOf(small)[0]).toEqual({ PromptTuningEmbedding: 1, RmsNorm: 5 });
+    const said = ({ adjustments }: BuildPlan) => adjustments.filter(({ option }) => option === "gpt_attention_plugin");
+    expect(said(small)[0]?.why).toContain("not for 64 in blocks of 8");
+    expect(said(await plan({ kv_cache_type: "paged", tokens_per_block: 16 }))[0]?.why).toContain("copy the whole pool");
+    expect(said(await plan({ kv_cache_type: "paged", backend: "onnxruntime" }))).toEqual([]);
+  });
+
   it("gives a library to the engines that call it, whose steps alone follow its content", async () => {
     const steps = async (rest: string) => {
       const { steps: all } = await plan({ plugins: [await library("content.so", ALL, "getCreators\0", rest)] });
