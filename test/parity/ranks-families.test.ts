@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Workspace } from "../support/pipeline.ts";
 import { compareSplit, expectAllEqual, type Made, resized, type Split } from "../support/ranks.ts";
+import { fixtureDir } from "./runtime-fixtures.ts";
 
 const T5 = { num_heads: 4, vocab_size: 92, d_ff: 52, num_layers: 2, num_decoder_layers: 2 };
 const BART = { encoder_attention_heads: 4, decoder_attention_heads: 4, encoder_layers: 2, vocab_size: 100 };
@@ -45,6 +46,15 @@ describe.each(CASES)("%s with %j", (fixture, sizes, layers, split, made, what) =
   it(`as ${JSON.stringify(split)} computes what it does in one piece: ${what}`, async () => {
     const model = await resized(work, fixture, sizes as Readonly<Record<string, unknown>>);
     expectAllEqual(await compareSplit(work, model, split, made), layers);
+  });
+});
+
+describe("adapters", () => {
+  it("beside the products of 2 × 3 ranks are in their sums", async () => {
+    const lora = fixtureDir("lora/llama_gqa");
+    const build = { max_lora_rank: 8, lora_dir: [`${lora}/first`, `${lora}/second`] };
+    const model = fixtureDir("parity/llama_gqa");
+    expectAllEqual(await compareSplit(work, model, { tp: 2, pp: 3 }, { build }), 3);
   });
 });
 

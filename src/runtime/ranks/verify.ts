@@ -4,6 +4,7 @@ import { Decoder } from "../decoder.ts";
 import type { Decoding } from "../decoding.ts";
 import { type Encoder, encoderOf } from "../encoder.ts";
 import { argmax } from "../generate/scores.ts";
+import { NO_ADAPTER, openLoraBank } from "../lora/bank.ts";
 import type { OrtGraph, OrtOptions } from "../ort.ts";
 import { decoderOptions, type RunnableEngine } from "../runnable.ts";
 import type { StageResult } from "../verify/stages.ts";
@@ -106,7 +107,16 @@ class Opened {
     { prompts, features }: RankQuestion,
   ): Promise<Decoding> {
     const decoder = new Decoder(graph, engine.llm, engine.manifest.model.num_visual_features);
-    if (engine.manifest.model.encoder_decoder === undefined) return decoder.prefill(prompts, features);
+    if (engine.manifest.model.encoder_decoder === undefined) {
+      const bank = await openLoraBank(graph, engine.llm, {
+        engineDir: engine.dir,
+        dirs: undefined,
+        at: "--engine_dir",
+      });
+      // The first item has an adapter, where there is one, and the others none.
+      const tasks = prompts.map((_, item) => (item === 0 && bank?.names.length ? 0 : NO_ADAPTER));
+      return decoder.prefill(prompts, features, bank?.rows(tasks));
+    }
     const cross = await this.#keep(openRanks(engine.crossParts, engine.ranks, this.#options));
     const half: Encoder = await encoderOf(engine, { encoder, cross });
     const attended = await half.run(prompts, features);
