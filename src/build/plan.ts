@@ -97,6 +97,8 @@ export interface BuildPlan {
     readonly encoder: LlmEngineConfig | null;
   };
   readonly tokenizer: readonly string[];
+  /** Directories of the adapters that are kept as lora/0, lora/1, …; absolute. */
+  readonly adapters: readonly string[];
   /** To run: what each GPU holds. */
   readonly memory: MemoryAccount;
   /** To build: what each engine's builder takes. */
@@ -105,9 +107,6 @@ export interface BuildPlan {
   /** With --strict_profiles: TensorRT-LLM's own inputs and ranges for each of its engines, for comparison. */
   readonly trtllm_profiles: readonly { readonly name: string; readonly inputs: readonly TrtllmInput[] }[] | null;
   readonly adjustments: readonly Adjustment[];
-  /** Directories of the adapters that are kept as lora/0, lora/1, …; absolute. */
-  readonly adapters: readonly string[];
-  /** To run: what each GPU holds. */
   readonly warnings: readonly Problem[];
   /** Not empty: the plan may be looked at but not run. */
   readonly problems: readonly Problem[];

@@ -106,17 +106,20 @@ ${figure(`Steps of the build, ${seconds(total)} in all`, [], width => bars({ row
 /** What was read back from built engines; nothing with ONNX Runtime, which builds none. */
 export function tensorrtSection({ engines }: BuildResult): Html | null {
   if (engines.length === 0) return null;
-  const rows = engines.map(({ name, bytes: size, builder, tensorrt, sm, seconds: took, memory_bytes: memory }) => [
-    ...[name, `${builder} ${tensorrt ?? ""}`.trimEnd(), sm.join(", "), bytes(size), seconds(took)],
-    ...(memory === null ? ["", ""] : [bytes(memory.weights), bytes(memory.activation)]),
-  ]);
+  const rows = engines.map(
+    ({ name, bytes: size, builder, tensorrt, sm, seconds: took, memory_bytes: memory, ...rest }) => [
+      ...[name, `${builder} ${tensorrt ?? ""}`.trimEnd(), sm.join(", "), bytes(size), seconds(took)],
+      ...(memory === null ? ["", ""] : [bytes(memory.weights), bytes(memory.activation)]),
+      ...[rest.peak_host_mib, rest.predicted_host_mib].map(mib => (mib ? bytes(mib * 1024 ** 2) : "")),
+    ],
+  );
   const layered = engines.map(({ name, engine_layers, layers }) => ({
     name,
     fused: engine_layers !== null,
     layers: engine_layers ?? layers,
   }));
   return html`<h2>Engines</h2>
-${table(["engine", "builder", "SM", "size", "time", "weights", "activations"], rows)}
+${table(["engine", "builder", "SM", "size", "time", "weights", "activations", "builder", "predicted"], rows)}
 ${alike(layered, ({ fused, layers }) => [fused, layers]).map(([{ fused, layers }, names]) =>
   layers === null ? null : countFigure(`Layers of ${names} ${fused ? "after fusion" : "as parsed"}`, layers),
 )}`;

@@ -40,6 +40,7 @@ export function factsOf(plan: BuildPlan): PlanFacts {
       nodes: graph.nodes,
       source: relative(plan.checkpoint_dir, source),
       weight_bytes: graph.weight_bytes,
+      builder_bytes: plan.build_memory.builders.find(builder => builder.name === name)?.host ?? 0,
       request: request === null ? null : requestInputs(request),
     })),
   };

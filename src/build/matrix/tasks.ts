@@ -14,6 +14,8 @@ export interface PartFacts {
   /** The checkpoint's file that the graph points into, relative to the checkpoint. */
   readonly source: string;
   readonly weight_bytes: number;
+  /** Host memory that its builder is predicted to take; 0 where none runs. */
+  readonly builder_bytes: number;
   /** What decides the engine; null for ONNX Runtime, which has none. */
   readonly request: JsonObject | null;
 }
@@ -43,8 +45,6 @@ export type MatrixTask = Task<MatrixStep>;
 const MIB = 1 << 20;
 /** Node with a few bands of weights. */
 const CONVERT_MEMORY = 400 * MIB;
-/** TensorRT's libraries before the first weight. */
-const BUILDER_MEMORY = 400 * MIB;
 const SMALL = 64 * MIB;
 /** What unlocks others goes first; among converts and engines the longest, or it would run alone at the end. */
 const RANK: Readonly<Record<StepKind, number>> = { cell: 5e15, graph: 4e15, plan: 3e15, convert: 2e15, engine: 0 };
@@ -70,9 +70,8 @@ export function graphTask(step: MatrixStep, { onnx_bytes: bytes }: PartFacts): M
 
 /** `timed`: kernels are tried on a GPU, which must not do anything else meanwhile. */
 export function engineTask(step: MatrixStep, part: PartFacts, timed: boolean): MatrixTask {
-  const { weight_bytes: weights, nodes } = part;
-  // TensorRT holds the weights, its own copy of them and the engine at once.
-  const cost: Cost = { memory: BUILDER_MEMORY + 3 * weights, disk: 2 * weights + 16 * MIB, gpus: timed ? 1 : 0 };
+  const { weight_bytes: weights, builder_bytes: memory, nodes } = part;
+  const cost: Cost = { memory, disk: 2 * weights + 16 * MIB, gpus: timed ? 1 : 0 };
   return task(step, cost, weights + nodes * BYTES_PER_NODE);
 }
 

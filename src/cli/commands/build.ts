@@ -11,6 +11,8 @@ import { defineCommand } from "../command.ts";
 import type { Ui } from "../ui.ts";
 import { VERSION } from "../version.ts";
 
+type BuiltEngine = Extract<BuildEvent, { event: "built" }>["engines"][number];
+
 export const build = defineCommand({
   name: "build",
   options: buildOptions,
@@ -70,7 +72,8 @@ function show(ui: Ui, event: BuildEvent, plan: BuildPlan): void {
     case "built":
       ui.result(
         `built: ${event.dir} (${plan.engines.length} engine${plan.engines.length === 1 ? "" : "s"} for ${plan.backend}; ` +
-          `${showBytes(event.written_bytes)} written, ${showBytes(event.linked_bytes)} linked, ${event.seconds.toFixed(2)} s)`,
+          `${showBytes(event.written_bytes)} written, ${showBytes(event.linked_bytes)} linked, ${event.seconds.toFixed(2)} s)` +
+          memoryOf(event.engines),
         { output_dir: event.dir, status: "built", ...withoutEvent(event) },
       );
       return;
@@ -90,6 +93,15 @@ function show(ui: Ui, event: BuildEvent, plan: BuildPlan): void {
     case "log":
       ui.event(event.event, withoutEvent(event));
   }
+}
+
+/** What each builder has held at most, beside what was predicted; nothing where it was not measured. */
+function memoryOf(engines: readonly BuiltEngine[]): string {
+  const mib = (n: number): string => showBytes(n * 1024 ** 2);
+  const lines = engines.flatMap(({ name, peak_host_mib: peak, predicted_host_mib: predicted }) =>
+    peak === null ? [] : [`\n  builder of ${name}: ${mib(peak)}${predicted ? `, predicted ${mib(predicted)}` : ""}`],
+  );
+  return lines.join("");
 }
 
 function withoutEvent(event: BuildEvent): Record<string, unknown> {

@@ -19,7 +19,8 @@ const work = new Workspace();
 afterEach(() => work.clean());
 
 const origin = (key: string): string => `--${key}`;
-const ENVIRONMENT = { version: "0.0.0-test", origin, given: () => true };
+const LIMITS = { max_batch_size: 3, max_input_len: 700, max_seq_len: 989 };
+const ENVIRONMENT = { version: "0.0.0-test", origin, given: (key: string) => key in LIMITS };
 const models = await publishedModels();
 const SHAPES = join(ROOT, "test/fixtures/models/llava-shapes");
 /** Activations of that model, measured before. */
@@ -53,8 +54,7 @@ async function convertedFrom(config: Config, tpSize: number): Promise<{ model: s
 }
 
 function asked(checkpoint_dir: string): BuildOptions {
-  const limits = { max_batch_size: 3, max_input_len: 700, max_seq_len: 989 };
-  return withDefaults(buildOptions, { checkpoint_dir, output_dir: "engines", ...limits });
+  return withDefaults(buildOptions, { checkpoint_dir, output_dir: "engines", ...LIMITS });
 }
 
 async function planned(config: Config, tpSize: number): Promise<BuildPlan> {

@@ -43,9 +43,9 @@ describe.skipIf(!existsSync(IO))("a conversion for eight GPUs", () => {
   const source = model();
 
   it.each([
-    ["one worker", { tpSize: 8, ppSize: 1 }, 1, {}],
-    ["four workers", { tpSize: 8, ppSize: 1 }, 4, {}],
-    ["four workers and pipeline stages", { tpSize: 4, ppSize: 2 }, 4, {}],
+    ["one worker", { tpSize: 8, ppSize: 1 }, 1],
+    ["four workers", { tpSize: 8, ppSize: 1 }, 4],
+    ["four workers and pipeline stages", { tpSize: 4, ppSize: 2 }, 4],
   ] as const)("reads each byte of its source once with %s", async (_, split, workers) => {
     const { dir, bytes, samples } = await source;
     expect(bytes).toBeGreaterThan(100e6);
