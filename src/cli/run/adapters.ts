@@ -5,6 +5,15 @@ import type { RunContext } from "./request.ts";
 
 type Asked = Pick<RunContext, "options" | "origin">;
 
+/** A single question is asked of every adapter that is named. */
+export function forEachTask(
+  questions: readonly Question[],
+  { lora_task_uids: uids = [] }: RunContext["options"],
+): readonly Question[] {
+  const [only, ...others] = questions;
+  return only !== undefined && others.length === 0 && uids.length > 1 ? uids.map(() => only) : questions;
+}
+
 /** Each question with its adapter, as --lora_task_uids says. Errors: LRA011, LRA012. */
 export function withTasks(
   questions: readonly Question[],
@@ -38,7 +47,7 @@ export function withTasks(
   if (uids.length !== 1 && uids.length !== questions.length) {
     fail({
       code: "LRA011",
-      what: `lora_task_uids has ${uids.length} numbers; the request has ${questions.length} items`,
+      what: `lora_task_uids has ${uids.length} numbers; the request has ${questions.length} item${questions.length === 1 ? "" : "s"}`,
       at,
       why: "each item of the batch has an adapter of its own, and which one is not guessed",
       fix: `give ${questions.length}, or one for all`,

@@ -1,7 +1,7 @@
 import type { Assistant } from "../../runtime/assistant.ts";
 import { type Latency, type ProfileReport, profile } from "../../runtime/profile.ts";
 import { type Cell, formatTable } from "../ui.ts";
-import { withTasks } from "./adapters.ts";
+import { forEachTask, withTasks } from "./adapters.ts";
 import { withPairing } from "./pairing.ts";
 import { askOptions, questionsOf, type RunContext } from "./request.ts";
 import { noteReuse, reuseData } from "./reuse.ts";
@@ -9,7 +9,7 @@ import { noteReuse, reuseData } from "./reuse.ts";
 /** Times the request of the command line and prints percentiles and rates. */
 export async function runProfiling(assistant: Assistant, context: RunContext): Promise<void> {
   const { options, ui, signal, origin } = context;
-  const questions = withTasks(await questionsOf(assistant, options, origin), assistant, context);
+  const questions = withTasks(forEachTask(await questionsOf(assistant, options, origin), options), assistant, context);
   const total = options.profiling_iterations;
   const report = await profile({
     iterations: total,

@@ -8,7 +8,7 @@ import type { PixelValues } from "../../runtime/image/preprocess.ts";
 import { pairUp, type RequestItem, readInputIds } from "../../runtime/request.ts";
 import type { CommandContext } from "../command.ts";
 import type { EventData, Ui } from "../ui.ts";
-import { withTasks } from "./adapters.ts";
+import { forEachTask, withTasks } from "./adapters.ts";
 import { pictureFiles } from "./old-flags.ts";
 import { seesTogether, withPairing } from "./pairing.ts";
 import { noteReuse, reuseData } from "./reuse.ts";
@@ -19,7 +19,7 @@ export type RunContext = CommandContext<typeof runOptions>;
 /** Answers the prompts of the command line, streaming the text where there is one answer. */
 export async function runRequest(assistant: Assistant, context: RunContext): Promise<void> {
   const { options, ui, signal, origin } = context;
-  const questions = withTasks(await questionsOf(assistant, options, origin), assistant, context);
+  const questions = withTasks(forEachTask(await questionsOf(assistant, options, origin), options), assistant, context);
   noteWindow(assistant, longestContext(assistant, questions, options.max_new_tokens), ui);
   const single = questions.length === 1 && options.num_beams === 1;
   const streams = options.stream && single;

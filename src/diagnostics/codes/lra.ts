@@ -54,7 +54,7 @@ export const LRA = {
   LRA011: {
     title: "lora_task_uids do not fit the request or the adapters",
     about:
-      "Each item of the batch has one number: 0 for the first adapter, 1 for the second, −1 for none. Give one for each prompt, or a single one for all.",
+      "Each item of the batch has one number: 0 for the first adapter, 1 for the second, −1 for none. Give one for each prompt, a single one for all, or several for a single prompt.",
     exit: 2,
   },
   LRA012: {

@@ -101,7 +101,7 @@ export const runOptions = defineOptions({
     maximum: 4095,
     group: "Request",
     about:
-      "Adapter of each batch item: 0 is the first of lora_dir (or of those built in), −1 is none. A single one serves every item; without it no item has any.",
+      "Adapter of each batch item: 0 is the first of lora_dir (or of those built in), −1 is none. A single one serves every item, and a single prompt is asked of each one given; without it no item has an adapter.",
   },
   lora_dir: {
     type: "path",

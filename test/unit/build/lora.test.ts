@@ -1,0 +1,140 @@
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { planBuild } from "../../../src/build/plan-build.ts";
+import { withDefaults } from "../../../src/options/define.ts";
+import { type BuildOptions, buildOptions } from "../../../src/options/tables/build.ts";
+import { FIXTURES } from "../../support/describe-parity.ts";
+import { convertTo, Workspace } from "../../support/pipeline.ts";
+
+const LORA = new URL("../../fixtures/lora/", import.meta.url).pathname;
+const work = new Workspace();
+afterAll(() => work.clean());
+
+type Given = Partial<BuildOptions>;
+
+async function plan(name: string, given: Given, convert: Parameters<typeof convertTo>[3] = {}) {
+  const checkpoint = await convertTo(work, join(FIXTURES, name), "float32", convert);
+  const limits = { max_input_len: 16, max_seq_len: 40 };
+  const options = withDefaults(buildOptions, {
+    checkpoint_dir: checkpoint,
+    output_dir: join(checkpoint, "engine"),
+    ...limits,
+    ...given,
+  });
+  return planBuild(options, { version: "0.0.0-test", origin: key => `--${key}`, given: key => key in given });
+}
+
+const refused = async (...given: Parameters<typeof plan>): Promise<readonly string[]> =>
+  (await plan(...given)).problems.map(({ code, what }) => `${code} ${what}`);
+
+const FIRST = join(LORA, "llama_gqa", "first");
+const SECOND = join(LORA, "llama_gqa", "second");
+
+describe("a plan with adapters", () => {
+  it("has the inputs that they need and no others, and keeps their hashes", async () => {
+    const { problems, engines, configs, steps, options } = await plan("llama_gqa", {
+      lora_dir: [SECOND],
+      max_lora_rank: 8,
+    });
+    expect(problems).toEqual([]);
+    const names = engines[0]?.io.map(({ name }) => name).filter(name => name.startsWith("lora_")) ?? [];
+    const modules = ["attn_q", "attn_v", "mlp_4h_to_h"];
+    const wanted = [0, 1, 2].flatMap(layer =>
+      modules.flatMap(name => [`lora_A_layers.${layer}.${name}`, `lora_B_layers.${layer}.${name}`]),
+    );
+    expect(names.sort()).toEqual([...wanted, "lora_task_ids"].sort());
+    expect(engines[0]?.graph.functions).toContain("mmtrt::Lora");
+    expect(configs.llm?.lora?.adapters).toMatchObject([
+      { dir: "lora/0", name: "second", files: [{ name: "adapter_config.json" }, { name: "adapter_model.bin" }] },
+    ]);
+    expect(configs.llm?.build_config.lora_config).toMatchObject({
+      lora_dir: ["lora/0"],
+      max_lora_rank: 8,
+      max_loras: 4,
+      lora_target_modules: modules,
+    });
+    expect(steps.find(({ id }) => id === "adapter 0")?.outputs).toEqual([
+      "lora/0/adapter_config.json",
+      "lora/0/adapter_model.bin",
+    ]);
+    expect(options).toMatchObject({ lora_dir: ["second"], max_loras: 4 });
+  });
+
+  it("names sizes of the profiles after the most adapters and the highest rank", async () => {
+    const { engines } = await plan("llama_gqa", { lora_plugin: "auto", max_lora_rank: 19, max_loras: 2 });
+    for (const { sizes } of engines[0]?.profiles ?? [])
+      expect([sizes.adapters, sizes.lora_rank]).toEqual([
+        { min: 1, opt: 2, max: 3 },
+        { min: 1, opt: 19, max: 19 },
+      ]);
+  });
+
+  it("without adapters has no trace of them", async () => {
+    const { engines, configs, steps, options } = await plan("llama_gqa", {});
+    expect(
+      JSON.stringify([engines[0]?.io, engines[0]?.graph.functions, engines[0]?.profiles, steps, Object.keys(options)]),
+    ).not.toMatch(/lora/i);
+    expect(configs.llm).not.toHaveProperty("lora");
+  });
+
+  it("has other fingerprints for other adapters", async () => {
+    const prints = await Promise.all(
+      [[FIRST], [FIRST, SECOND]].map(
+        async lora_dir => (await plan("llama_gqa", { lora_dir, max_lora_rank: 8 })).fingerprint,
+      ),
+    );
+    expect(new Set(prints).size).toBe(2);
+  });
+});
+
+describe("a build is refused", () => {
+  it.each<[string, string, Given, RegExp]>([
+    [
+      "for a rank above the limit",
+      "llama_gqa",
+      { lora_dir: [FIRST], max_lora_rank: 7 },
+      /^LRA008 the adapter has rank 8; the engine takes up to 7/,
+    ],
+    [
+      "for a module left out of the targets",
+      "llama_gqa",
+      { lora_dir: [SECOND], lora_target_modules: ["attn_q", "attn_v"] },
+      /^LRA009 the adapter changes mlp_4h_to_h/,
+    ],
+    [
+      "for a module that the model has not",
+      "gpt2_usual",
+      { lora_plugin: "auto", lora_target_modules: ["attn_q"] },
+      /^LRA015 lora_target_modules has attn_q; the model has attn_qkv/,
+    ],
+    [
+      "for more adapters than may be loaded",
+      "llama_gqa",
+      { lora_dir: [FIRST, SECOND], max_loras: 1 },
+      /^LRA010 lora_dir has 2 adapters; max_loras is 1/,
+    ],
+    [
+      "for NeMo's adapters",
+      "llama_gqa",
+      { lora_dir: [FIRST], lora_ckpt_source: "nemo" },
+      /^LRA015 lora_ckpt_source is nemo/,
+    ],
+    [
+      "for another dtype than the model's",
+      "llama_gqa",
+      { lora_plugin: "float16" },
+      /^BLD030 lora_plugin float16 is not the model's dtype float32/,
+    ],
+    [
+      "for limits of adapters that it would not have",
+      "llama_gqa",
+      { max_lora_rank: 8 },
+      /^LRA015 max_lora_rank is given without/,
+    ],
+    ["for an adapter of another model", "opt_pre", { lora_dir: [FIRST] }, /^LRA005 .* no place in the model/],
+    ["for a directory that is no adapter", "llama_gqa", { lora_dir: [LORA] }, /^LRA001/],
+    ["for an encoder-decoder", "t5_gated", { lora_plugin: "auto" }, /^LRA014 .* is an encoder-decoder/],
+  ])("%s", async (_, name, given, expected) => {
+    expect((await refused(name, given)).join("\n")).toMatch(expected);
+  });
+});
