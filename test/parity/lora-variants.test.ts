@@ -111,3 +111,36 @@ describe("a graph that takes adapters", () => {
     await session.close();
   });
 });
+
+describe("beginnings kept between requests", () => {
+  it("are kept apart for each adapter: every answer is the one without them", async () => {
+    const checkpoint = await convertTo(work, join(FIXTURES, "llama_gqa"), "float32");
+    const lora_dir = [join(LORA, "llama_gqa", "first"), join(LORA, "llama_gqa", "second")];
+    const limits = { max_batch_size: 3, max_input_len: 64, max_seq_len: 80, max_num_tokens: 24, tokens_per_block: 8 };
+    const engine = await buildTo(work, checkpoint, {
+      ...limits,
+      use_paged_context_fmha: true,
+      max_lora_rank: 8,
+      lora_dir,
+    });
+    const prompt = Array.from({ length: 19 }, (_, i) => 3 + ((i * 7) % 90));
+    const keeping = await openSession(engine, { threads: 1, reuseBytes: 1 << 20 });
+    const plain = await openSession(engine, { threads: 1 });
+    for (const tasks of [
+      [0, -1, 1],
+      [1, 0, -1],
+      [0, 0, 0],
+    ]) {
+      const prompts = tasks.map(() => prompt);
+      const [kept, fresh] = [
+        await keeping.prefill(prompts, undefined, tasks),
+        await plain.prefill(prompts, undefined, tasks),
+      ];
+      expectClose(kept.logits, fresh.logits, 1e-4, `adapters ${tasks}`);
+    }
+    // Two blocks of 8 of each of three adapters, computed once; all later rows begin with them.
+    expect(keeping.reuse).toMatchObject({ blocks: 6, reusedTokens: 16 * 6 });
+    await keeping.close();
+    await plain.close();
+  });
+});
