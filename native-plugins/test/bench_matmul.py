@@ -42,36 +42,45 @@ def report(kernel, m, k, n, moved, seconds):
     for anchor in ("bf16", "torch_int4"):
         if anchor in seconds:
             row[f"{anchor}_over_ours"] = {name: round(seconds[anchor] / seconds[name], 2) for name in names}
-    row["tb_per_s"] = {name: round(moved / seconds[name] / 1e12, 2) for name in names}
-    row["tflop_per_s"] = {name: round(2 * m * k * n / t / 1e12, 1) for name, t in seconds.items()}
+    row["tb_per_s"] = {name: round(moved / seconds[name] / 1e12, 2) for name in names[:1]}
+    row["tflop_per_s"] = {name: round(2 * m * k * n / seconds[name] / 1e12, 1) for name in names[:1]}
     print(json.dumps(row), flush=True)
+
+
+class Weight:
+    """One matrix in all the forms that are timed."""
+
+    def __init__(self, k, n):
+        self.k, self.n = k, n
+        self.bf16 = torch.randn(n, k, device="cuda", dtype=torch.bfloat16)
+        self.int8 = torch.randint(-128, 128, (k, n), device="cuda", dtype=torch.int8)
+        self.int4 = Int4(pack_int4(torch.randint(-8, 8, (k, n), device="cuda", dtype=torch.int8)))
+        self.grouped = torch.rand(k // 128, n, device="cuda").bfloat16()
+        self.channel = torch.rand(1, n, device="cuda").bfloat16()
+        self.torch4 = torch._convert_weight_to_int4pack(torch.randint(0, 255, (n, k // 2), device="cuda", dtype=torch.uint8), 8)
+        self.zeros = torch.randn(k // 128, n, 2, device="cuda", dtype=torch.bfloat16)
 
 
 def main():
     libraries = [Library(file) for file in sys.argv[1:]]
     tiny = torch.empty(4, device="cuda")
     print(json.dumps({"device": torch.cuda.get_device_name(), "least_kernel_us": round(bench(lambda: tiny.zero_()) * 1e6, 1)}), flush=True)
-    for k, n in MATRICES:
-        w = torch.randn(n, k, device="cuda", dtype=torch.bfloat16)
-        q8 = torch.randint(-128, 128, (k, n), device="cuda", dtype=torch.int8)
-        q4 = Int4(pack_int4(torch.randint(-8, 8, (k, n), device="cuda", dtype=torch.int8)))
-        grouped = torch.rand(k // 128, n, device="cuda").bfloat16()
-        channel = torch.rand(1, n, device="cuda").bfloat16()
-        torch4 = torch._convert_weight_to_int4pack(torch.randint(0, 255, (n, k // 2), device="cuda", dtype=torch.uint8), 8)
-        zeros = torch.randn(k // 128, n, 2, device="cuda", dtype=torch.bfloat16)
-        for m in ROWS:
-            x = torch.randn(m, k, device="cuda", dtype=torch.bfloat16)
-            y = torch.empty(m, n, device="cuda", dtype=torch.bfloat16)
-            bf16 = bench(lambda: x @ w.t())
+    weights = [Weight(k, n) for k, n in MATRICES]
+    for m in ROWS:
+        for w in weights:
+            x = torch.randn(m, w.k, device="cuda", dtype=torch.bfloat16)
+            y = torch.empty(m, w.n, device="cuda", dtype=torch.bfloat16)
+            bf16 = bench(lambda: x @ w.bf16.t())
             int4, int8 = {"bf16": bf16}, {"bf16": bf16}
             if m <= 16:
-                int4["torch_int4"] = bench(lambda: torch._weight_int4pack_mm(x, torch4, 128, zeros))
+                int4["torch_int4"] = bench(lambda: torch._weight_int4pack_mm(x, w.torch4, 128, w.zeros))
             for library in libraries if m <= 8 else libraries[:1]:
                 plugin = library["WeightOnlyMatmul"]
-                int4[library.file] = bench(plugin.prepare([x, q4, grouped], [y], group_size=128))
-                int8[library.file] = bench(plugin.prepare([x, q8, channel], [y], group_size=k))
-            report("int4_g128_matmul", m, k, n, k * n // 2 + grouped.numel() * 2, int4)
-            report("int8_matmul", m, k, n, k * n, int8)
+                int4[library.file] = bench(plugin.prepare([x, w.int4, w.grouped], [y], group_size=128))
+                int8[library.file] = bench(plugin.prepare([x, w.int8, w.channel], [y], group_size=w.k))
+            report("int4_g128_matmul", m, w.k, w.n, w.k * w.n // 2 + w.grouped.numel() * 2, int4)
+            report("int8_matmul", m, w.k, w.n, w.k * w.n, int8)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -33,7 +33,6 @@ struct Loader
     static constexpr int32_t kW_ROWS = kTILE_THREADS / S::kW_PIECES;
     TileArguments const& args;
     uint32_t shared;
-    uint64_t policy;
     int32_t left;
     int32_t tile;
     int32_t kBlock;
@@ -46,7 +45,6 @@ struct Loader
     __device__ __forceinline__ Loader(TileArguments const& arguments, uint32_t base, int32_t begin, int32_t end)
         : args(arguments)
         , shared(base)
-        , policy(streamingPolicy())
         , left(end - begin)
         , tile(begin / arguments.work.kBlocks)
         , kBlock(begin - tile * arguments.work.kBlocks)
@@ -81,12 +79,14 @@ struct Loader
             for (int32_t i = 0; i < kROWS / kX_ROWS; ++i)
                 copyAsync16(stage + S::x(xRow, threadIdx.x % 8) + i * kX_ROWS * 128,
                     x + static_cast<int64_t>(args.k) * (i * kX_ROWS * 2), xInside && i * kX_ROWS < rowsLeft);
+            // In L2's usual order: other row tiles read the weight again. Besides, ptxas 13.0 makes an illegal instruction of a copy with a
+            // policy to a place that is the sum of a uniform register and a constant.
             bool const wInside = column0 + wColumn() < args.n;
             int32_t const wRow = threadIdx.x / S::kW_PIECES;
 #pragma unroll
             for (int32_t i = 0; i < kTILE_K / kW_ROWS; ++i)
                 copyAsync16(stage + S::w(wRow + i * kW_ROWS, threadIdx.x % S::kW_PIECES), weight + wBytes(i * kW_ROWS),
-                    wInside && wRow + i * kW_ROWS < kLeft, policy);
+                    wInside && wRow + i * kW_ROWS < kLeft);
             if constexpr (kGROUPED)
                 scales(stage);
             --left;
