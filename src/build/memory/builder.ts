@@ -1,5 +1,3 @@
-import type { EnginePlan } from "../plan.ts";
-
 /** One line of a builder's account, in bytes of host memory. */
 export interface BuilderItem {
   readonly what: "library" | "graph" | "weights_file" | "weights_held" | "engine" | "second_layout";
@@ -38,10 +36,12 @@ const NODE = 336 * 1024;
 /** The other layout is held and written like the first, and for a time once more in part. */
 const SECOND_LAYOUT = 2.5;
 
-/** What a builder's account is made from. */
-export type BuiltPart = Pick<EnginePlan, "name" | "rank"> & {
-  readonly graph: Pick<EnginePlan["graph"], "nodes" | "used_bytes" | "computed_bytes">;
-};
+/** What a builder's account is made from: a part of a plan. */
+export interface BuiltPart {
+  readonly name: string;
+  readonly rank: number;
+  readonly graph: { readonly nodes: number; readonly used_bytes: number; readonly computed_bytes: number };
+}
 
 /**
  * The peak comes when the engine is put together: the file's pages of weights that were read, the builder's own copy, and
