@@ -135,13 +135,16 @@ class Opened {
 }
 
 /**
- * Rounding of the element type. Activations that become codes may fall on either side of a step. Weights become codes after
- * the split, as TensorRT-LLM has it: a matrix split by rows has scales of its share, unless scales are of groups of inputs.
+ * Rounding of the element type where the split changes no code. Codes of activations may fall on either side of a step. Other
+ * codes depend on the split, as in TensorRT-LLM: scales of weights are of a rank's share unless they are of groups of inputs,
+ * and scales of tokens are of the channels that a rank sees.
  */
 function usualTolerance({ llm: { pretrained_config } }: RunnableEngine): number {
   const { quant_algo: algo, kv_cache_quant_algo: cache } = (pretrained_config.quantization ?? {}) as Quantization;
-  const isExact = algo === null || algo === undefined || /^W4A16_/.test(algo);
-  if (!isExact || typeof cache === "string") return 5e-2;
+  if (/PER_TOKEN/.test(algo ?? "")) return 1e-1;
+  if (/^W[48]A16$/.test(algo ?? "")) return 5e-2;
+  const isRounding = (algo ?? null) === null || /^W4A16_/.test(algo ?? "");
+  if (!isRounding || typeof cache === "string") return 2e-2;
   return pretrained_config.dtype === "float16" ? 2e-2 : 1e-4;
 }
 

@@ -28,7 +28,7 @@ export async function watchWhole(
 ): Promise<Watched> {
   const graph = await openTapped(part, options, sums);
   const values = (): [string, TapValue][] =>
-    [...new Set([...graph.taps, ...graph.outputs])].flatMap(name => {
+    [...new Set([...graph.taps, ...graph.outputs])].filter(isCompared).flatMap(name => {
       const value = graph.lastValue(name);
       return value === undefined ? [] : [[name, value] as [string, TapValue]];
     });
@@ -59,7 +59,7 @@ export async function watchRanks(
       keep(named.name, result);
     },
     rank(rank, outputs, taps) {
-      const shown = Object.entries({ ...taps, ...outputs }).filter(([name]) => !/^(present|cache|cross)_/.test(name));
+      const shown = Object.entries({ ...taps, ...outputs }).filter(([name]) => isCompared(name));
       if (rank % shape.tpSize === 0) {
         leader = new Map(shown);
         // A later stage calls what it is handed on its embeddings.
@@ -101,6 +101,11 @@ function sumName(
   const renumbered = (name: string): string =>
     name.replace(LAYER, (_, prefix: string, layer: string) => `${prefix}${Number(layer) + before}`);
   return { name: renumbered(node).replace(/\/DistCollective/, " all-reduce"), whole: renumbered(input) };
+}
+
+/** Keys and values are a rank's own; what is made of them is compared. */
+function isCompared(name: string): boolean {
+  return !/^(present|cache|cross)_/.test(name);
 }
 
 /** All ranks of a stage compute the same from the same sums, to the bit. */
