@@ -1,6 +1,7 @@
 import { type PluginLibrary, readPluginLibrary } from "../formats/plugin-library.ts";
 import type { Graph } from "../graph/graph.ts";
 import { GPT_ATTENTION, HEAD_DIMS, hasAttentionKernel } from "../layers/fused/gpt-attention.ts";
+import { LAYER_NORM } from "../layers/fused/layer-norm.ts";
 import type { FusedOp } from "../layers/fused/op.ts";
 import { PROMPT_TUNING_EMBEDDING } from "../layers/fused/prompt-tuning-embedding.ts";
 import { RMS_NORM } from "../layers/fused/rms-norm.ts";
@@ -14,6 +15,7 @@ const OPTION_OF = {
   gpt_attention_plugin: GPT_ATTENTION,
   weight_only_quant_matmul_plugin: WEIGHT_ONLY_MATMUL,
   rmsnorm_plugin: RMS_NORM,
+  layernorm_plugin: LAYER_NORM,
   lookup_plugin: PROMPT_TUNING_EMBEDDING,
 } as const satisfies Partial<Record<keyof BuildSettings, FusedOp>>;
 type PluginOption = keyof typeof OPTION_OF;

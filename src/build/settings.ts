@@ -63,6 +63,7 @@ export function resolveSettings(input: SettingsInput): Settings {
     gemm_plugin: options.gemm_plugin,
     weight_only_quant_matmul_plugin: options.weight_only_quant_matmul_plugin,
     rmsnorm_plugin: options.rmsnorm_plugin,
+    layernorm_plugin: options.layernorm_plugin,
     lookup_plugin: options.lookup_plugin,
     use_fused_mlp: options.use_fused_mlp,
     use_paged_context_fmha: options.use_paged_context_fmha,

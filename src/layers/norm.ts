@@ -1,6 +1,7 @@
 import type { Attribute, Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
 import { dimOf } from "../graph/ops.ts";
+import { LAYER_NORM, type LayerNormWeights, pluginLayerNorm } from "./fused/layer-norm.ts";
 import { pluginRmsNorm, RMS_NORM } from "./fused/rms-norm.ts";
 import type { WeightSource } from "./weights.ts";
 
@@ -8,6 +9,11 @@ import type { WeightSource } from "./weights.ts";
 export function rmsNorm(g: GraphBuilder, w: WeightSource, x: Value, name: string, eps: number): Value {
   const gamma = gammaOf(g, w, x, name);
   return pluginRmsNorm(g, x, gamma, eps, undefined, standardRmsNorm)?.y ?? standardRmsNorm(g, x, gamma, eps);
+}
+
+export interface NormOfSum {
+  readonly y: Value;
+  readonly sum: Value;
 }
 
 /** sum = x + residual and its norm: the residual of the next layer, and what goes into this one. */
@@ -18,7 +24,7 @@ export function addRmsNorm(
   residual: Value,
   name: string,
   eps: number,
-): { readonly y: Value; readonly sum: Value } {
+): NormOfSum {
   if (!g.plugins.has(RMS_NORM.name)) {
     const sum = g.add(residual, x);
     return { y: rmsNorm(g, w, sum, name, eps), sum };
@@ -52,8 +58,38 @@ function standardRmsNorm(
 
 /** y = (x − mean(x)) · rsqrt(var(x) + eps) · gamma + beta over the last axis. */
 export function layerNorm(g: GraphBuilder, w: WeightSource, x: Value, name: string, eps: number): Value {
+  const weights = layerNormWeights(g, w, x, name);
+  return (
+    pluginLayerNorm(g, x, weights, eps, undefined, standardLayerNorm)?.y ??
+    standardLayerNorm(g, x, weights, { float: eps })
+  );
+}
+
+/** sum = x + residual and its norm. */
+export function addLayerNorm(
+  g: GraphBuilder,
+  w: WeightSource,
+  x: Value,
+  residual: Value,
+  name: string,
+  eps: number,
+): NormOfSum {
+  if (!g.plugins.has(LAYER_NORM.name)) {
+    const sum = g.add(residual, x);
+    return { y: layerNorm(g, w, sum, name, eps), sum };
+  }
+  const weights = layerNormWeights(g, w, x, name);
+  const fused = pluginLayerNorm(g, x, weights, eps, residual, standardLayerNorm);
+  if (fused !== undefined) return fused;
+  const sum = g.add(residual, x);
+  return { y: standardLayerNorm(g, sum, weights, { float: eps }), sum };
+}
+
+function layerNormWeights(g: GraphBuilder, w: WeightSource, x: Value, name: string): LayerNormWeights {
   const size = dimOf(x, -1) as number;
-  const gamma = w.get(g, `${name}.weight`, [size]);
-  const beta = w.get(g, `${name}.bias`, [size]);
-  return g.node("LayerNormalization", [x, gamma, beta], x, { axis: { int: -1 }, epsilon: { float: eps } });
+  return { gamma: w.get(g, `${name}.weight`, [size]), beta: w.get(g, `${name}.bias`, [size]) };
+}
+
+function standardLayerNorm(g: GraphBuilder, x: Value, { gamma, beta }: LayerNormWeights, epsilon: Attribute): Value {
+  return g.node("LayerNormalization", [x, gamma, beta], x, { axis: { int: -1 }, epsilon });
 }

@@ -45,6 +45,7 @@ export const RULES: readonly Rule[] = [
   plugins.gemmPluginHasModelDtype,
   plugins.weightOnlyPluginHasModelDtype,
   plugins.normPluginHasModelDtype,
+  plugins.layerNormPluginHasModelDtype,
   plugins.lookupPluginHasModelDtype,
   plugins.pagedCacheHasPlugin,
   plugins.cacheTypeIsBuilt,

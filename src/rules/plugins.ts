@@ -28,6 +28,7 @@ export const attentionPluginHasModelDtype: Rule = pluginDtype("gpt_attention_plu
 export const gemmPluginHasModelDtype: Rule = pluginDtype("gemm_plugin");
 export const weightOnlyPluginHasModelDtype: Rule = pluginDtype("weight_only_quant_matmul_plugin");
 export const normPluginHasModelDtype: Rule = pluginDtype("rmsnorm_plugin");
+export const layerNormPluginHasModelDtype: Rule = pluginDtype("layernorm_plugin");
 export const lookupPluginHasModelDtype: Rule = pluginDtype("lookup_plugin");
 
 export const pagedCacheHasPlugin: Rule = ({ build: { kv_cache_type, gpt_attention_plugin }, origin }) =>

@@ -48,6 +48,7 @@ export interface BuildSettings {
   readonly gemm_plugin: PluginChoice;
   readonly weight_only_quant_matmul_plugin: PluginChoice;
   readonly rmsnorm_plugin: PluginChoice;
+  readonly layernorm_plugin: PluginChoice;
   readonly lookup_plugin: PluginChoice;
   readonly use_fused_mlp: boolean;
   readonly use_paged_context_fmha: boolean;

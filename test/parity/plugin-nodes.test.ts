@@ -13,6 +13,7 @@ import { expectClose } from "../support/expect-close.ts";
 import { buildTo, convertTo, Workspace } from "../support/pipeline.ts";
 import { floats } from "../support/tensors.ts";
 import { WIDE, wideHeads } from "../support/wide-heads.ts";
+import { fixtureDir } from "./runtime-fixtures.ts";
 
 const LIMITS = { max_batch_size: 3, max_beam_width: 3, max_input_len: 40, max_seq_len: 80 };
 /** Nodes are asked for by name, because no library is loaded here: what runs are their bodies. */
@@ -126,6 +127,24 @@ describe("fused operations as nodes", () => {
       expect(fused.nodes).toContain("WeightOnlyMatmul");
       expectClose(fused.logits, plain.logits, 2e-2, cache.kv_cache_type);
     }
+  });
+});
+
+describe("layer norms as nodes", () => {
+  it.each(["gpt2-shapes", "blip2-opt-shapes"])("of %s compute what standard operators do", async name => {
+    const checkpoint = await convertTo(work, fixtureDir(`models/${name}`), "float16");
+    const logits = async (build: Partial<BuildOptions>) => {
+      const dir = await buildTo(work, checkpoint, { ...LIMITS, max_input_len: 110, max_seq_len: 118, ...build });
+      const { graph } = await readOnnx((await openEngine(dir)).llmParts[0]?.onnx ?? "");
+      const session = await openSession(dir, { threads: 1 });
+      const { logits: found } = await session.prefill([[5], [1, 2, 3, 9, 11, 40, 7]], undefined);
+      await session.close();
+      return { found, nodes: graph.node.filter(({ opType }) => opType === "LayerNorm").length };
+    };
+    const [plain, fused] = [await logits({}), await logits({ layernorm_plugin: "float16" })];
+    expect(plain.nodes).toBe(0);
+    expect(fused.nodes % 2).toBe(1);
+    expectClose(fused.found, plain.found, 2e-2, "logits");
   });
 });
 

@@ -122,6 +122,7 @@ export const SETTINGS: BuildSettings = {
   gpt_attention_plugin: "auto",
   weight_only_quant_matmul_plugin: "auto",
   rmsnorm_plugin: "auto",
+  layernorm_plugin: "auto",
   lookup_plugin: "auto",
   gemm_plugin: "disable",
   use_fused_mlp: false,

@@ -21,9 +21,7 @@ export function pluginRmsNorm(
   residual: Value | undefined,
   norm: (g: GraphBuilder, x: Value, gamma: Value, eps: number, epsilon: Attribute) => Value,
 ): { readonly y: Value; readonly sum: Value } | undefined {
-  const size = x.shape.at(-1);
-  // plugin.yaml: copies of 8 elements, and a block that keeps the row in registers.
-  if (!isHalf(x) || typeof size !== "number" || size % 8 !== 0 || size > 16384) return undefined;
+  if (!isHalf(x) || !isNormSize(x)) return undefined;
   const [y, sum] =
     fused(g, RMS_NORM, {
       inputs: { x, gamma, residual: residual ?? x.dtype },
@@ -35,4 +33,10 @@ export function pluginRmsNorm(
       },
     }) ?? [];
   return y === undefined || sum === undefined ? undefined : { y, sum };
+}
+
+/** plugin.yaml of both norms: copies of 8 elements, and a block that keeps the row in registers. */
+export function isNormSize(x: Value): boolean {
+  const size = x.shape.at(-1);
+  return typeof size === "number" && size % 8 === 0 && size <= 16384;
 }

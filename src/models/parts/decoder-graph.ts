@@ -9,7 +9,7 @@ import { continuousCache, type KvCache, staticCache } from "../../layers/kv-cach
 import { linear, rowParallelLinear } from "../../layers/linear.ts";
 import { LoraInputs } from "../../layers/lora.ts";
 import { gatedMlp, plainMlp } from "../../layers/mlp.ts";
-import { addRmsNorm, layerNorm, rmsNorm } from "../../layers/norm.ts";
+import { addLayerNorm, addRmsNorm, layerNorm, type NormOfSum, rmsNorm } from "../../layers/norm.ts";
 import { pagedCache } from "../../layers/paged-cache.ts";
 import { type RopeTables, ropeTables } from "../../layers/rope.ts";
 import { ropeFrequencies } from "../../layers/rope-scaling.ts";
@@ -195,11 +195,8 @@ function decoderLayer(c: Context, x: Value, layer: number): Value {
 }
 
 /** x + residual, and the norm of that. */
-function addNorm(c: Context, x: Value, residual: Value, name: string): { readonly y: Value; readonly sum: Value } {
-  const { g, w, spec } = c;
-  if (spec.norm === "rms") return addRmsNorm(g, w, x, residual, name, spec.normEps);
-  const sum = g.add(residual, x);
-  return { y: norm(c, sum, name), sum };
+function addNorm({ g, w, spec }: Context, x: Value, residual: Value, name: string): NormOfSum {
+  return (spec.norm === "rms" ? addRmsNorm : addLayerNorm)(g, w, x, residual, name, spec.normEps);
 }
 
 function norm({ g, w, spec }: Context, x: Value, name: string): Value {

@@ -129,6 +129,14 @@ export const buildOptions = defineOptions({
     aliases: [{ name: "use_rmsnorm_plugin", bare: "auto" }],
     about: "mmtrt's RMS norm with residual as a plugin, and its element type; words as above.",
   },
+  layernorm_plugin: {
+    type: "string",
+    enum: PLUGIN_WORDS,
+    default: "auto",
+    group: "Engine",
+    aliases: [{ name: "use_layernorm_plugin", bare: "auto" }],
+    about: "mmtrt's layer norm with residual as a plugin in decoders, and its element type; words as above.",
+  },
   lookup_plugin: {
     type: "string",
     enum: PLUGIN_WORDS,

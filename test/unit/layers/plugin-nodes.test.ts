@@ -13,6 +13,7 @@ import { addDims, type Dim, multiplyDims } from "../../../src/graph/dim.ts";
 import type { Graph, GraphNode, Value } from "../../../src/graph/graph.ts";
 import { verifyGraph } from "../../../src/graph/verify.ts";
 import { GPT_ATTENTION, HEAD_DIMS } from "../../../src/layers/fused/gpt-attention.ts";
+import { LAYER_NORM } from "../../../src/layers/fused/layer-norm.ts";
 import { PROMPT_TUNING_EMBEDDING } from "../../../src/layers/fused/prompt-tuning-embedding.ts";
 import { RMS_NORM } from "../../../src/layers/fused/rms-norm.ts";
 import { WEIGHT_ONLY_MATMUL } from "../../../src/layers/fused/weight-only-matmul.ts";
@@ -23,7 +24,7 @@ import { type QuantSpec, UNQUANTIZED } from "../../../src/tensor/index.ts";
 import { llava } from "../../support/specs.ts";
 
 const MANIFESTS = new Map((await readManifests(pluginSources())).map(manifest => [manifest.name, manifest]));
-const OPS = [GPT_ATTENTION, WEIGHT_ONLY_MATMUL, RMS_NORM, PROMPT_TUNING_EMBEDDING];
+const OPS = [GPT_ATTENTION, WEIGHT_ONLY_MATMUL, RMS_NORM, LAYER_NORM, PROMPT_TUNING_EMBEDDING];
 
 const manifestOf = (name: string): PluginManifest => {
   const found = MANIFESTS.get(name);

@@ -354,6 +354,13 @@ const CASES: readonly Case[] = [
     passes: { build: { rmsnorm_plugin: "disable" } },
   },
   {
+    rule: plugins.layerNormPluginHasModelDtype,
+    name: "a bfloat16 layer norm in a float16 model",
+    fails: { build: { layernorm_plugin: "bfloat16" } },
+    says: ["BLD030", "layernorm_plugin bfloat16"],
+    passes: { build: { layernorm_plugin: "float16" } },
+  },
+  {
     rule: plugins.lookupPluginHasModelDtype,
     name: "a bfloat16 look-up in a float16 model",
     fails: { build: { lookup_plugin: "bfloat16" } },
