@@ -88,14 +88,37 @@ export async function checkLengths(
 
 function problemsOf({ session }: Assistant, length: number, room: number, at: string): readonly Problem[] {
   if (length <= room) return [tooShort(length, at)];
+  const promptTokens = length - room;
+  const limits = [
+    ["max_seq_len", length],
+    ["max_input_len", promptTokens],
+  ] as const;
+  const { build_config: build } = session.engine.llm;
+  const passed = limits.filter(([key, tokens]) => tokens > build[key]);
+  if (passed.length > 0) return [tooLong(length, promptTokens, build, passed, at)];
   try {
-    const size = { batch: 1, beams: 1, promptTokens: length - room, newTokens: room, tableRows: 0 };
-    session.check(size, `${at}: ${length}`);
+    session.check({ batch: 1, beams: 1, promptTokens, newTokens: room, tableRows: 0 }, `${at}: ${length}`);
     return [];
   } catch (error) {
     if (error instanceof MmtrtError) return error.problems;
     throw error;
   }
+}
+
+function tooLong(
+  length: number,
+  prompt: number,
+  { max_seq_len, max_input_len }: { readonly max_seq_len: number; readonly max_input_len: number },
+  passed: readonly (readonly [key: string, tokens: number])[],
+  at: string,
+): Problem {
+  return {
+    code: "RUN010",
+    what: `a context of ${length} tokens, ${prompt} of them the prompt, is more than the engine takes: max_seq_len ${max_seq_len}, max_input_len ${max_input_len}`,
+    at,
+    why: "the engine has profiles up to the lengths that it was built for",
+    fix: `build with ${passed.map(([key, tokens]) => `--${key} ${tokens}`).join(" ")} or more, or ask for shorter contexts`,
+  };
 }
 
 /** Without lengths: the longest that the engine takes, its half and its quarter. */
