@@ -75,3 +75,22 @@ describe.each([
     expect(Math.max(...scales)).toBeCloseTo(tolerance, 9);
   });
 });
+
+const LLAVA = fixtureDir("models/llava-shapes");
+const CALIBRATED = { calib_dataset: `${LLAVA}/heldout/questions.jsonl`, calib_size: 4 } as const;
+
+/** What is measured is measured on the model in one piece, so scales are the same on every rank. */
+describe.each([
+  ["static SmoothQuant", { smoothquant: 0.5 }],
+  ["FP8", { qformat: "fp8" }],
+  ["INT4 AWQ", { qformat: "int4_awq", awq_block_size: 16 }],
+  ["an INT8 cache", { int8_kv_cache: true }],
+] as const)("the trained LLaVA with %s", (_, format) => {
+  it("as 2 ranks computes what it does in one piece", async () => {
+    const made = {
+      quantization: { ...CALIBRATED, ...format },
+      build: { max_input_len: 130, max_seq_len: 160 },
+    };
+    expectAllEqual(await compareSplit(work, LLAVA, { tp: 2 }, made), 4);
+  });
+});

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "vitest";
+import { calibrate } from "../../src/build/calibrate.ts";
 import { NO_QUANTIZATION, type QuantizationOptions } from "../../src/checkpoint/quantization-options.ts";
 import { synth } from "../../src/checkpoint/synth.ts";
 import type { BuildOptions } from "../../src/options/tables/build.ts";
@@ -37,7 +38,11 @@ export async function splitEngine(work: Workspace, model: string, split: Split, 
     shareEmbedding: split.shared ?? false,
   };
   const quantization = { ...NO_QUANTIZATION, ...made.quantization };
-  const checkpoint = await convertTo(work, model, made.dtype ?? "float32", { parallel, quantization });
+  const checkpoint = await convertTo(work, model, made.dtype ?? "float32", {
+    parallel,
+    quantization,
+    measure: (request, { quantAlgo }) => calibrate(request, { rows: quantAlgo === "W4A16_AWQ" ? 4 : 0, threads: 1 }),
+  });
   return buildTo(work, checkpoint, { max_batch_size: 2, max_input_len: 24, max_seq_len: 40, ...made.build });
 }
 
