@@ -1,9 +1,10 @@
-import { type Problem, throwIfAny } from "../diagnostics/index.ts";
+import { throwIfAny } from "../diagnostics/index.ts";
 import type { EngineProfile, LlmEngineConfig } from "../formats/engine-config.ts";
 import { type Attended, blockTokensOf, DecoderCalls } from "./calls.ts";
 import { type Decoding, DecodingRows } from "./decoding.ts";
 import { withoutAdapters } from "./lora/bank.ts";
 import type { OrtGraph } from "./ort.ts";
+import { checkPromptLength, longestPiece, promptCalls } from "./pieces.ts";
 import { checkCapacity, checkProfiles, type InputShapes, staticCapacity } from "./profiles.ts";
 import { type Features, tableFeeds, tableIo } from "./prompt-table.ts";
 import type { PrefixCache } from "./reuse/prefix-cache.ts";
@@ -47,7 +48,7 @@ export class Decoder {
     const isContext = (profile: EngineProfile): boolean => profile.name.startsWith("context");
     const last = this.#shapes(size.batch * size.beams, 1, size.promptTokens + size.newTokens - 2, size.tableRows);
     const problems = [
-      ...this.#checkPrompt(size, at),
+      ...checkPromptLength(this.#config, size.promptTokens, at),
       ...this.#prefillShapes(size).flatMap(shapes => checkProfiles(profiles.filter(isContext), io, shapes, at)),
       ...(size.newTokens > 1
         ? checkProfiles(
@@ -84,45 +85,18 @@ export class Decoder {
     const feeds = tableFeeds(this.#graph, this.#config.io, this.#featuresPerImage, table);
     const beside = attended ?? (await withoutAdapters(this.#graph, this.#config, prompts.length));
     const calls = new DecoderCalls(this.#graph, this.#config, feeds, beside);
-    if (this.#prefixes !== undefined) return this.#prefixes.prefill(calls, prompts, table, this.#chunk());
+    const piece = longestPiece(this.#config);
+    if (this.#prefixes !== undefined) return this.#prefixes.prefill(calls, prompts, table, piece);
     const rows = DecodingRows.empty(calls, prompts.length);
-    await rows.append(prompts, this.#chunk());
+    await rows.append(prompts, piece);
     return rows;
   }
 
-  /** Most tokens of a row in one call: without --use_paged_context_fmha no profile takes a prompt's second piece. */
-  #chunk(): number {
-    const { profiles, build_config } = this.#config;
-    if (build_config.plugin_config.use_paged_context_fmha !== true) return Number.POSITIVE_INFINITY;
-    return Math.max(
-      1,
-      ...profiles.filter(({ name }) => name.startsWith("context")).map(({ sizes }) => sizes.seq?.max ?? 1),
-    );
-  }
-
-  /** A prompt in pieces passes every profile piece by piece, however long it is. */
-  #checkPrompt({ promptTokens }: RequestSize, at: string): readonly Problem[] {
-    const { max_input_len: most } = this.#config.build_config;
-    const chunk = this.#chunk();
-    if (!Number.isFinite(chunk) || typeof most !== "number" || promptTokens <= most) return [];
-    return [
-      {
-        code: "RUN010",
-        what: `the prompt has ${promptTokens} tokens; the engine takes 1 to ${most}, at most ${chunk} at once`,
-        at,
-        why: "keys of a prompt's earlier pieces are kept for max_input_len tokens",
-        fix: `build with --max_input_len ${promptTokens} or more, or ask for less at once`,
-      },
-    ];
-  }
-
-  /** The first and the last call of a prefill. Where prefixes are reused, rows are run one by one. */
+  /** Where prefixes are reused, rows are run one by one. */
   #prefillShapes({ batch, promptTokens, tableRows }: RequestSize): readonly InputShapes[] {
     const rows = this.#prefixes === undefined ? batch : 1;
-    const seq = Math.min(promptTokens, this.#chunk(), this.#prefixes?.blockTokens ?? promptTokens);
-    const past = Math.floor((promptTokens - 1) / seq) * seq;
-    const first = this.#shapes(rows, seq, 0, tableRows);
-    return past === 0 ? [first] : [first, this.#shapes(rows, promptTokens - past, past, tableRows)];
+    const piece = Math.min(longestPiece(this.#config), this.#prefixes?.blockTokens ?? promptTokens);
+    return promptCalls(promptTokens, piece).map(({ seq, past }) => this.#shapes(rows, seq, past, tableRows));
   }
 
   #shapes(batch: number, seq: number, past: number, tableRows: number): InputShapes {

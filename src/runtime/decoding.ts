@@ -1,5 +1,6 @@
 import type { Call, DecoderCalls } from "./calls.ts";
 import type { KvCache } from "./kv-cache.ts";
+import { pieceLength } from "./pieces.ts";
 
 /** Sequences being decoded, with their cache. `logits` are those after the last token of each row. */
 export interface Decoding {
@@ -166,16 +167,6 @@ export class DecodingRows implements Decoding {
       mask.fill(0, row * columns, row * columns + Math.min(start, columns));
     return mask;
   }
-}
-
-/**
- * Columns of the next call, so that none is left over by itself: ONNX Runtime multiplies one row of numbers by another
- * kernel than several, which adds up in another order. Nearly all differences between a prompt in pieces and one in a
- * single call, in their last digits, come from that.
- */
-export function pieceLength(left: number, chunk: number): number {
-  const seq = Math.min(chunk, left);
-  return left - seq === 1 && seq > 2 ? seq - 1 : seq;
 }
 
 /** Columns `at` … `at + seq` of the tokens that are appended, each row's after `lead` columns of padding. */

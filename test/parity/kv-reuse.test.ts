@@ -154,6 +154,26 @@ describe("prompts that begin alike", () => {
     });
   });
 
+  it("know an adapter's keys from another's: the same words under three of them share nothing", async () => {
+    const adapters = ["first", "second"].map(name => fixtureDir(`lora/llama_gqa/${name}`));
+    const limits = { max_input_len: 24, max_seq_len: 40, lora_dir: adapters, max_lora_rank: 8 };
+    const engine = await engineOf("parity/llama_gqa", "float32", limits);
+    const prompts = [0, 1, 2].map(() => prompt(19, 5));
+    const logits = async (session: Session, tasks: readonly number[]): Promise<readonly (readonly number[])[]> => {
+      const decoding = await session.prefill(prompts, undefined, tasks);
+      return tasks.map((_, row) => [...decoding.logits.subarray(row * decoding.vocab, (row + 1) * decoding.vocab)]);
+    };
+    const without = await withSession(engine, undefined, session => logits(session, [0, -1, 1]));
+    await withSession(engine, PLENTY, async session => {
+      const cold = await logits(session, [0, -1, 1]);
+      expect(session.reuse?.reusedTokens).toBe(0);
+      for (const [row, own] of cold.entries())
+        expectClose(Float32Array.from(own), without[row] ?? [], 1e-4, `row ${row}`);
+      expect(await logits(session, [1, 0, -1])).toEqual([cold[2], cold[0], cold[1]]);
+      expect(session.reuse?.reusedTokens).toBe(3 * 16);
+    });
+  });
+
   it("refuse an engine that starts from an empty cache, an encoder-decoder, and a budget without a block", async () => {
     const plain = await buildTo(work, await convertTo(work, fixtureDir("parity/llama_gqa"), "float32"));
     await expect(openSession(plain, { threads: 1, reuseBytes: PLENTY })).rejects.toThrow(

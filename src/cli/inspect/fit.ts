@@ -3,6 +3,7 @@ import type { EngineIo, EngineProfile, LlmEngineConfig } from "../../formats/eng
 import type { EngineDir } from "../../formats/engine-dir.ts";
 import { dimNames, evaluateDim } from "../../graph/dim.ts";
 import { blockTokensOf } from "../../runtime/calls.ts";
+import { checkPromptLength, longestPiece, promptCalls } from "../../runtime/pieces.ts";
 import { checkCapacity, checkProfiles, type InputShapes, staticCapacity } from "../../runtime/profiles.ts";
 import { DTYPES, elementCount } from "../../tensor/index.ts";
 
@@ -52,7 +53,11 @@ export function fitOf({ manifest }: EngineDir, llm: LlmEngineConfig, asked: FitR
   const request = { batch_size, num_beams, input_len, images, max_new_tokens };
   const rows = Math.max(1, batch_size * images * features);
   const block = blockTokensOf(llm);
-  const prefill = { seq: input_len, rows, ...cacheSizes(batch_size, input_len, 0, block) };
+  const prefills = promptCalls(input_len, longestPiece(llm)).map(({ seq, past }) => ({
+    seq,
+    rows,
+    ...cacheSizes(batch_size, seq, past, block),
+  }));
   // The last token of an answer is not fed back, so a step sees one less than prompt and answer have.
   const last = { seq: 1, rows, ...cacheSizes(batch_size * num_beams, 1, input_len + max_new_tokens - 2, block) };
   const [context, generation] = profilesOf(llm);
@@ -60,11 +65,12 @@ export function fitOf({ manifest }: EngineDir, llm: LlmEngineConfig, asked: FitR
   const at = "the request (--batch_size, --input_len, --images, --max_new_tokens, --num_beams)";
   const problems = [
     ...imageProblems(request, features, at),
-    ...checkProfiles(context, llm.io, shapesOf(inputs, prefill), at),
+    ...checkPromptLength(llm, input_len, at),
+    ...prefills.flatMap(prefill => checkProfiles(context, llm.io, shapesOf(inputs, prefill), at)),
     ...(max_new_tokens > 1 ? checkProfiles(generation, llm.io, shapesOf(inputs, last), at) : []),
     ...checkCapacity(llm.io, input_len + max_new_tokens - 1, at),
   ];
-  const steps = max_new_tokens > 1 ? [prefill, last] : [prefill];
+  const steps = max_new_tokens > 1 ? [...prefills, last] : prefills;
   const io_bytes = Math.max(...steps.map(sizes => bytesOf(llm.io, sizes)));
   const caches = llm.io.filter(({ name }) => /^(past|present|cache)_(key|value)_\d+(_out)?$/.test(name));
   const cache_bytes = Math.max(...steps.map(sizes => bytesOf(caches, sizes)));
@@ -88,7 +94,8 @@ function limitsOf(llm: LlmEngineConfig, features: number, asked: FitRequest): Fi
   const most = (profiles: readonly EngineProfile[], dim: string): number =>
     Math.max(0, ...profiles.map(({ sizes }) => sizes[dim]?.max ?? 0));
   const { batch_size = 1, num_beams = 1, images = features > 0 ? 1 : 0 } = asked;
-  const input_len = most(context, "seq");
+  const { max_input_len: inPieces } = llm.build_config;
+  const input_len = Number.isFinite(longestPiece(llm)) ? inPieces : most(context, "seq");
   const paged = most(generation, "blocks_per_sequence") * blockTokensOf(llm);
   const seq_len = staticCapacity(llm.io) ?? (paged > 0 ? paged : most(generation, "past") + 1);
   const rows = takesImages(llm) ? most(context, "rows") : 0;

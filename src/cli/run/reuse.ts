@@ -1,11 +1,14 @@
+import type { runOptions } from "../../options/tables/run.ts";
 import { sizeBytes } from "../../options/value.ts";
 import { showBytes } from "../../rules/rule.ts";
 import type { Session } from "../../runtime/session.ts";
+import type { CommandContext } from "../command.ts";
 import type { EventData, Ui } from "../ui.ts";
-import type { RunContext } from "./request.ts";
+
+type Asked = Pick<CommandContext<typeof runOptions>, "options" | "given" | "ui">;
 
 /** Bytes that may be kept between requests; undefined where nothing is to be. */
-export function reuseBytesOf({ options, given, ui }: Pick<RunContext, "options" | "given" | "ui">): number | undefined {
+export function reuseBytesOf({ options, given, ui }: Asked): number | undefined {
   if (options.enable_kv_cache_reuse) return sizeBytes(options.kv_cache_reuse_size);
   if (given("kv_cache_reuse_size"))
     ui.info("note: --kv_cache_reuse_size has no effect without --enable_kv_cache_reuse", {
