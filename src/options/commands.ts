@@ -73,8 +73,12 @@ export const COMMANDS = {
     table: async () => (await import("./tables/run.ts")).runOptions,
   },
   verify: {
-    about: "Compare engines stage by stage with a reference and name the first stage that differs.",
-    examples: ["verify --engine_dir engines --reference reference.safetensors"],
+    about:
+      "Compare engines stage by stage with a reference, or the ranks of a split model with the model in one piece, and name the first stage that differs.",
+    examples: [
+      "verify --engine_dir engines --reference reference.safetensors",
+      "verify --engine_dir tp2_engines --ranks --unsharded engines",
+    ],
     table: async () => (await import("./tables/verify.ts")).verifyOptions,
   },
   eval: {
