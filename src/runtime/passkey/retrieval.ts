@@ -3,7 +3,7 @@ import type { Assistant } from "../assistant.ts";
 import { GENERATE_DEFAULTS } from "../generate/options.ts";
 import { Random } from "../generate/sample.ts";
 import type { PromptFormat } from "../prompt.ts";
-import { answersKey, passkeyPrompt } from "./prompt.ts";
+import { answersKey, passkeyPrompt, passkeyText } from "./prompt.ts";
 import type { AskedKey } from "./report.ts";
 
 export interface PasskeyRequest {
@@ -83,11 +83,16 @@ export async function checkLengths(
 ): Promise<void> {
   if (assistant.session.startToken !== undefined) isPair();
   const room = await answerRoom(assistant, format);
-  throwIfAny(contextLengths.flatMap(length => problemsOf(assistant, length, room, at)));
+  const question = await assistant.promptIds(passkeyText(0, 0, String(KEYS.first)), 0, format);
+  const least = question.length + room;
+  throwIfAny(
+    contextLengths.flatMap(length =>
+      length < least ? [tooShort(length, at)] : problemsOf(assistant, length, room, at),
+    ),
+  );
 }
 
 function problemsOf({ session }: Assistant, length: number, room: number, at: string): readonly Problem[] {
-  if (length <= room) return [tooShort(length, at)];
   const promptTokens = length - room;
   const limits = [
     ["max_seq_len", length],
