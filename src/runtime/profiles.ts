@@ -12,7 +12,8 @@ const FLAGS: Readonly<Record<string, (seen: number) => string>> = {
   "past + seq": seen => `--max_seq_len ${seen}`,
   rows: seen => `--max_multimodal_len ${seen}`,
   encoder_seq: seen => `--max_encoder_input_len ${seen}`,
-  blocks_per_sequence: () => "a larger --max_seq_len",
+  blocks_per_sequence: seen => `--max_seq_len ${seen} × tokens_per_block`,
+  blocks: seen => `--max_batch_size and --max_seq_len for a pool of ${seen} blocks`,
 };
 
 const WHY: Readonly<Record<string, string>> = {
@@ -22,6 +23,7 @@ const WHY: Readonly<Record<string, string>> = {
   "past + seq": "the mask covers the KV cache and the new tokens",
   rows: "every image of the batch puts its visual features into the prompt table",
   encoder_seq: "the prompt, with the visual features of its images, is what the encoder takes",
+  blocks: "the pool has blocks for every row of the largest batch at full length",
   blocks_per_sequence: "a sequence has a block of the cache for every tokens_per_block tokens",
 };
 

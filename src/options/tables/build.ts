@@ -94,7 +94,7 @@ export const buildOptions = defineOptions({
     group: "Engine",
     aliases: [{ name: "paged_kv_cache", values: { enable: "paged", disable: "continuous" }, bare: "enable" }],
     about:
-      "How keys and values are kept: grown by concatenation, written in place, or in blocks (needs gpt_attention_plugin).",
+      "How keys and values are kept: grown by concatenation, written in place, or in blocks, which the attention plugin updates in place.",
   },
   gpt_attention_plugin: {
     type: "string",
