@@ -18,12 +18,20 @@ type Planned = Pick<ConvertedCheckpoint, "spec" | "parallel" | "ranks" | "encode
  * are its defaults, or padded tokens and a contiguous cache with --gpt_attention_plugin disable, the form our graph has.
  * Of an encoder-decoder encoder and decoder; its decoder makes the cross keys and values that a third graph of ours makes.
  */
-export function trtllmProfiles(checkpoint: Planned, settings: Settings): readonly TrtllmEngine[] {
+export function trtllmProfiles(
+  checkpoint: Planned,
+  settings: Settings,
+  loraModules: readonly string[] = [],
+): readonly TrtllmEngine[] {
   const pair = checkpoint.spec.encoderDecoder;
   if (pair === undefined)
     return checkpoint.ranks.map((_, rank) => ({
       name: `llm/rank${rank}`,
-      inputs: trtllmDecoderInputs({ ...rankOf(checkpoint, settings, rank), ...decoderOf(checkpoint, settings) }),
+      inputs: trtllmDecoderInputs({
+        ...rankOf(checkpoint, settings, rank),
+        ...decoderOf(checkpoint, settings),
+        loraModules,
+      }),
     }));
   const encoders = (checkpoint.encoder?.ranks ?? []).map((_, rank) => ({
     name: `encoder/rank${rank}`,
@@ -74,7 +82,6 @@ function decoderOf({ spec, parallel }: Planned, { build, maxNumTokens, optNumTok
     pagedKvCache: hasPlugin(build),
     tokensPerBlock: build.tokens_per_block,
     multipleProfiles: build.multiple_profiles,
-    loraModules: [],
   };
 }
 

@@ -4,6 +4,7 @@ import { openSession } from "../../src/runtime/session.ts";
 import type { FloatDtype } from "../../src/tensor/index.ts";
 import { FIXTURES } from "../support/describe-parity.ts";
 import { expectClose } from "../support/expect-close.ts";
+import { asked } from "../support/packed.ts";
 import { buildTo, convertTo, Workspace } from "../support/pipeline.ts";
 
 const LORA = new URL("../fixtures/lora/", import.meta.url).pathname;
@@ -20,12 +21,13 @@ async function logitsOf(
   dtype: FloatDtype,
   convert: Given = {},
   build: Parameters<typeof buildTo>[2] = {},
+  tasks: readonly number[] = TASKS,
 ) {
   const checkpoint = await convertTo(work, join(FIXTURES, name), dtype, convert);
   const lora_dir = [join(LORA, name, "first"), join(LORA, name, "second")];
   const limits = { max_batch_size: 3, max_input_len: 16, max_seq_len: 40, max_lora_rank: 8, lora_dir };
   const session = await openSession(await buildTo(work, checkpoint, { ...limits, ...build }), { threads: 1 });
-  const decoding = await session.prefill(PROMPTS, undefined, TASKS);
+  const decoding = await session.prefill(PROMPTS, undefined, tasks);
   const prompt = decoding.logits.slice();
   await decoding.step([11, 12, 13]);
   const after = decoding.logits.slice();
@@ -142,5 +144,22 @@ describe("beginnings kept between requests", () => {
     expect(keeping.reuse).toMatchObject({ blocks: 6, reusedTokens: 16 * 6 });
     await keeping.close();
     await plain.close();
+  });
+});
+
+describe("adapters of a model with quantized weights", () => {
+  it("add to the quantized product what they add to the float one", async () => {
+    const int8 = asked({ use_weight_only: true });
+    const [base, adapted] = [
+      await logitsOf("llama_gqa", "float32", int8, {}, [-1, -1, -1]),
+      await logitsOf("llama_gqa", "float32", int8),
+    ];
+    const plain = await logitsOf("llama_gqa", "float32");
+    const scale = Math.max(...plain[0].map(Math.abs));
+    const furthest = (a: Float32Array, b: Float32Array): number =>
+      Math.max(...a.map((x, i) => Math.abs(x - (b[i] as number)))) / scale;
+    // INT8 weights are near the float ones, and adapters move the logits by far more than rounding does.
+    expect(furthest(adapted[0], plain[0])).toBeLessThan(0.04);
+    expect(furthest(adapted[0], base[0])).toBeGreaterThan(0.4);
   });
 });

@@ -54,9 +54,11 @@ export function planKey(
     readonly checkpoint: string;
     readonly builder: BuilderIdentity | null;
     readonly plugins: SourceHashes;
+    /** Files of each adapter of lora_dir. */
+    readonly adapters: readonly SourceHashes[];
   },
 ): StepKey {
-  const { version, checkpoint, builder, plugins } = about;
+  const { version, checkpoint, builder, plugins, adapters } = about;
   return stepKey("plan", {
     step: STEP_VERSIONS.plan,
     mmtrt: version,
@@ -66,6 +68,7 @@ export function planKey(
     trtexec_flags: cell.trtexecFlags,
     builder,
     plugins,
+    ...(adapters.length > 0 && { adapters: [...adapters] }),
   });
 }
 

@@ -50,6 +50,7 @@ export async function prepare(cells: readonly Cell[], options: PrepareOptions): 
       checkpoint: convert.key,
       builder,
       plugins: pluginsOf(cell),
+      adapters: (cell.build.lora_dir ?? []).map(hashesOf),
     });
     const planId = idOf(plan);
     if (!tasks.has(planId))
@@ -95,6 +96,7 @@ async function hashSources(
   const paths = cells.flatMap(cell => [
     ...pathsOf("convert", cell).map(([, path]) => path),
     ...(cell.build.plugins ?? []),
+    ...(cell.build.lora_dir ?? []),
   ]);
   const hashed = new Map<string, Source>();
   for (const path of new Set(paths)) hashed.set(path, await hashSource(path, cache.memo, signal));

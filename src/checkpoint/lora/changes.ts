@@ -27,11 +27,13 @@ export function changesOf(
   const meaning = meaningOf(adapter.config, [...adapter.halves.keys()]);
   const changes = new Map<string, Change>();
   const problems: Problem[] = [];
+  const homeless: string[] = [];
   for (const [path, { a, b }] of adapter.halves) {
     const weight = find(`${path}.weight`);
     const { targeted = false, rank = 0, scaling = 0 } = meaning.get(path) ?? {};
     const turned = conv1d.has(innerPath(path));
-    if (weight === undefined || !targeted) problems.push(noHome(adapter, path, targeted));
+    if (weight === undefined) homeless.push(path);
+    else if (!targeted) problems.push(untargeted(adapter, path));
     else if (a === undefined || b === undefined) problems.push(half(adapter, path, a === undefined ? "A" : "B"));
     else {
       const problem = misfit(weight, a, b, rank, turned);
@@ -41,11 +43,11 @@ export function changesOf(
   }
   for (const [name, by] of adapter.whole) {
     const weight = find(name);
-    if (weight === undefined) problems.push(noHome(adapter, name, true));
+    if (weight === undefined) homeless.push(name);
     else if (!sameShape(weight.shape, by.shape)) problems.push(otherShape(weight, by));
     else changes.set(weight.name, { kind: "replace", by });
   }
-  throwIfAny(problems.slice(0, 20));
+  throwIfAny([...(homeless.length > 0 ? [noHome(adapter, homeless)] : []), ...problems].slice(0, 20));
   return changes;
 }
 
@@ -75,15 +77,24 @@ function misfit(
   };
 }
 
-function noHome({ dir, config }: Adapter, path: string, targeted: boolean): Problem {
+function noHome({ dir }: Adapter, names: readonly string[]): Problem {
+  const shown = names.slice(0, 4).join(", ") + (names.length > 4 ? ` and ${names.length - 4} more` : "");
   return {
     code: "LRA005",
-    what: targeted
-      ? `the model has no weight for ${path}`
-      : `${path} has tensors, and ${config.file} does not target it`,
+    what: `the model has no weight for ${shown}`,
     at: dir,
     why: "leaving a part of the adapter out would give another model than PEFT's",
     fix: "use the adapter with the base model that it was trained on",
+  };
+}
+
+function untargeted({ dir, config }: Adapter, path: string): Problem {
+  return {
+    code: "LRA005",
+    what: `${path} has tensors, and ${config.file} does not target it`,
+    at: dir,
+    why: "PEFT would leave these tensors out, so config and tensors are of two adapters",
+    fix: "use the adapter_config.json that belongs to these tensors",
   };
 }
 

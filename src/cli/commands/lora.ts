@@ -26,7 +26,7 @@ async function merge({ options, origin, ui, signal }: LoraContext): Promise<void
     fail({
       code: "LRA015",
       what: `lora merge has no ${adapterDir === undefined ? "ADAPTER_DIR" : "--output_dir"}`,
-      at: origin(adapterDir === undefined ? "adapter" : "output_dir"),
+      at: adapterDir === undefined ? "ADAPTER_DIR" : origin("output_dir"),
       why: "a merge reads a model and an adapter, and writes a third directory",
       fix: "mmtrt lora merge MODEL_DIR ADAPTER_DIR --output_dir DIR",
     });

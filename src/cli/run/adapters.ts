@@ -1,14 +1,15 @@
 import { fail } from "../../diagnostics/index.ts";
+import type { RunOptions, runOptions } from "../../options/tables/run.ts";
 import type { Question } from "../../runtime/answer.ts";
 import type { Assistant } from "../../runtime/assistant.ts";
-import type { RunContext } from "./request.ts";
+import type { CommandContext } from "../command.ts";
 
-type Asked = Pick<RunContext, "options" | "origin">;
+type Asked = Pick<CommandContext<typeof runOptions>, "options" | "origin">;
 
 /** A single question is asked of every adapter that is named. */
 export function forEachTask(
   questions: readonly Question[],
-  { lora_task_uids: uids = [] }: RunContext["options"],
+  { lora_task_uids: uids = [] }: RunOptions,
 ): readonly Question[] {
   const [only, ...others] = questions;
   return only !== undefined && others.length === 0 && uids.length > 1 ? uids.map(() => only) : questions;
