@@ -178,7 +178,7 @@ async function planFrom(
     memory,
     build_memory: builders.memory,
     gpu,
-    trtllm_profiles: options.strict_profiles ? trtllmProfiles(checkpoint, settings) : null,
+    trtllm_profiles: options.strict_profiles ? trtllmProfiles(checkpoint, settings, lora?.config.target_modules) : null,
     adjustments: [
       ...settings.adjustments,
       ...builders.adjustments,
