@@ -49,7 +49,7 @@ __device__ __forceinline__ uint32_t fromInt8(uint32_t x)
 }
 
 // E4M3's exponent and mantissa moved to their places, subnormals included: the value × 2^(its bias − the wider type's bias).
-// NaN becomes 480. fp16 leaves the 2^-8 to fp8Factor; bf16's 2^-120 comes off here, where it cannot underflow a sum.
+// NaN becomes 480. fp16 leaves the 2^8 to kCODE_FACTOR; bf16's 2^120 comes here, where no sum can underflow.
 template <typename T, Bytes kBYTES>
 __device__ __forceinline__ uint32_t fromFp8(uint32_t x)
 {
@@ -66,13 +66,24 @@ __device__ __forceinline__ uint32_t fromFp8(uint32_t x)
     }
 }
 
-// What a sum of products with fromFp8's values is still to be multiplied by.
-template <typename T>
-inline constexpr float kFP8_FACTOR = IsHalf<T>::value ? 256.F : 1.F;
-
-template <typename T, Bytes kBYTES>
-__device__ __forceinline__ uint32_t fromCodes(uint32_t x, bool fp8)
+// Element of a cache of E4M3 codes; one of INT8 codes is int8_t.
+struct Fp8
 {
-    return fp8 ? fromFp8<T, kBYTES>(x) : fromInt8<T, kBYTES>(x);
+    uint8_t code;
+};
+
+// What a sum of products with fromCodes' values is still to be multiplied by.
+template <typename T, typename C>
+inline constexpr float kCODE_FACTOR = 1.F;
+template <typename T>
+inline constexpr float kCODE_FACTOR<T, Fp8> = IsHalf<T>::value ? 256.F : 1.F;
+
+template <typename T, typename C, Bytes kBYTES>
+__device__ __forceinline__ uint32_t fromCodes(uint32_t x)
+{
+    if constexpr (std::is_same<C, Fp8>::value)
+        return fromFp8<T, kBYTES>(x);
+    else
+        return fromInt8<T, kBYTES>(x);
 }
 } // namespace mmtrt

@@ -8,7 +8,7 @@
 // The maximum that is subtracted is only a reference: it moves when a score exceeds it by 2^kSLACK, which after the first tile
 // is rare, so the usual tile has no exchange between lanes but one vote.
 //
-// C is the cache's element: T, or uint8_t for INT8 and FP8 codes. What a form of the cache does not need is compiled out.
+// C is the cache's element: T, or int8_t or Fp8 codes. What a form of the cache does not need is compiled out.
 #pragma once
 #include "codes.cuh"
 #include <cmath>
@@ -78,7 +78,6 @@ struct Arguments
     int64_t biasColumns;
     // Codes alone:
     float const* codeScale;
-    bool fp8;
 };
 
 template <typename C, int32_t kD>

@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kWARPS * 32, Layout<C, kD>::kRESIDENT) splitKe
     waitOnce();
     float codes = 1.F;
     if constexpr (L::kCODES)
-        codes = *args.codeScale * (args.fp8 ? kFP8_FACTOR<T> : 1.F);
+        codes = *args.codeScale * kCODE_FACTOR<T, C>;
     uint32_t q[kD / 16][2];
     auto const* const queries = static_cast<T const*>(args.q) + sequence * args.queryStride;
     loadQuery<L::kCODES, kD>(q, queries + (firstHead + g) * kD, g < heads);

@@ -5,7 +5,7 @@
 namespace mmtrt::split
 {
 template <int32_t kD>
-inline constexpr int32_t kPARTIAL_OF = Layout<uint8_t, kD>::kPARTIAL;
+inline constexpr int32_t kPARTIAL_OF = Layout<int8_t, kD>::kPARTIAL;
 
 // One of several results over different tokens, in shared or global memory: out[8][D], maximum[8], sum[8].
 template <bool kCODES, int32_t kD>

@@ -50,7 +50,24 @@ __device__ __forceinline__ void prefetch(uint32_t stage, Arguments const& args, 
         else
             copyAsync16(to, from, inside);
     };
+    constexpr int32_t kROW = kD * static_cast<int32_t>(sizeof(C));
     constexpr int32_t kCOPIES = kTILE * L::kCHUNKS;
+    // Rows that nobody sees become zeros: what lies there may be NaN, and 0 × NaN would reach the sum.
+    if (kFORM == Form::kANY && args.indirection != nullptr)
+    {
+#pragma unroll 1
+        for (int32_t chunk = lane; chunk < kCOPIES; chunk += 32)
+        {
+            int32_t const r = chunk / L::kCHUNKS;
+            int32_t const c = chunk % L::kCHUNKS;
+            bool const inside = (seen >> r & 1U) != 0;
+            int64_t const from = inside ? (r + detour(args, sequence, first + r, range)) * kROW + c * 16 : 0;
+            copy(stage + r * L::kROW_BYTES + c * 16, k + from, inside);
+            copy(stage + L::kTILE_BYTES + r * L::kROW_BYTES + c * 16, v + from, inside);
+        }
+        copyCommit();
+        return;
+    }
 #pragma unroll
     for (int32_t i = 0; i < (kCOPIES + 31) / 32; ++i)
     {
@@ -59,25 +76,12 @@ __device__ __forceinline__ void prefetch(uint32_t stage, Arguments const& args, 
             break;
         int32_t const r = chunk / L::kCHUNKS;
         int32_t const c = chunk % L::kCHUNKS;
-        // Rows that nobody sees become zeros: what lies there may be NaN, and 0 × NaN would reach the sum.
         bool const inside = (seen >> r & 1U) != 0;
-        int64_t from = inside ? r * static_cast<int32_t>(kD * sizeof(C)) + c * 16 : 0;
-        if constexpr (kFORM == Form::kANY)
-            if (inside)
-                from += detour(args, sequence, first + r, range) * static_cast<int64_t>(kD * sizeof(C));
+        int32_t const from = inside ? r * kROW + c * 16 : 0;
         copy(stage + r * L::kROW_BYTES + c * 16, k + from, inside);
         copy(stage + L::kTILE_BYTES + r * L::kROW_BYTES + c * 16, v + from, inside);
     }
     copyCommit();
-#ifdef MMTRT_SPLIT_AHEAD
-    // To be measured: whole tiles on their way into L2 before their copies are started, as one request each.
-    constexpr int32_t kAHEAD = kWARPS * MMTRT_SPLIT_AHEAD * kTILE;
-    bool const paged = kFORM == Form::kPAGED || args.blockTable != nullptr;
-    if (valid && !paged && lane < 2 && first + kAHEAD + kTILE <= range.end)
-        asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"((lane == 0 ? k : v) + kAHEAD * (kD * sizeof(C))),
-                     "r"(static_cast<int32_t>(kTILE * kD * sizeof(C)))
-                     : "memory");
-#endif
 }
 
 // This lane's operand B of every step of 16 of D, of head g. T: elements 2t, 2t + 1 and 2t + 8, 2t + 9. Codes: 4t to 4t + 3, the
@@ -134,7 +138,7 @@ __device__ __forceinline__ void moveReference(State<kD>& state, float const (&sc
 
 // score[16 × 8] = K · qᵀ. Two chains of products: one would wait for each instruction's latency.
 template <typename T, typename C, int32_t kD>
-__device__ __forceinline__ void scoresOf(float (&score)[4], uint32_t const (&q)[kD / 16][2], uint32_t stage, bool fp8)
+__device__ __forceinline__ void scoresOf(float (&score)[4], uint32_t const (&q)[kD / 16][2], uint32_t stage)
 {
     using L = Layout<C, kD>;
     int32_t const lane = threadIdx.x % 32;
@@ -151,8 +155,8 @@ __device__ __forceinline__ void scoresOf(float (&score)[4], uint32_t const (&q)[
 #pragma unroll
             for (int32_t i = 0; i < 2 && d + i < kD / 16; ++i)
             {
-                uint32_t const a[4] = {fromCodes<T, Bytes::kFIRST>(m[2 * i], fp8), fromCodes<T, Bytes::kFIRST>(m[2 * i + 1], fp8),
-                    fromCodes<T, Bytes::kLAST>(m[2 * i], fp8), fromCodes<T, Bytes::kLAST>(m[2 * i + 1], fp8)};
+                uint32_t const a[4] = {fromCodes<T, C, Bytes::kFIRST>(m[2 * i]), fromCodes<T, C, Bytes::kFIRST>(m[2 * i + 1]),
+                    fromCodes<T, C, Bytes::kLAST>(m[2 * i]), fromCodes<T, C, Bytes::kLAST>(m[2 * i + 1])};
                 mma<T>(i == 0 ? score : odd, a, q[d + i][0], q[d + i][1]);
             }
         }
@@ -174,7 +178,7 @@ __device__ __forceinline__ void scoresOf(float (&score)[4], uint32_t const (&q)[
 
 // out[D × 8] += Vᵀ · p, the p of tokens 2t, 2t + 1 (b0) and 2t + 8, 2t + 9 (b1) of head g.
 template <typename T, typename C, int32_t kD>
-__device__ __forceinline__ void addValues(State<kD>& state, uint32_t stage, uint32_t b0, uint32_t b1, bool fp8)
+__device__ __forceinline__ void addValues(State<kD>& state, uint32_t stage, uint32_t b0, uint32_t b1)
 {
     using L = Layout<C, kD>;
     int32_t const lane = threadIdx.x % 32;
@@ -190,8 +194,8 @@ __device__ __forceinline__ void addValues(State<kD>& state, uint32_t stage, uint
 #pragma unroll
             for (int32_t i = 0; i < 2 && d + i < kD / 16; ++i)
             {
-                uint32_t const v[4] = {fromCodes<T, Bytes::kEVEN>(m[2 * i], fp8), fromCodes<T, Bytes::kODD>(m[2 * i], fp8),
-                    fromCodes<T, Bytes::kEVEN>(m[2 * i + 1], fp8), fromCodes<T, Bytes::kODD>(m[2 * i + 1], fp8)};
+                uint32_t const v[4] = {fromCodes<T, C, Bytes::kEVEN>(m[2 * i]), fromCodes<T, C, Bytes::kODD>(m[2 * i]),
+                    fromCodes<T, C, Bytes::kEVEN>(m[2 * i + 1]), fromCodes<T, C, Bytes::kODD>(m[2 * i + 1])};
                 mma<T>(state.out[d + i], v, b0, b1);
             }
         }
@@ -217,7 +221,7 @@ __device__ __forceinline__ void attend(State<kD>& state, uint32_t const (&q)[kD 
 {
     int32_t const lane = threadIdx.x % 32;
     float score[4] = {};
-    scoresOf<T, C, kD>(score, q, stage, args.fp8);
+    scoresOf<T, C, kD>(score, q, stage);
 #pragma unroll
     for (int32_t i = 0; i < 4; ++i)
     {
@@ -245,6 +249,6 @@ __device__ __forceinline__ void attend(State<kD>& state, uint32_t const (&q)[kD 
     float2 const b = unpack<T>(high);
     state.sum[0] += a.x + b.x;
     state.sum[1] += a.y + b.y;
-    addValues<T, C, kD>(state, stage, transpose8x8(low), transpose8x8(high), args.fp8);
+    addValues<T, C, kD>(state, stage, transpose8x8(low), transpose8x8(high));
 }
 } // namespace mmtrt::split

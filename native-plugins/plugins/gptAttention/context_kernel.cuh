@@ -53,7 +53,7 @@ __device__ __forceinline__ void permuteQueries(Layer const& layer, char* shared,
 // score[kM][64 tokens] = Q · Kᵀ.
 template <typename T, typename C, int32_t kD>
 __device__ __forceinline__ void multiplyKeys(
-    float (&score)[Shape<C, kD>::kM][8][4], uint32_t queries, uint32_t keys, bool fp8)
+    float (&score)[Shape<C, kD>::kM][8][4], uint32_t queries, uint32_t keys)
 {
     using S = Shape<C, kD>;
     int32_t const lane = threadIdx.x % 32;
@@ -84,8 +84,8 @@ __device__ __forceinline__ void multiplyKeys(
 #pragma unroll
                 for (int32_t i = 0; i < 4; ++i)
                 {
-                    uint32_t const b0 = fromCodes<T, Bytes::kFIRST>(k[i], fp8);
-                    uint32_t const b1 = fromCodes<T, Bytes::kLAST>(k[i], fp8);
+                    uint32_t const b0 = fromCodes<T, C, Bytes::kFIRST>(k[i]);
+                    uint32_t const b1 = fromCodes<T, C, Bytes::kLAST>(k[i]);
 #pragma unroll
                     for (int32_t m = 0; m < S::kM; ++m)
                         mma<T>(score[m][half * 4 + i], q[m], b0, b1);
@@ -114,7 +114,7 @@ __device__ __forceinline__ void multiplyKeys(
 // of 16c to 16c + 15.
 template <typename T, typename C, int32_t kD>
 __device__ __forceinline__ void multiplyValues(float (&out)[Shape<C, kD>::kM][kD / 8][4],
-    float const (&p)[Shape<C, kD>::kM][8][4], uint32_t values, bool fp8)
+    float const (&p)[Shape<C, kD>::kM][8][4], uint32_t values)
 {
     using S = Shape<C, kD>;
     int32_t const lane = threadIdx.x % 32;
@@ -143,10 +143,10 @@ __device__ __forceinline__ void multiplyValues(float (&out)[Shape<C, kD>::kM][kD
                 {
                     if (c + i >= kD / 16)
                         break;
-                    uint32_t const even0 = fromCodes<T, Bytes::kEVEN>(v[2 * i], fp8);
-                    uint32_t const even1 = fromCodes<T, Bytes::kEVEN>(v[2 * i + 1], fp8);
-                    uint32_t const odd0 = fromCodes<T, Bytes::kODD>(v[2 * i], fp8);
-                    uint32_t const odd1 = fromCodes<T, Bytes::kODD>(v[2 * i + 1], fp8);
+                    uint32_t const even0 = fromCodes<T, C, Bytes::kEVEN>(v[2 * i]);
+                    uint32_t const even1 = fromCodes<T, C, Bytes::kEVEN>(v[2 * i + 1]);
+                    uint32_t const odd0 = fromCodes<T, C, Bytes::kODD>(v[2 * i]);
+                    uint32_t const odd1 = fromCodes<T, C, Bytes::kODD>(v[2 * i + 1]);
 #pragma unroll
                     for (int32_t m = 0; m < S::kM; ++m)
                     {
@@ -206,7 +206,7 @@ __global__ void __launch_bounds__(Shape<C, kD>::kTHREADS, 2) contextKernel(Layer
 
     float codes = 1.F;
     if constexpr (S::kCODES)
-        codes = *layer.codeScale * (layer.fp8 ? kFP8_FACTOR<T> : 1.F);
+        codes = *layer.codeScale * kCODE_FACTOR<T, C>;
     float const scoreScale = layer.scoreScale * codes;
     float const scale = layer.bias == nullptr ? scoreScale : 1.F;
     int32_t const warpQuery = firstQuery + warp * S::kM * 16;
@@ -220,7 +220,7 @@ __global__ void __launch_bounds__(Shape<C, kD>::kTHREADS, 2) contextKernel(Layer
         __syncthreads();
         copyTile(layer.values, true, tile, values);
         float score[S::kM][8][4];
-        multiplyKeys<T, C, kD>(score, warpQueries, keys, layer.fp8);
+        multiplyKeys<T, C, kD>(score, warpQueries, keys);
         bool const hidden = hides<S::kTOKENS>(layer, sight, first, past + warpQuery, past + warpQuery + S::kM * 16 - 1);
 #pragma unroll
         for (int32_t m = 0; m < S::kM; ++m)
@@ -242,7 +242,7 @@ __global__ void __launch_bounds__(Shape<C, kD>::kTHREADS, 2) contextKernel(Layer
         __syncthreads();
         if (tile > firstTile)
             copyTile(layer.keys, false, tile - 1, keys);
-        multiplyValues<T, C, kD>(out, score, values, layer.fp8);
+        multiplyValues<T, C, kD>(out, score, values);
     }
     copyWait<0>();
 #pragma unroll

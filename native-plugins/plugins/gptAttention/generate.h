@@ -1,10 +1,10 @@
 // One translation unit each, so that they compile side by side.
 #pragma once
+#include "layer.cuh"
 #include "split.cuh"
-#include <cuda_runtime_api.h>
 
 namespace mmtrt::gptAttention
 {
-int32_t generateHalf(int64_t headDim, bool codes, split::Arguments const& args, dim3 grid, cudaStream_t stream) noexcept;
-int32_t generateBfloat16(int64_t headDim, bool codes, split::Arguments const& args, dim3 grid, cudaStream_t stream) noexcept;
+int32_t generateHalf(int64_t headDim, Codes codes, split::Arguments const& args, dim3 grid, cudaStream_t stream) noexcept;
+int32_t generateBfloat16(int64_t headDim, Codes codes, split::Arguments const& args, dim3 grid, cudaStream_t stream) noexcept;
 } // namespace mmtrt::gptAttention

@@ -2,7 +2,7 @@
 
 namespace mmtrt::gptAttention
 {
-int32_t generateBfloat16(int64_t headDim, bool codes, split::Arguments const& args, dim3 grid, cudaStream_t stream) noexcept
+int32_t generateBfloat16(int64_t headDim, Codes codes, split::Arguments const& args, dim3 grid, cudaStream_t stream) noexcept
 {
     return generateFor<bfloat16>(headDim, codes, args, grid, stream);
 }

@@ -21,8 +21,13 @@ int32_t generateWith(int64_t headDim, split::Arguments const& args, dim3 grid, c
 }
 
 template <typename T>
-int32_t generateFor(int64_t headDim, bool codes, split::Arguments const& args, dim3 grid, cudaStream_t stream) noexcept
+int32_t generateFor(int64_t headDim, Codes codes, split::Arguments const& args, dim3 grid, cudaStream_t stream) noexcept
 {
-    return codes ? generateWith<T, uint8_t>(headDim, args, grid, stream) : generateWith<T, T>(headDim, args, grid, stream);
+    switch (codes)
+    {
+    case Codes::kINT8: return generateWith<T, int8_t>(headDim, args, grid, stream);
+    case Codes::kFP8: return generateWith<T, Fp8>(headDim, args, grid, stream);
+    default: return generateWith<T, T>(headDim, args, grid, stream);
+    }
 }
 } // namespace mmtrt::gptAttention

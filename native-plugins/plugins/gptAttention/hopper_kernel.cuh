@@ -1,6 +1,7 @@
 // Attention of many queries on Hopper: wgmma, with one group of four warps that copies and two that compute.
 //
-// A block owns 128 queries of one head, 64 for each computing group, and walks back over tiles of 128 tokens. The copying group
+// There is a block for each multiprocessor. Its jobs are 128 queries of one head, 64 for each computing group, and it walks back
+// over tiles of 128 tokens; the next job's first tiles are copied while the last one's result is written. The copying group
 // fills two stages of keys and two of values through cp.async (so that pages, beams and padding are what they are for mma.sync)
 // and announces a stage when its own copies are there. A computing group starts the product of the next tile's scores, then that
 // of the last tile's probabilities with its values, and makes the next probabilities while the second runs; the tensor cores
@@ -46,7 +47,7 @@ struct Places
     __device__ __forceinline__ uint32_t empty(int32_t kind, int32_t stage) const { return full(kind, stage) + 2 * kSTAGES * 8; }
 };
 
-// What the block is about.
+// 128 queries of a head.
 struct Job
 {
     Source source;
@@ -56,16 +57,23 @@ struct Job
     int32_t lastTile;
 };
 
-__device__ __forceinline__ Job jobOf(Layer const& layer)
+// This block's job number `turn`; false: it has no more. Jobs with most to read come first, and blocks change places from turn to
+// turn, so that all end about together.
+__device__ __forceinline__ bool findJob(Layer const& layer, int32_t turn, Job& job)
 {
-    auto const pairs = static_cast<uint32_t>(layer.batch * layer.heads);
-    auto const pair = static_cast<int32_t>(blockIdx.x % pairs);
-    Job job{};
+    int32_t const pairs = layer.batch * layer.heads;
+    int32_t const rows = (layer.seq + kQUERIES - 1) / kQUERIES;
+    auto const blocks = static_cast<int32_t>(gridDim.x);
+    auto const block = static_cast<int32_t>(blockIdx.x);
+    int64_t const at = static_cast<int64_t>(turn) * blocks + (turn % 2 == 0 ? block : blocks - 1 - block);
+    if (at >= static_cast<int64_t>(rows) * pairs)
+        return false;
+    auto const index = static_cast<int32_t>(at);
+    int32_t const pair = index % pairs;
     job.source.sequence = pair / layer.heads;
     job.head = pair % layer.heads;
     job.source.kvHead = job.head / layer.group;
-    // Blocks with most to read start first.
-    job.firstQuery = static_cast<int32_t>(gridDim.x / pairs - 1 - blockIdx.x / pairs) * kQUERIES;
+    job.firstQuery = (rows - 1 - index / pairs) * kQUERIES;
     job.source.past = pastOf(layer, job.source.sequence);
     job.source.total = min(job.source.past + layer.seq, layer.held);
     job.source.firstOwn = job.source.past + job.firstQuery;
@@ -74,13 +82,13 @@ __device__ __forceinline__ Job jobOf(Layer const& layer)
     job.lastTile = (seenTo - 1) / kTOKENS;
     // A full cache may have nothing in a window: one tile, of which nothing is seen.
     job.firstTile = min(seenFrom / kTOKENS, job.lastTile);
-    return job;
+    return true;
 }
 
 // The copying group. A stage is announced by each thread once its own copies are there and a fence has made them visible to the
 // tensor cores; that is waited for only when the next stage is on its way, or is not free.
 template <int32_t kD>
-__device__ __forceinline__ void copyTiles(Layer const& layer, Job const& job, Places<kD> places)
+__device__ __forceinline__ void copyTiles(Layer const& layer, Places<kD> places)
 {
     int32_t const thread = threadIdx.x % kGROUP;
     uint32_t pending = 0;
@@ -92,7 +100,8 @@ __device__ __forceinline__ void copyTiles(Layer const& layer, Job const& job, Pl
         barrierArrive(pending);
         pending = 0;
     };
-    auto const fill = [&](int32_t kind, int32_t n)
+    Job job{};
+    auto const fill = [&](int32_t kind, int32_t n, int32_t tile)
     {
         int32_t const stage = n % kSTAGES;
         uint32_t const parity = static_cast<uint32_t>(n / kSTAGES % 2) ^ 1U;
@@ -104,21 +113,26 @@ __device__ __forceinline__ void copyTiles(Layer const& layer, Job const& job, Pl
         }
         uint32_t const to = places.tile(kind, stage);
         copyTokens<kTOKENS, kD * 2, kGROUP>(layer, job.source, kind == 0 ? layer.keys : layer.values, kind == 1,
-            (job.lastTile - n) * kTOKENS, thread, [&](int32_t r, int32_t c)
+            tile * kTOKENS, thread, [&](int32_t r, int32_t c)
             { return to + static_cast<uint32_t>(c / 8) * kPANEL + static_cast<uint32_t>(r * 128 + ((c % 8) ^ (r % 8)) * 16); });
         copyCommit();
         copyWait<1>();
         announce();
         pending = places.full(kind, stage);
     };
-    int32_t const tiles = job.lastTile - job.firstTile + 1;
-    // In the order in which they are used: the next tile's keys before a tile's values.
-    for (int32_t n = 0; n <= tiles; ++n)
+    int32_t before = 0;
+    for (int32_t turn = 0; findJob(layer, turn, job); ++turn)
     {
-        if (n < tiles)
-            fill(0, n);
-        if (n > 0)
-            fill(1, n - 1);
+        int32_t const tiles = job.lastTile - job.firstTile + 1;
+        // In the order in which they are used: the next tile's keys before a tile's values.
+        for (int32_t n = 0; n <= tiles; ++n)
+        {
+            if (n < tiles)
+                fill(0, before + n, job.lastTile - n);
+            if (n > 0)
+                fill(1, before + n - 1, job.lastTile - n + 1);
+        }
+        before += tiles;
     }
     copyWait<0>();
     announce();
@@ -129,12 +143,13 @@ template <typename T, int32_t kD>
 struct Consumer
 {
     Layer const& layer;
-    Job const& job;
     Places<kD> places;
-    // The warp's first query.
-    int32_t query;
+    Job job{};
+    // The warp's first query, and tiles of the jobs before this one.
+    int32_t query{0};
+    int32_t before{0};
     float score[kTOKENS / 8][4];
-    float out[kD / 8][4] = {};
+    float out[kD / 8][4];
     uint32_t queries[kD / 16][4];
     uint32_t p[kTOKENS / 16][4];
     Running running;
@@ -142,6 +157,7 @@ struct Consumer
     __device__ __forceinline__ void loadQueries()
     {
         int32_t const lane = threadIdx.x % 32;
+        query = job.firstQuery + static_cast<int32_t>(threadIdx.x - kGROUP) / 32 * 16;
 #pragma unroll
         for (int32_t i = 0; i < 4; ++i)
         {
@@ -152,23 +168,47 @@ struct Consumer
             for (int32_t d = 0; d < kD / 16; ++d)
                 queries[d][i] = at < layer.seq ? *reinterpret_cast<uint32_t const*>(row + d * 16 + i / 2 * 8 + lane % 4 * 2) : 0U;
         }
+        if (layer.cosine != nullptr)
+            rotateQueries();
+    }
+
+    // The partner of element e is e + D / 2, in this lane too.
+    __device__ __forceinline__ void rotateQueries()
+    {
+        int32_t const lane = threadIdx.x % 32;
+#pragma unroll
+        for (int32_t i = 0; i < 4; ++i)
+        {
+            int32_t const at = min(query + lane / 4 + i % 2 * 8, layer.seq - 1);
+            int64_t const row = (static_cast<int64_t>(job.source.sequence) * layer.seq + at) * (kD / 2) + i / 2 * 8 + lane % 4 * 2;
+#pragma unroll
+            for (int32_t d = 0; d < kD / 32; ++d)
+            {
+                float2 const c = unpack<T>(*reinterpret_cast<uint32_t const*>(static_cast<T const*>(layer.cosine) + row + d * 16));
+                float2 const s = unpack<T>(*reinterpret_cast<uint32_t const*>(static_cast<T const*>(layer.sine) + row + d * 16));
+                float2 const a = unpack<T>(queries[d][i]);
+                float2 const b = unpack<T>(queries[d + kD / 32][i]);
+                queries[d][i] = pack<T>(a.x * c.x - b.x * s.x, a.y * c.y - b.y * s.y);
+                queries[d + kD / 32][i] = pack<T>(b.x * c.x + a.x * s.x, b.y * c.y + a.y * s.y);
+            }
+        }
     }
 
     __device__ __forceinline__ void wait(int32_t kind, int32_t n)
     {
-        barrierWait(places.full(kind, n % kSTAGES), static_cast<uint32_t>(n / kSTAGES % 2));
+        barrierWait(places.full(kind, (before + n) % kSTAGES), static_cast<uint32_t>((before + n) / kSTAGES % 2));
     }
 
     // Each warp says for itself that its part of the products is done.
     __device__ __forceinline__ void release(int32_t kind, int32_t n)
     {
         if (threadIdx.x % 32 == 0)
-            barrierArrive(places.empty(kind, n % kSTAGES));
+            barrierArrive(places.empty(kind, (before + n) % kSTAGES));
     }
 
     __device__ __forceinline__ void startScores(int32_t n)
     {
-        uint32_t const keys = places.tile(0, n % kSTAGES);
+        uint32_t const keys = places.tile(0, (before + n) % kSTAGES);
         multiply<T, kTOKENS, false, false>(score, queries[0], keysOperand(keys));
 #pragma unroll
         for (int32_t d = 1; d < kD / 16; ++d)
@@ -178,7 +218,7 @@ struct Consumer
 
     __device__ __forceinline__ void startValues(int32_t n)
     {
-        uint32_t const values = places.tile(1, n % kSTAGES);
+        uint32_t const values = places.tile(1, (before + n) % kSTAGES);
 #pragma unroll
         for (int32_t k = 0; k < kTOKENS / 16; ++k)
             multiply<T, kD, true, true>(out, p[k], valuesOperand(values + k * 2048, kPANEL));
@@ -198,20 +238,14 @@ struct Consumer
     __device__ __forceinline__ Sight sight() const { return {job.source.sequence, job.source.past, job.source.total, layer.window}; }
     __device__ __forceinline__ int32_t firstOf(int32_t n) const { return (job.lastTile - n) * kTOKENS; }
 
-    // Asked while the scores are on their way.
-    __device__ __forceinline__ bool hidesSome(int32_t n) const
-    {
-        int32_t const own = job.source.past + query;
-        return hides<kTOKENS>(layer, sight(), firstOf(n), own, own + 15);
-    }
-
     // Scores of tile n become probabilities.
-    __device__ __forceinline__ void soften(int32_t n, bool hidden, float (&factor)[2])
+    __device__ __forceinline__ void soften(int32_t n, float (&factor)[2])
     {
         int32_t const mine = query + static_cast<int32_t>(threadIdx.x) % 32 / 4;
+        int32_t const own = job.source.past + query;
         if (layer.bias != nullptr)
             addBias<kTOKENS, T>(score, layer, job.head, firstOf(n), mine, job.source.total, layer.scoreScale);
-        if (hidden)
+        if (hides<kTOKENS>(layer, sight(), firstOf(n), own, own + 15))
             hide<kTOKENS>(score, layer, sight(), firstOf(n), job.source.past + mine);
         advance<kTOKENS>(running, score, factor, layer.bias == nullptr ? layer.scoreScale : 1.F);
     }
@@ -241,18 +275,47 @@ struct Consumer
 
     __device__ __forceinline__ void compute()
     {
-        float factor[2];
+        if (!findJob(layer, 0, job))
+            return;
         if (threadIdx.x / kGROUP == 2)
             passTurn();
         loadQueries();
+        bool more = true;
+        for (int32_t turn = 1; more; ++turn)
+        {
+            int32_t const tiles = multiplyTiles();
+            Job const done = job;
+            int32_t const doneQuery = query;
+            // The next job's queries are on their way while the last values are multiplied and the result is written.
+            more = findJob(layer, turn, job);
+            if (more)
+                loadQueries();
+            wgmmaWait<0>();
+            touch(out);
+            release(1, tiles - 1);
+            before += tiles;
+            float const inverse[2] = {inverseOf(running.sum[0]), inverseOf(running.sum[1])};
+            writeRows<T, false, kD>(layer, out, inverse, done.source.sequence, done.head, doneQuery);
+        }
+    }
+
+    // All of a job but the wait for its last product; gives the number of its tiles.
+    __device__ __forceinline__ int32_t multiplyTiles()
+    {
+        float factor[2];
+        running = {};
+#pragma unroll
+        for (int32_t j = 0; j < kD / 8; ++j)
+#pragma unroll
+            for (int32_t i = 0; i < 4; ++i)
+                out[j][i] = 0.F;
         wait(0, 0);
         wgmmaFence();
         startScores(0);
-        bool hidden = hidesSome(0);
         wgmmaWait<0>();
         touch(score);
         release(0, 0);
-        soften(0, hidden, factor);
+        soften(0, factor);
         packProbabilities();
         int32_t const tiles = job.lastTile - job.firstTile + 1;
         if (tiles > 1)
@@ -266,11 +329,10 @@ struct Consumer
             wgmmaFence();
             startValues(n - 1);
             passTurn();
-            hidden = hidesSome(n);
             wgmmaWait<1>();
             touch(score);
             release(0, n);
-            soften(n, hidden, factor);
+            soften(n, factor);
             touch(score);
             // Here and not at the loop's begin: its branch keeps the assembler from moving the wait below to before the softmax.
             if (n + 1 < tiles)
@@ -288,10 +350,7 @@ struct Consumer
         wait(1, tiles - 1);
         wgmmaFence();
         startValues(tiles - 1);
-        wgmmaWait<0>();
-        touch(out);
-        float const inverse[2] = {inverseOf(running.sum[0]), inverseOf(running.sum[1])};
-        writeRows<T, false, kD>(layer, out, inverse, job.source.sequence, job.head, query);
+        return tiles;
     }
 };
 #endif
@@ -311,17 +370,15 @@ __global__ void __launch_bounds__(kTHREADS, 1) hopperKernel(Layer const layer)
     }
     __syncthreads();
     waitForKernelBefore();
-    Job const job = jobOf(layer);
     if (threadIdx.x < kGROUP)
     {
         giveRegisters<40>();
-        copyTiles<kD>(layer, job, places);
+        copyTiles<kD>(layer, places);
     }
     else
     {
         takeRegisters<232>();
-        auto const warp = static_cast<int32_t>(threadIdx.x - kGROUP) / 32;
-        Consumer<T, kD> consumer{layer, job, places, job.firstQuery + warp * 16};
+        Consumer<T, kD> consumer{layer, places};
         consumer.compute();
     }
 #else

@@ -103,8 +103,8 @@ Layer layerOf(MmtrtCall const& call, Sizes const& sizes, Attributes const& attri
     layer.tokenBits = has(call, kATTENTION_MASK) ? reinterpret_cast<uint32_t const*>(workspace + parts.queries) : nullptr;
     layer.bias = inputOf<void>(call, kBIAS);
     int32_t const held = call.inputs[kPAST_KEY].dtype;
-    layer.codeScale = held == MMTRT_INT8 || held == MMTRT_FLOAT8 ? inputOf<float>(call, kKV_SCALE) : nullptr;
-    layer.fp8 = held == MMTRT_FLOAT8;
+    layer.codes = held == MMTRT_INT8 ? Codes::kINT8 : held == MMTRT_FLOAT8 ? Codes::kFP8 : Codes::kNONE;
+    layer.codeScale = inputOf<float>(call, kKV_SCALE);
     layer.biasColumns = sizes.BC;
     layer.qkvStride = sizes.W;
     layer.queryStride = has(call, kCOS) ? attributes.num_heads * sizes.D : sizes.W;
@@ -131,9 +131,8 @@ int32_t generate(Layer const& layer, bool half, MmtrtCall const& call, Workspace
     auto const plan = split::planFor(layer.batch, layer.heads, layer.kvHeads, layer.headDim, layer.held);
     if (plan.splits > 1 && plan.pairs * 4 > kSTATE_BYTES)
         return refused(kNAME, "more sequences and heads than the state has counters");
-    bool const codes = layer.codeScale != nullptr;
-    int64_t const bytes
-        = static_cast<int64_t>(layer.batch) * layer.kvHeads * layer.held * layer.headDim * (codes ? 2 : 4);
+    int64_t const bytes = static_cast<int64_t>(layer.batch) * layer.kvHeads * layer.held * layer.headDim
+        * (layer.codes == Codes::kNONE ? 4 : 2);
     split::Arguments args{};
     args.q = layer.queries;
     args.keys = layer.keys;
@@ -163,18 +162,19 @@ int32_t generate(Layer const& layer, bool half, MmtrtCall const& call, Workspace
     args.bias = layer.bias;
     args.biasColumns = layer.biasColumns;
     args.codeScale = layer.codeScale;
-    args.fp8 = layer.fp8;
     dim3 const grid(plan.splits, static_cast<uint32_t>(layer.kvHeads * plan.groupChunks), static_cast<uint32_t>(layer.batch));
     auto const stream = static_cast<cudaStream_t>(call.stream);
-    return half ? generateHalf(layer.headDim, codes, args, grid, stream) : generateBfloat16(layer.headDim, codes, args, grid, stream);
+    return half ? generateHalf(layer.headDim, layer.codes, args, grid, stream) : generateBfloat16(layer.headDim, layer.codes, args, grid, stream);
 }
 
 int32_t context(Layer const& layer, bool half, cudaStream_t stream) noexcept
 {
-    if (hopperServes(layer, half))
-        return hopperContext(layer, half, stream);
-    if (layer.codeScale != nullptr)
-        return half ? contextHalfCodes(layer, stream) : contextBfloat16Codes(layer, stream);
+    switch (layer.codes)
+    {
+    case Codes::kINT8: return half ? contextHalfInt8(layer, stream) : contextBfloat16Int8(layer, stream);
+    case Codes::kFP8: return half ? contextHalfFp8(layer, stream) : contextBfloat16Fp8(layer, stream);
+    case Codes::kNONE: break;
+    }
     return half ? contextHalf(layer, stream) : contextBfloat16(layer, stream);
 }
 } // namespace
@@ -193,7 +193,7 @@ int32_t run(MmtrtCall const& call, Sizes const& sizes, Attributes const& attribu
     auto const parts = workspaceOf(call, sizes, attributes);
     if (parts.bytes() > call.workspaceBytes)
         return refused(kNAME, "the workspace is smaller than the workspace function says");
-    auto const layer = layerOf(call, sizes, attributes, parts);
+    auto layer = layerOf(call, sizes, attributes, parts);
     bool const half = call.inputs[kQKV].dtype == MMTRT_FLOAT16;
     auto const stream = static_cast<cudaStream_t>(call.stream);
     Preparation preparation{};
@@ -206,10 +206,21 @@ int32_t run(MmtrtCall const& call, Sizes const& sizes, Attributes const& attribu
     preparation.cosine = inputOf<void>(call, kCOS);
     preparation.sine = inputOf<void>(call, kSIN);
     preparation.rotated = static_cast<int32_t>(std::max<int64_t>(sizes.R, 0));
-    preparation.queries = const_cast<void*>(layer.queries);
+    bool const hopper = sizes.S > 1 && hopperServes(layer, half);
+    if (hopper && 2 * sizes.R == sizes.D)
+    {
+        layer.queries = layer.qkv;
+        layer.queryStride = layer.qkvStride;
+        layer.cosine = preparation.cosine;
+        layer.sine = preparation.sine;
+    }
+    else if (preparation.cosine != nullptr)
+        preparation.queries = call.workspace;
     preparation.tokenBits = const_cast<uint32_t*>(layer.tokenBits);
     if (auto const status = prepare(layer, preparation, half, stream))
         return status;
-    return sizes.S == 1 ? generate(layer, half, call, parts) : context(layer, half, stream);
+    if (sizes.S == 1)
+        return generate(layer, half, call, parts);
+    return hopper ? hopperContext(layer, half, stream) : context(layer, half, stream);
 }
 } // namespace mmtrt::gptAttention

@@ -5,6 +5,14 @@
 
 namespace mmtrt::gptAttention
 {
+// What the cache has instead of T.
+enum class Codes : int32_t
+{
+    kNONE,
+    kINT8,
+    kFP8,
+};
+
 struct Layer
 {
     // T: rows of queries, keys and values, and the queries as attention reads them (rotated, or in qkv).
@@ -24,7 +32,7 @@ struct Layer
     uint32_t const* tokenBits;
     // T [heads, seq, biasColumns], added to the scores; null: nothing.
     void const* bias;
-    // Null: the cache has no codes.
+    // Of codes.
     float const* codeScale;
     int64_t biasColumns;
     // Elements from one token's row to the next.
@@ -47,7 +55,10 @@ struct Layer
     int32_t window;
     // scale × log2 e.
     float scoreScale;
-    bool fp8;
+    Codes codes;
+    // T [batch, seq, head_dim / 2]: the queries are still to be rotated. Null: they are.
+    void const* cosine;
+    void const* sine;
 };
 
 __device__ __forceinline__ int32_t pastOf(Layer const& layer, int32_t sequence)
@@ -94,6 +105,7 @@ struct Preparation
     void const* cosine;
     void const* sine;
     int32_t rotated;
+    // Null: whoever reads the queries rotates them.
     void* queries;
     uint32_t* tokenBits;
 };

@@ -13,13 +13,6 @@ constexpr int32_t kTHREADS = 256;
 // Copies of 16 bytes that a thread makes.
 constexpr int32_t kCOPIES = 8;
 
-enum class Codes
-{
-    kNONE,
-    kINT8,
-    kFP8,
-};
-
 // Blocks of the three jobs, in the order of their numbers.
 struct Work
 {
@@ -103,8 +96,7 @@ __device__ __forceinline__ void writeToken(Layer const& layer, Preparation const
     auto const* const sine = static_cast<T const*>(p.sine) + row * p.rotated;
     float const scale = kCODES == Codes::kNONE ? 1.F : *layer.codeScale;
     bool const rotates = p.cosine != nullptr;
-    // Queries that are not rotated are read where they are.
-    int32_t const begin = rotates ? 0 : layer.heads * chunks;
+    int32_t const begin = p.queries != nullptr ? 0 : layer.heads * chunks;
     // What a full cache cannot hold is not written.
     int32_t const end = column < layer.held ? (layer.heads + 2 * layer.kvHeads) * chunks : layer.heads * chunks;
     for (int32_t i = begin + static_cast<int32_t>(threadIdx.x); i < end; i += kTHREADS)
@@ -179,7 +171,7 @@ int32_t prepare(Layer const& layer, Preparation const& preparation, bool half, c
     int64_t const tokens = static_cast<int64_t>(layer.batch) * layer.seq;
     int64_t const words = preparation.mask == nullptr ? 0 : static_cast<int64_t>(layer.batch) * layer.bitWords;
     int64_t const maskBlocks = (words + kTHREADS / 32 - 1) / (kTHREADS / 32);
-    int64_t const elementBytes = layer.codeScale == nullptr ? 2 : 1;
+    int64_t const elementBytes = layer.codes == Codes::kNONE ? 2 : 1;
     // In place there is no past elsewhere.
     int64_t const copied = preparation.pastKey == nullptr ? 0 : layer.past;
     work.pastUnits = copied * layer.headDim * elementBytes / 16;
@@ -192,7 +184,7 @@ int32_t prepare(Layer const& layer, Preparation const& preparation, bool half, c
     work.maskBlocks = static_cast<int32_t>(maskBlocks);
     work.copyBlocks = static_cast<int32_t>(copyBlocks);
     work.blocksPerRow = static_cast<int32_t>(std::max<int64_t>(perRow, 1));
-    auto const codes = layer.codeScale == nullptr ? Codes::kNONE : layer.fp8 ? Codes::kFP8 : Codes::kINT8;
+    auto const codes = layer.codes;
     auto* const kernel = half ? (codes == Codes::kNONE      ? prepareKernel<mmtrt::half, Codes::kNONE>
                                     : codes == Codes::kINT8 ? prepareKernel<mmtrt::half, Codes::kINT8>
                                                             : prepareKernel<mmtrt::half, Codes::kFP8>)

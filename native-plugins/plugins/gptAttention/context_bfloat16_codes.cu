@@ -1,7 +1,0 @@
-#include "context.h"
-#include "context_kernel.cuh"
-
-namespace mmtrt::gptAttention
-{
-int32_t contextBfloat16Codes(Layer const& layer, cudaStream_t stream) noexcept { return contextFor<bfloat16, uint8_t>(layer, stream); }
-} // namespace mmtrt::gptAttention
