@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import sys
 
 import torch
@@ -16,6 +17,10 @@ from harness import Library
 
 BF16, HEADS, DIM = torch.bfloat16, 32, 128
 BACKENDS = [("flash", SDPBackend.FLASH_ATTENTION), ("cudnn", SDPBackend.CUDNN_ATTENTION)]
+
+
+def name_of(library):
+    return os.path.basename(library.file)
 
 
 def attributes(heads, kv_heads, cache):
@@ -46,9 +51,9 @@ def prefill(libraries, kv_heads, seq, dim=DIM, n=20):
         plugin, settings = library["GptAttention"], attributes(HEADS, kv_heads, CONTINUOUS) | {"scale": dim**-0.5}
         plain = plugin.prepare([qkv, None, *past, mask], [y, *present], **settings)
         rotated = plugin.prepare([qkv, None, *past, mask, cos, sin], [y, *present], **settings)
-        seconds[library.file] = bench(plain, n)
-        seconds[library.file + " with rope"] = bench(rotated, n)
-        kernels[library.file] = kernel_times(rotated)
+        seconds[name_of(library)] = bench(plain, n)
+        seconds[name_of(library) + " with rope"] = bench(rotated, n)
+        kernels[name_of(library)] = kernel_times(rotated)
     flop = 2 * HEADS * seq * seq * dim
     row = {"kernel": "gpt_attention_prefill", "sizes": [1, HEADS, kv_heads, seq, dim], "us": {k: round(t * 1e6, 1) for k, t in seconds.items()}}
     row["tflop_per_s"] = {name: round(flop / t / 1e12) for name, t in seconds.items()}
@@ -80,9 +85,9 @@ def decode(libraries):
         y = torch.empty(batch, 1, heads * DIM, device="cuda", dtype=BF16)
         for library in libraries:
             alone = library["DecodeAttention"].prepare([q.squeeze(2), k, v, full], [y.reshape(batch, heads, DIM)], scale=DIM**-0.5)
-            seconds[f"DecodeAttention of {library.file}"] = bench(alone)
+            seconds[f"DecodeAttention of {name_of(library)}"] = bench(alone)
             settings = attributes(heads, kv_heads, STATIC)
-            seconds[library.file] = bench(library["GptAttention"].prepare([qkv, full - 1, k, v], [y, k, v], **settings))
+            seconds[name_of(library)] = bench(library["GptAttention"].prepare([qkv, full - 1, k, v], [y, k, v], **settings))
         report("gpt_attention_decode", [batch, heads, kv_heads, context], k.numel() * 4, seconds, "cudnn")
 
 
@@ -97,7 +102,7 @@ def codes(libraries):
         v = k.clone()
         for library in libraries:
             run = library["GptAttention"].prepare([qkv, full, k, v, None, None, None, scale], [y, k, v], **attributes(heads, kv_heads, STATIC))
-            report(f"gpt_attention_decode_{dtype}", [batch, heads, kv_heads, context], k.numel() * 2, {library.file: bench(run)}, library.file)
+            report(f"gpt_attention_decode_{dtype}", [batch, heads, kv_heads, context], k.numel() * 2, {name_of(library): bench(run)}, name_of(library))
 
 
 def main():
