@@ -1,12 +1,10 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { join, resolve } from "node:path";
 import type { ConvertedCheckpoint } from "../checkpoint/read.ts";
 import { MmtrtError, type Problem } from "../diagnostics/index.ts";
 import type { LlmEngineConfig } from "../formats/engine-config.ts";
 import { FilePool } from "../formats/file.ts";
 import { ADAPTER_CONFIG } from "../formats/lora/adapter.ts";
-import { LORA_DIR, type LoraEngineConfig } from "../formats/lora/engine.ts";
+import { fileHash, LORA_DIR, type LoraEngineConfig } from "../formats/lora/engine.ts";
 import { type LoadedAdapter, loadAdapter, namesOf } from "../formats/lora/load.ts";
 import { loraModules } from "../models/parts/lora-modules.ts";
 import type { BuildOptions } from "../options/tables/build.ts";
@@ -128,15 +126,9 @@ async function kept(
   index: number,
 ): Promise<LoraEngineConfig["adapters"][number]> {
   const files = await Promise.all(
-    [ADAPTER_CONFIG, weights].map(async file => ({ name: file, sha256: await hashOf(join(dir, file)) })),
+    [ADAPTER_CONFIG, weights].map(async file => ({ name: file, sha256: await fileHash(join(dir, file)) })),
   );
   return { dir: `${LORA_DIR}/${index}`, name, files };
-}
-
-async function hashOf(file: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
-  return hash.digest("hex");
 }
 
 function unsupported(

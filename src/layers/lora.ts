@@ -11,10 +11,10 @@ import {
 } from "../tensor/index.ts";
 
 /** Names of the sizes that depend on the adapters loaded: how many with "none", and the largest rank. */
-export const LORA_DIMS = { adapters: "adapters", rank: "lora_rank" } as const;
+const LORA_DIMS = { adapters: "adapters", rank: "lora_rank" } as const;
 
 /** Where a rank's layers are in the model. */
-export interface LoraPlace {
+interface LoraPlace {
   readonly firstLayer: number;
   readonly tpSize: number;
 }

@@ -1,3 +1,5 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
 import type { LoraModule, LoraModuleName } from "../../tensor/index.ts";
 import { LORA_MODULES } from "../../tensor/index.ts";
 import { isJsonObject, type Json } from "../json.ts";
@@ -22,6 +24,13 @@ export interface EngineAdapter {
   /** Name of the directory it came from. */
   readonly name: string;
   readonly files: readonly { readonly name: string; readonly sha256: string }[];
+}
+
+/** SHA-256 of an adapter's file; its system error when it cannot be read. */
+export async function fileHash(file: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
+  return hash.digest("hex");
 }
 
 /** The largest models have some 130 layers, and their MLPs are 60 000 wide; the limits only keep arrays small. */

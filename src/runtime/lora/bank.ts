@@ -1,10 +1,8 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { join } from "node:path";
 import { type Problem, throwIfAny } from "../../diagnostics/index.ts";
 import type { LlmEngineConfig } from "../../formats/engine-config.ts";
 import { FilePool } from "../../formats/file.ts";
-import type { LoraEngineConfig } from "../../formats/lora/engine.ts";
+import { fileHash, type LoraEngineConfig } from "../../formats/lora/engine.ts";
 import { type LoadedAdapter, loadAdapter } from "../../formats/lora/load.ts";
 import { type Dtype, LORA_TASK_IDS, loraInput } from "../../tensor/index.ts";
 import type { Attended } from "../calls.ts";
@@ -154,20 +152,10 @@ async function changedAdapters(engineDir: string, lora: LoraEngineConfig): Promi
   for (const { dir, files } of lora.adapters)
     for (const { name, sha256 } of files) {
       const file = join(engineDir, dir, name);
-      const hash = await hashOf(file);
+      const hash = await fileHash(file).catch(() => undefined);
       if (hash !== sha256) problems.push(changed(file, hash, sha256));
     }
   return problems;
-}
-
-async function hashOf(file: string): Promise<string | undefined> {
-  const hash = createHash("sha256");
-  try {
-    for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
-  } catch {
-    return undefined;
-  }
-  return hash.digest("hex");
 }
 
 function changed(file: string, hash: string | undefined, expected: string): Problem {
