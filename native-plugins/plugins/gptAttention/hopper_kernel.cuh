@@ -4,8 +4,8 @@
 // over tiles of 128 tokens; the next job's first tiles are copied while the last one's result is written. The copying group
 // fills two stages of keys and two of values through cp.async (so that pages, beams and padding are what they are for mma.sync)
 // and announces a stage when its own copies are there. A computing group starts the product of the next tile's scores, then that
-// of the last tile's probabilities with its values, and makes the next probabilities while the second runs; the tensor cores
-// have the other group's products meanwhile. Queries stay in registers.
+// of the last tile's probabilities with its values, and makes the next probabilities while the second runs; the groups
+// take turns, so that the tensor cores have the other's products meanwhile. Queries stay in registers.
 #pragma once
 #include "barrier.cuh"
 #include "hopper_mma.cuh"
@@ -262,15 +262,11 @@ struct Consumer
     // The computing groups start their products in turn, so that one has its softmax while the other has the tensor cores.
     __device__ __forceinline__ void takeTurn() const
     {
-#ifdef MMTRT_TURNS
         asm volatile("bar.sync %0, 256;" ::"r"(threadIdx.x / kGROUP) : "memory");
-#endif
     }
     __device__ __forceinline__ void passTurn() const
     {
-#ifdef MMTRT_TURNS
         asm volatile("bar.arrive %0, 256;" ::"r"(3 - threadIdx.x / kGROUP) : "memory");
-#endif
     }
 
     __device__ __forceinline__ void compute()
