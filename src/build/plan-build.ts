@@ -97,9 +97,9 @@ async function planFrom(
     trtexecFlags,
   );
   const found = checkRules({ spec, checkpoint: factsOf(checkpoint), build, target, origin, given });
-  const memoryInput = memoryInputOf(checkpoint, build);
-  const memory = memoryAccount(memoryInput);
   const { lora, problems: loraProblems } = await planLora(checkpoint, options, { origin, given });
+  const memoryInput = { ...memoryInputOf(checkpoint, build), lora: lora?.config };
+  const memory = memoryAccount(memoryInput);
   const problems = [
     ...found.problems,
     ...loraProblems,

@@ -1,3 +1,4 @@
+import { adapterItems } from "./adapter-items.ts";
 import { cacheItems } from "./cache-items.ts";
 import { encoderItems, languageItems, stepsOf } from "./language-items.ts";
 import type { MemoryAccount, MemoryInput, MemoryItem, RankMemory } from "./types.ts";
@@ -19,6 +20,7 @@ export function memoryAccount(input: MemoryInput): MemoryAccount {
       ...expandedWeights(input, rank),
       ...cacheItems(input),
       ...languageItems(input, rank, steps),
+      ...adapterItems(input),
       ...encoderItems(input),
       ...visualItems(input),
       ...contexts(input),

@@ -1,3 +1,4 @@
+import type { LoraEngineConfig } from "../../formats/lora/engine.ts";
 import type { DecoderSpec, EncoderSpec, SwinSpec, VisionSpec } from "../../models/spec.ts";
 import type { Dtype, FloatDtype } from "../../tensor/index.ts";
 
@@ -23,6 +24,7 @@ export interface MemoryItem {
     | "logits"
     | "hidden_states"
     | "prompt_table"
+    | "adapters"
     | "encoder_activations"
     | "visual_weights"
     | "visual_activations"
@@ -46,6 +48,12 @@ export interface MemoryAccount {
   /** (model + KV + activation) / parallelism over all GPUs: the average, for comparing plans. */
   readonly average: number;
 }
+
+/** Limits of the adapters that a graph takes, and the layers that they change. */
+export type AdapterMemory = Pick<
+  LoraEngineConfig,
+  "modules" | "target_modules" | "layers" | "max_loras" | "max_lora_rank"
+>;
 
 export interface MemoryInput {
   readonly language: DecoderSpec;
@@ -75,6 +83,8 @@ export interface MemoryInput {
   /** Bytes of codes that the runtime turns into floats whole before it multiplies, as floats, by rank. */
   readonly expandedWeights?: readonly number[];
   readonly visualWeights: number;
+  /** Adapters that the decoder takes; absent where it takes none. */
+  readonly lora?: AdapterMemory | undefined;
   /** Attention that writes its scores to memory: ONNX Runtime's CPU kernel. TensorRT's fused kernels keep them on chip. */
   readonly scoresInMemory: boolean;
   /** Bytes that every execution context of the runtime has besides its buffers. */

@@ -69,6 +69,16 @@ describe("a plan with adapters", () => {
       ]);
   });
 
+  it("counts the memory of as many adapters as may be loaded, at the highest rank", async () => {
+    const limits = { max_lora_rank: 19, max_loras: 2, lora_target_modules: ["attn_q", "mlp_4h_to_h"] } as const;
+    const { memory } = await plan("llama_gqa", { lora_plugin: "auto", ...limits });
+    const item = memory.ranks[0]?.items.find(({ what }) => what === "adapters");
+    // 3 layers, two adapters and none, q of 48 → 60 and down of 60 → 48, float32.
+    expect(item?.bytes).toBe(3 * 3 * 19 * (48 + 60 + 60 + 48) * 4);
+    const [without, more] = [await plan("llama_gqa", {}), memory.ranks[0]?.total ?? 0];
+    expect(more - (without.memory.ranks[0]?.total ?? 0)).toBe(item?.bytes);
+  });
+
   it("without adapters has no trace of them", async () => {
     const { engines, configs, steps, options } = await plan("llama_gqa", {});
     expect(
