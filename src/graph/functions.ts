@@ -76,21 +76,23 @@ export function allGatherFunction(ranks: number): GraphFunction {
 }
 
 /**
- * x·A[task]ᵀ·B[task]ᵀ for x [batch, seq, in], A [adapters, rank, in], B [adapters, out, rank], tasks int32 [batch]: each
- * item of the batch through the two thin matrices of its own adapter.
+ * base + x·A[task]ᵀ·B[task]ᵀ for base [batch, seq, out], x [batch, seq, in], A [adapters, rank, in], B [adapters, out, rank],
+ * task int32 [batch]: each item of the batch through the two thin matrices of its own adapter. The plugin of this name has
+ * the same inputs.
  */
 export const loraFunction: GraphFunction = {
   domain: "mmtrt",
   name: "Lora",
-  inputs: ["x", "a", "b", "tasks"],
+  inputs: ["base", "x", "a", "b", "task"],
   outputs: ["y"],
   attributes: [],
   nodes: [
-    { op: "Gather", inputs: ["a", "tasks"], outputs: ["own_a"], attributes: { axis: { int: 0 } } },
+    { op: "Gather", inputs: ["a", "task"], outputs: ["own_a"], attributes: { axis: { int: 0 } } },
     { op: "Transpose", inputs: ["own_a"], outputs: ["down"], attributes: { perm: { ints: [0, 2, 1] } } },
     { op: "MatMul", inputs: ["x", "down"], outputs: ["narrow"] },
-    { op: "Gather", inputs: ["b", "tasks"], outputs: ["own_b"], attributes: { axis: { int: 0 } } },
+    { op: "Gather", inputs: ["b", "task"], outputs: ["own_b"], attributes: { axis: { int: 0 } } },
     { op: "Transpose", inputs: ["own_b"], outputs: ["up"], attributes: { perm: { ints: [0, 2, 1] } } },
-    { op: "MatMul", inputs: ["narrow", "up"], outputs: ["y"] },
+    { op: "MatMul", inputs: ["narrow", "up"], outputs: ["delta"] },
+    { op: "Add", inputs: ["base", "delta"], outputs: ["y"] },
   ],
 };

@@ -45,35 +45,27 @@ export class LoraInputs {
     const parts = this.#lora.modules.filter(module => module.product === product);
     const isTarget = (module: LoraModule): boolean => this.#lora.targets.includes(module.name);
     if (!parts.some(isTarget)) return y;
-    const delta = (module: LoraModule): Value => this.#delta(g, this.#place.firstLayer + Number(layer), module, x);
+    const adapted = (module: LoraModule, base: Value): Value =>
+      isTarget(module) ? this.#adapted(g, this.#place.firstLayer + Number(layer), module, x, base) : base;
     return g.scope("lora", () => {
-      if (parts.every(isTarget)) {
-        const deltas = parts.map(delta);
-        return g.add(y, deltas.length === 1 ? (deltas[0] as Value) : g.concat(deltas, 2));
-      }
-      // q and v have adapters, k has none: the fused product is taken apart.
-      const pieces = g.split(
-        y,
-        parts.map(part => loraSizes(part, this.#place.tpSize).out),
+      const [only, ...others] = parts as [LoraModule, ...LoraModule[]];
+      if (others.length === 0) return adapted(only, y);
+      // q, k and v are one product here, and have adapters of their own.
+      const sizes = parts.map(part => loraSizes(part, this.#place.tpSize).out);
+      const pieces = g.split(y, sizes, 2);
+      return g.concat(
+        parts.map((part, i) => adapted(part, pieces[i] as Value)),
         2,
       );
-      const changed = parts.map((part, i) => {
-        const piece = pieces[i] as Value;
-        return isTarget(part) ? g.add(piece, delta(part)) : piece;
-      });
-      return g.concat(changed, 2);
     });
   }
 
-  #delta(g: GraphBuilder, layer: number, module: LoraModule, x: Value): Value {
+  #adapted(g: GraphBuilder, layer: number, module: LoraModule, x: Value, base: Value): Value {
     const sizes = loraSizes(module, this.#place.tpSize);
     const { adapters, rank } = LORA_DIMS;
     this.#tasks ??= g.input(LORA_TASK_IDS, "int32", ["batch"]);
     const a = g.input(loraInput("A", layer, module.name), this.#dtype, [adapters, rank, sizes.in]);
     const b = g.input(loraInput("B", layer, module.name), this.#dtype, [adapters, sizes.out, rank]);
-    return g.call(loraFunction, [x, a, b, this.#tasks], {
-      dtype: x.dtype,
-      shape: [...x.shape.slice(0, -1), sizes.out],
-    });
+    return g.call(loraFunction, [base, x, a, b, this.#tasks], base);
   }
 }
