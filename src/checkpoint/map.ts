@@ -1,6 +1,7 @@
 import { throwIfAny } from "../diagnostics/index.ts";
 import type { ModelWeights, SourceTensor, WeightRule } from "../models/architecture.ts";
 import type { DecoderSpec, ModelSpec } from "../models/spec.ts";
+import { KeptBytes } from "../quantize/kept.ts";
 import type { Quantizer } from "../quantize/quantizer.ts";
 import {
   cast,
@@ -98,6 +99,9 @@ export function encoderSizes({ language, encoderDecoder }: ModelSpec): DecoderSp
   return encoder && { ...language, ...encoder, kvHeads: encoder.heads };
 }
 
+/** Bytes of key/value heads kept from one rank to the next: a head of keys and one of values for a few stages at a time. */
+const REPEATED = 32 << 20;
+
 /** Rank by rank, layer by layer: close to the order in which checkpoints store their tensors. */
 function mapLanguage(
   language: DecoderSpec,
@@ -109,6 +113,7 @@ function mapLanguage(
   const { tpSize, ppSize } = parallel;
   const ranks: TensorRecipe[][] = Array.from({ length: tpSize * ppSize }, () => []);
   const perStage = language.layers / ppSize;
+  const repeated = new KeptBytes(REPEATED);
   const place = (rule: WeightRule, stage: number, layer?: number): void => {
     if (rule.tied && parallel.shareEmbedding) return;
     const found = partsOf(rule, layer, take);
@@ -119,7 +124,7 @@ function mapLanguage(
     const to = layer === undefined ? rule.to : rule.to.replace("{l}", String(layer % perStage));
     const codes = quantizer?.packed && codesOf(quantizer, whole, to);
     for (let r = 0; r < tpSize; r++) {
-      const recipe = named(to, shard(rule, parts, r, language, parallel));
+      const recipe = named(to, shard(rule, parts, r, language, parallel, repeated));
       const place = { tpRank: r, tpSize, layer: layer ?? 0, split: rule.split };
       const share = codes && shardPacked(rule, codes, r, language, parallel);
       const stored =

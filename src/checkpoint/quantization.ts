@@ -4,11 +4,12 @@ import type { ModelSpec } from "../models/spec.ts";
 import type { ActRanges } from "../quantize/act-ranges.ts";
 import { awq } from "../quantize/awq.ts";
 import { fp8 } from "../quantize/fp8.ts";
+import { readOnce } from "../quantize/kept.ts";
 import { quantizedCache } from "../quantize/kv-cache.ts";
 import { packedQuantizer } from "../quantize/packed.ts";
 import type { Quantizer } from "../quantize/quantizer.ts";
 import { smoothQuant } from "../quantize/smooth-quant.ts";
-import { weightOnly } from "../quantize/weight-only.ts";
+import { makesPanels, weightOnly } from "../quantize/weight-only.ts";
 import { type QuantSpec, type TensorType, UNQUANTIZED } from "../tensor/index.ts";
 import { loadRanges, rangeSources } from "./act-ranges.ts";
 import type { PackedSource } from "./packed.ts";
@@ -76,9 +77,9 @@ function quantizerOf(quant: QuantSpec, spec: ModelSpec, ranges: ActRanges, packe
 }
 
 function linearQuantizer(quant: QuantSpec, spec: ModelSpec, ranges: ActRanges): Quantizer {
-  if (quant.quantAlgo === "FP8") return fp8(quant, ranges);
+  if (quant.quantAlgo === "FP8") return readOnce(fp8(quant, ranges));
   if (quant.quantAlgo === "W4A16_AWQ") return awq(quant, ranges);
-  if (!quant.quantAlgo?.startsWith("W8A8")) return weightOnly(quant);
+  if (!quant.quantAlgo?.startsWith("W8A8")) return makesPanels(quant) ? weightOnly(quant) : readOnce(weightOnly(quant));
   // TensorRT-LLM's GPT-2 smooths what follows a norm alone.
-  return smoothQuant(quant, ranges, { smoothsRows: spec.language.architecture !== "GPT2LMHeadModel" });
+  return readOnce(smoothQuant(quant, ranges, { smoothsRows: spec.language.architecture !== "GPT2LMHeadModel" }));
 }

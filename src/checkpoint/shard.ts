@@ -1,5 +1,6 @@
 import type { WeightRule } from "../models/architecture.ts";
 import type { DecoderSpec } from "../models/spec.ts";
+import type { KeptBytes } from "../quantize/kept.ts";
 import { mapPlanes, sliceInputs, sliceOutputs, stackOutputs } from "../quantize/packed-codes.ts";
 import {
   concatRows,
@@ -23,13 +24,17 @@ export interface Parallel {
   readonly shareEmbedding: boolean;
 }
 
-/** The part of one tensor that tensor-parallel rank `r` holds. `parts` are the rule's sources, cast already. */
+/**
+ * The part of one tensor that tensor-parallel rank `r` holds. `parts` are the rule's sources, cast already; heads that
+ * several ranks repeat are held in `repeated` between them.
+ */
 export function shard(
   rule: WeightRule,
   parts: readonly TensorRecipe[],
   r: number,
   spec: DecoderSpec,
   parallel: Parallel,
+  repeated?: KeptBytes,
 ): TensorRecipe {
   const { tpSize: tp } = parallel;
   const whole = concatRows(parts);
@@ -42,7 +47,7 @@ export function shard(
       return columnsOf(whole, r, tp);
     case "qkv":
       return concatRows(
-        parts.map((part, i) => headsOf(part, i === 0 ? spec.heads : spec.kvHeads, r, tp, spec.headDim)),
+        parts.map((part, i) => headsOf(part, i === 0 ? spec.heads : spec.kvHeads, r, tp, spec.headDim, repeated)),
       );
     case "vocab":
       return paddedRowsOf(whole, r, tp);
@@ -106,10 +111,18 @@ function columnsOf(recipe: TensorRecipe, r: number, tp: number): TensorRecipe {
  * Heads are dealt out in order. With fewer heads than ranks each is repeated consecutively (k0 k0 k1 k1), so rank r
  * holds head ⌊r · heads / tp⌋ whole.
  */
-function headsOf(recipe: TensorRecipe, heads: number, r: number, tp: number, headDim: number): TensorRecipe {
+function headsOf(
+  recipe: TensorRecipe,
+  heads: number,
+  r: number,
+  tp: number,
+  headDim: number,
+  repeated?: KeptBytes,
+): TensorRecipe {
   if (heads >= tp) return rowsOf(recipe, r, tp);
   const head = Math.floor((r * heads) / tp);
-  return sliceRows(recipe, head * headDim, (head + 1) * headDim);
+  const [start, end] = [head * headDim, (head + 1) * headDim];
+  return repeated?.rows(recipe, start, end) ?? sliceRows(recipe, start, end);
 }
 
 /** Padded with zero rows to a multiple of tp before the split, so that row i of the vocabulary stays row i of the joined table. */

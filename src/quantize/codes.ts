@@ -14,7 +14,7 @@ import { Workbench } from "./workbench.ts";
 
 /** Source bytes of a band: a few rows, whatever the matrix's size, and what a core's cache holds. */
 const BAND = 1 << 20;
-/** Most bytes of codes made in one pass over a matrix: a sixth of what convert may take. */
+/** Most bytes of codes made in one pass over a matrix: a quarter of what convert may take. */
 const PANEL = 64 << 20;
 /** What the kernels take at once, in both directions. */
 const TILE = 16;
@@ -27,7 +27,8 @@ const COLUMNS = 512;
  *   s = max |w| / 2^(bits − 1) in float32 of the stored values; code = w / s rounded half away from zero, clipped to
  *   −2^(bits − 1) … 2^(bits − 1) − 1; a scale of 0 gives codes of 0.
  * Codes are made with the unrounded scale; what is stored is the scale rounded to the weight's dtype (TensorRT-LLM's
- * symmetric_quantize). The weight is read once for each PANEL of codes, and once more where the scales are asked for first.
+ * symmetric_quantize). The weight is read once for each PANEL of codes (less while other files are written as well), and
+ * once more where the scales are asked for first.
  */
 export class CodedMatrix {
   readonly #weight: TensorRecipe;
@@ -92,31 +93,32 @@ export class CodedMatrix {
     const plain = this.#bits === 8 ? codes : packNibbles(codes);
     if (!this.#fitsKernels) return plain;
     const [k = 0] = plain.shape;
-    const panelRows = Math.max(this.#step, Math.floor(PANEL / rowBytes("int8", plain.shape) / this.#step) * this.#step);
+    const width = rowBytes("int8", plain.shape);
     let panel: Panel | undefined;
+    const release = (): void => {
+      panel?.bench.giveBack();
+      panel = undefined;
+    };
     let finite: boolean | undefined;
     const readRows = async (start: number, end: number): Promise<Uint8Array> => {
       if (finite === false) return plain.readRows(start, end);
       if (panel === undefined || start < panel.start || end > panel.end) {
-        panel?.bench.giveBack();
-        const first = Math.floor(start / this.#step) * this.#step;
-        const last = Math.min(k, Math.max(Math.ceil(end / this.#step) * this.#step, first + panelRows));
+        release();
+        const panelRows = Math.floor(PANEL / (1 + Workbench.taken) / width / COLUMNS) * COLUMNS;
+        const first = Math.floor(start / COLUMNS) * COLUMNS;
+        const last = Math.min(k, Math.max(Math.ceil(end / COLUMNS) * COLUMNS, first + panelRows));
         panel = await this.#turnedPanel(first, last);
         // A scale that is no number comes from a damaged weight; the slow way gives such rows codes of 0.
         finite ??= (await this.#scaleOfRows()).every(Number.isFinite);
         if (!finite) return plain.readRows(start, end);
       }
       const { bench, at, start: first } = panel;
-      const width = rowBytes("int8", plain.shape);
       // A copy: the bench goes to another matrix while these bytes are still on their way to the file.
       const bytes = bench.bytes.slice(at + (start - first) * width, at + (end - first) * width);
-      if (end === k) {
-        bench.giveBack();
-        panel = undefined;
-      }
+      if (end === k) release();
       return bytes;
     };
-    return { ...plain, readRows };
+    return { ...plain, readRows, release };
   }
 
   /** Codes of inputs first … last − 1 for every output, by the kernels; finds the scales on the way if they are not known. */
@@ -130,16 +132,16 @@ export class CodedMatrix {
     const at = scalesAt + scales.byteLength;
     const bench = Workbench.take(at + (last - first) * width);
     const { quantize } = bench.kernels(this.#dtype, this.#bits);
-    const [bits, size, group, step] = [this.#bits, this.#size, this.#group, this.#step];
-    // LINE rows by `step` columns of one group: what is read and written of a piece stays in a core's cache.
+    const [bits, size, group] = [this.#bits, this.#size, this.#group];
+    // LINE rows by COLUMNS, or what is left of a group, which has one scale: what is read and written of a piece stays in a core's cache.
     const useBand = (row: number, end: number): void => {
       const ofBand = scales.subarray(row * groups, end * groups);
       if (known === undefined) this.#findLargest(bench, (end - row) * k * size, ofBand);
       placeScales(bench.floats.subarray(scalesAt / 4, at / 4), ofBand, row, n);
       for (let line = row; line < end; line += LINE) {
         const lineEnd = Math.min(end, line + LINE);
-        for (let column = first; column < last; column += step) {
-          const columns = Math.min(last - column, step);
+        for (let column = first, columns = 0; column < last; column += columns) {
+          columns = Math.min(last - column, COLUMNS, group - (column % group));
           const scalesOfGroup = scalesAt + Math.floor(column / group) * n * 4;
           const target = at + (column - first) * width;
           for (let tile = line; tile < lineEnd; tile += TILE) {
@@ -149,7 +151,7 @@ export class CodedMatrix {
         }
       }
     };
-    await eachBand(this.#weight, this.#bandRows, () => bench.bytes, useBand);
+    await bench.during(eachBand(this.#weight, this.#bandRows, () => bench.bytes, useBand));
     this.#scales ??= Promise.resolve(scales);
     return { start: first, end: last, bench, at };
   }
@@ -169,7 +171,7 @@ export class CodedMatrix {
       const bench = Workbench.take(this.#bandRows * (k * this.#size + groups * 4));
       const useBand = (row: number, end: number): void =>
         this.#findLargest(bench, (end - row) * k * this.#size, scales.subarray(row * groups, end * groups));
-      await eachBand(this.#weight, this.#bandRows, () => bench.bytes, useBand);
+      await bench.during(eachBand(this.#weight, this.#bandRows, () => bench.bytes, useBand));
       bench.giveBack();
       return scales;
     }
@@ -205,13 +207,7 @@ export class CodedMatrix {
 
   get #fitsKernels(): boolean {
     const [n = 0, k = 0] = this.#weight.shape;
-    const groupsFit = !this.#grouped || (this.#group % TILE === 0 && this.#group <= COLUMNS);
-    return n > 0 && k > 0 && n % TILE === 0 && k % TILE === 0 && groupsFit;
-  }
-
-  /** Columns of one call of the kernel, which have one scale. */
-  get #step(): number {
-    return this.#grouped ? this.#group : COLUMNS;
+    return n > 0 && k > 0 && n % TILE === 0 && this.#group % TILE === 0;
   }
 
   get #bandRows(): number {

@@ -2,8 +2,8 @@ import type { FloatDtype } from "../tensor/index.ts";
 import { type WeightKernels, weightKernels } from "./kernels.ts";
 import { WASM_PAGE, wasmMemory } from "./wasm.ts";
 
-/** Memories kept for the next matrix: one for each file that is written at a time would do. */
-const KEPT = 4;
+/** Bytes of memories kept for the next matrix: half of what convert may take. */
+const KEPT = 128 << 20;
 
 /**
  * Memory that the kernels work in, for one matrix at a time. Memories are used again, because a fresh one costs as much
@@ -11,6 +11,7 @@ const KEPT = 4;
  */
 export class Workbench {
   static readonly #free: Workbench[] = [];
+  static #taken = 0;
 
   readonly #memory = wasmMemory();
   readonly #kernels = new Map<string, WeightKernels>();
@@ -18,13 +19,31 @@ export class Workbench {
   /** One with at least `bytes`, which nobody else has until it is given back. */
   static take(bytes: number): Workbench {
     const bench = Workbench.#free.pop() ?? new Workbench();
+    Workbench.#taken++;
     const missing = bytes - bench.#memory.buffer.byteLength;
     if (missing > 0) bench.#memory.grow(Math.ceil(missing / WASM_PAGE));
     return bench;
   }
 
+  /** How many are taken now: what each may ask for is less then. */
+  static get taken(): number {
+    return Workbench.#taken;
+  }
+
   giveBack(): void {
-    if (Workbench.#free.length < KEPT) Workbench.#free.push(this);
+    Workbench.#taken--;
+    const kept = Workbench.#free.reduce((sum, bench) => sum + bench.#memory.buffer.byteLength, 0);
+    if (kept + this.#memory.buffer.byteLength <= KEPT) Workbench.#free.push(this);
+  }
+
+  /** Waits for `pass`; given back if it fails. */
+  async during(pass: Promise<void>): Promise<void> {
+    try {
+      await pass;
+    } catch (error) {
+      this.giveBack();
+      throw error;
+    }
   }
 
   kernels(dtype: FloatDtype, bits: 8 | 4): WeightKernels {

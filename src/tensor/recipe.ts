@@ -20,6 +20,8 @@ export interface TensorRecipe {
   readonly opaque?: boolean;
   /** Known only when a narrower tensor has been written, so that it stands behind those where its alignment allows. */
   readonly late?: boolean;
+  /** Gives up memory kept between reads; called when nothing more of the tensor, nor of its like on other ranks, is read. */
+  release?(): void;
   /** Rows [start, end) of axis 0 as row-major little-endian bytes of `dtype`; a scalar is one row. */
   readRows(start: number, end: number): Promise<Uint8Array>;
 }

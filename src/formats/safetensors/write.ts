@@ -134,6 +134,7 @@ function passOf(recipe: TensorRecipe, path: string, { inspect, onProgress, signa
 async function writeStep(targets: readonly Target[], copier: Copier, bandBytes: number): Promise<void> {
   const begun = targets.map(({ writer }) => writer.bytes);
   for (const group of sharing(targets)) await writeShared(group, copier, bandBytes);
+  for (const { recipe } of targets) recipe.release?.();
   for (const [i, { recipe, writer }] of targets.entries()) {
     const written = writer.bytes - (begun[i] as number);
     if (written !== byteLength(recipe.dtype, recipe.shape)) fail(sizeMismatch(recipe, written));
