@@ -145,7 +145,8 @@ export const BLD = {
   },
   BLD032: {
     title: "this kv_cache_type is not available",
-    about: "Decoders of encoder-decoders have a continuous or a static cache; `continuous` works with every model and backend.",
+    about:
+      "Decoders of encoder-decoders have a continuous or a static cache; `continuous` works with every model and backend.",
   },
   BLD033: {
     title: "tokens_per_block is not a usable block size",
