@@ -1,7 +1,15 @@
-import { cast, isFloatDtype, linearForm, moduleOf, named, type QuantSpec, type TensorRecipe } from "../tensor/index.ts";
+import {
+  byteLength,
+  isFloatDtype,
+  linearForm,
+  moduleOf,
+  named,
+  type QuantSpec,
+  type TensorRecipe,
+} from "../tensor/index.ts";
 import type { ActRanges } from "./act-ranges.ts";
 import { E4M3_MAX, toE4m3 } from "./e4m3.ts";
-import { floatView, lazyFloats, once } from "./lazy.ts";
+import { lazyFloats, once, widen } from "./lazy.ts";
 import type { Quantizer } from "./quantizer.ts";
 import { columnMaxima } from "./smoothing.ts";
 
@@ -35,6 +43,9 @@ export function fp8(spec: QuantSpec, ranges: ActRanges): Quantizer {
   };
 }
 
+/** Values on their way to codes: 64 KB stay in a core's cache. */
+const scratch = new Float32Array(16_384);
+
 /** The matrices of one product, which share a scale. */
 class Product {
   readonly #parts: TensorRecipe[] = [];
@@ -47,10 +58,17 @@ class Product {
   codes(recipe: TensorRecipe): TensorRecipe {
     if (!isFloatDtype(recipe.dtype)) throw new Error(`${recipe.name} is ${recipe.dtype} before it is quantized`);
     this.#parts.push(recipe);
-    const wide = cast(recipe, "float32");
+    const { dtype } = recipe;
     const readRows = async (start: number, end: number): Promise<Uint8Array> => {
       const scale = await this.scale();
-      return Uint8Array.from(floatView(await wide.readRows(start, end)), value => toE4m3(Math.fround(value / scale)));
+      const bytes = await recipe.readRows(start, end);
+      const size = byteLength(dtype, []);
+      const codes = new Uint8Array(bytes.byteLength / size);
+      for (let at = 0; at < codes.length; at += scratch.length) {
+        const values = widen(bytes.subarray(at * size, (at + scratch.length) * size), dtype, scratch);
+        for (let i = 0; i < values.length; i++) codes[at + i] = toE4m3(Math.fround((values[i] as number) / scale));
+      }
+      return codes;
     };
     return { name: recipe.name, dtype: "float8_e4m3fn", shape: recipe.shape, sources: recipe.sources, readRows };
   }

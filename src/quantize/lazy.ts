@@ -66,6 +66,20 @@ export function roundHalfEven(x: number): number {
   return whole % 2 === 0 ? whole : whole + 1;
 }
 
+/** Bytes of `dtype` as float32 in the front of `target`: a new array for each band would cost more memory than the tensors. */
+export function widen(bytes: Uint8Array, dtype: FloatDtype, target: Float32Array): Float32Array {
+  if (dtype === "float32") {
+    const values = floatView(bytes);
+    target.set(values);
+    return target.subarray(0, values.length);
+  }
+  const { buffer, byteOffset, byteLength } = bytes.byteOffset % 2 === 0 ? bytes : new Uint8Array(bytes);
+  const bits = new Uint16Array(buffer, byteOffset, byteLength / 2);
+  const values = target.subarray(0, bits.length);
+  (dtype === "float16" ? f16ToF32 : bf16ToF32)(bits, values);
+  return values;
+}
+
 /** float32 values of little-endian bytes at any offset. */
 export function floatView(bytes: Uint8Array): Float32Array {
   const { buffer, byteOffset, byteLength } = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes);

@@ -1,19 +1,21 @@
-import { cast, type FloatDtype, type TensorRecipe } from "../tensor/index.ts";
-import { floatView, once, roundTo } from "./lazy.ts";
+import { cast, type FloatDtype, isFloatDtype, type TensorRecipe } from "../tensor/index.ts";
+import { floatView, once, roundTo, widen } from "./lazy.ts";
 
 /** Values of a band: a few rows of any matrix. */
 const BAND = 1 << 18;
 
-/** Rows [start, end) of a float matrix as float32, band by band. */
+/** Rows [start, end) of a float matrix as float32, band by band; the next takes the place of the one before. */
 export async function* bandsOf(
   recipe: TensorRecipe,
 ): AsyncGenerator<{ readonly start: number; readonly end: number; readonly values: Float32Array }> {
   const [rows = 0, columns = 0] = recipe.shape;
-  const wide = cast(recipe, "float32");
+  const { dtype } = recipe;
+  if (!isFloatDtype(dtype)) throw new Error(`${recipe.name} is ${dtype} before it is quantized`);
   const step = Math.max(1, Math.floor(BAND / Math.max(1, columns)));
+  const target = new Float32Array(Math.min(rows, step) * columns);
   for (let start = 0; start < rows; start += step) {
     const end = Math.min(rows, start + step);
-    yield { start, end, values: floatView(await wide.readRows(start, end)) };
+    yield { start, end, values: widen(await recipe.readRows(start, end), dtype, target) };
   }
 }
 
