@@ -24,7 +24,8 @@ export interface ConvertResult {
 
 /**
  * Converts a checkpoint into the layout of DESIGN §4. Nothing appears under `outputDir` before everything is written;
- * an aborted run is continued by the next with the same inputs. Memory: a few 8 MB bands for each worker.
+ * an aborted run is continued by the next with the same inputs. Memory: a few bands for each worker, and while weights are
+ * quantized up to 96 MiB of them and 64 MiB of codes.
  * Errors: SPC… config.json, CKP… files, tensors, output; collected and thrown together per stage.
  */
 export async function convert(request: ConvertRequest): Promise<ConvertResult> {

@@ -49,12 +49,17 @@ export function once<T>(make: () => Promise<T>): () => Promise<T> {
   };
 }
 
+const halves = new Uint16Array(16_384);
+
 /** Rounds in place to what `dtype` can hold. */
 export function roundTo(dtype: FloatDtype, values: Float32Array): Float32Array {
   if (dtype === "float32") return values;
-  const bits = new Uint16Array(values.length);
-  (dtype === "float16" ? f32ToF16 : f32ToBf16)(values, bits);
-  (dtype === "float16" ? f16ToF32 : bf16ToF32)(bits, values);
+  for (let at = 0; at < values.length; at += halves.length) {
+    const part = values.subarray(at, at + halves.length);
+    const bits = halves.subarray(0, part.length);
+    (dtype === "float16" ? f32ToF16 : f32ToBf16)(part, bits);
+    (dtype === "float16" ? f16ToF32 : bf16ToF32)(bits, part);
+  }
   return values;
 }
 

@@ -94,8 +94,15 @@ class SmoothLayer {
     // v) in float32.
     const coarse = !this.#perChannel && !module.endsWith(".qkv") ? dtype : "float32";
     const readRows = async (start: number, end: number): Promise<Uint8Array> => {
-      const values = await matrix.readRows(start, end);
-      return toCodes(values, (await scales()).subarray(start, end), coarse);
+      const all = await scales();
+      const codes = new Int8Array((end - start) * (recipe.shape[1] ?? 0));
+      let filled = 0;
+      for await (const band of matrix.bands(start, end)) {
+        const part = codes.subarray(filled, filled + band.values.length);
+        toCodes(band.values, all.subarray(band.start, band.end), coarse, part);
+        filled += part.length;
+      }
+      return new Uint8Array(codes.buffer);
     };
     return { name: recipe.name, dtype: "int8", shape: recipe.shape, sources: recipe.sources, readRows };
   }
@@ -211,12 +218,13 @@ function roundFinite(dtype: FloatDtype, values: Float32Array): Float32Array {
   return values.map((value, i) => (Number.isFinite(rounded[i]) && rounded[i] !== 0 ? (rounded[i] as number) : value));
 }
 
-/** round(w · scale) within ±127, the product rounded to `dtype`. */
-function toCodes(values: Float32Array, scales: Float32Array, dtype: FloatDtype): Uint8Array {
+/** round(w · scale) within ±127, the product rounded to `dtype`; it takes the place of the values. */
+function toCodes(values: Float32Array, scales: Float32Array, dtype: FloatDtype, codes: Int8Array): void {
   const columns = values.length / Math.max(1, scales.length);
-  const products = values.map((value, i) => value * (scales[Math.floor(i / columns)] as number));
-  const codes = Int8Array.from(roundTo(dtype, products), x => Math.max(-127, Math.min(127, roundHalfEven(x))));
-  return new Uint8Array(codes.buffer);
+  for (let i = 0; i < values.length; i++)
+    values[i] = (values[i] as number) * (scales[Math.floor(i / columns)] as number);
+  roundTo(dtype, values);
+  for (let i = 0; i < values.length; i++) codes[i] = Math.max(-127, Math.min(127, roundHalfEven(values[i] as number)));
 }
 
 /** The rows of a rank's codes: a share of all, or of each of q, k and v, whose heads may be fewer than the ranks. */

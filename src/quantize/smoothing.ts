@@ -4,17 +4,19 @@ import { floatView, once, roundTo, widen } from "./lazy.ts";
 /** Values of a band: a few rows of any matrix. */
 const BAND = 1 << 18;
 
-/** Rows [start, end) of a float matrix as float32, band by band; the next takes the place of the one before. */
+/** Rows [first, last) of a float matrix as float32, band by band; the next takes the place of the one before. */
 export async function* bandsOf(
   recipe: TensorRecipe,
+  first = 0,
+  last = recipe.shape[0] ?? 0,
 ): AsyncGenerator<{ readonly start: number; readonly end: number; readonly values: Float32Array }> {
-  const [rows = 0, columns = 0] = recipe.shape;
   const { dtype } = recipe;
+  const [, columns = 0] = recipe.shape;
   if (!isFloatDtype(dtype)) throw new Error(`${recipe.name} is ${dtype} before it is quantized`);
   const step = Math.max(1, Math.floor(BAND / Math.max(1, columns)));
-  const target = new Float32Array(Math.min(rows, step) * columns);
-  for (let start = 0; start < rows; start += step) {
-    const end = Math.min(rows, start + step);
+  const target = new Float32Array(Math.min(last - first, step) * columns);
+  for (let start = first; start < last; start += step) {
+    const end = Math.min(last, start + step);
     yield { start, end, values: widen(await recipe.readRows(start, end), dtype, target) };
   }
 }
@@ -72,26 +74,35 @@ export class SmoothedMatrix {
   }
 
   async readRows(start: number, end: number): Promise<Float32Array> {
-    const values = Float32Array.from(floatView(await cast(this.recipe, "float32").readRows(start, end)));
-    return this.#multiplied(values);
+    const columns = this.recipe.shape[1] ?? 0;
+    const all = new Float32Array((end - start) * columns);
+    for await (const band of this.bands(start, end)) all.set(band.values, (band.start - start) * columns);
+    return all;
   }
 
-  async #multiplied(values: Float32Array): Promise<Float32Array> {
+  /** Rows [start, end) as `bandsOf` gives them. */
+  async *bands(start: number, end: number): ReturnType<typeof bandsOf> {
+    for await (const band of bandsOf(this.recipe, start, end)) {
+      await this.#multiply(band.values);
+      yield band;
+    }
+  }
+
+  async #multiply(values: Float32Array): Promise<void> {
     const factors = await this.#factors();
     for (let i = 0; i < values.length; i += factors.length) {
       for (let c = 0; c < factors.length; c++) values[i + c] = (values[i + c] as number) * (factors[c] as number);
     }
-    return roundTo(this.dtype, values);
+    roundTo(this.dtype, values);
   }
 
   async #findRowMaxima(): Promise<Float32Array> {
     const [rows = 0, columns = 0] = this.recipe.shape;
     const most = new Float32Array(rows);
-    for await (const { start, values } of bandsOf(this.recipe)) {
-      const smooth = await this.#multiplied(Float32Array.from(values));
-      for (let i = 0; i < smooth.length; i++) {
+    for await (const { start, values } of this.bands(0, rows)) {
+      for (let i = 0; i < values.length; i++) {
         const row = start + Math.floor(i / columns);
-        const size = Math.abs(smooth[i] as number);
+        const size = Math.abs(values[i] as number);
         if (size > (most[row] as number) || Number.isNaN(size)) most[row] = size;
       }
     }
