@@ -20,7 +20,8 @@ import { byteLength } from "../tensor/index.ts";
 import type { EngineRequest } from "../toolchain/tensorrt/request.ts";
 import { computeDtypeOf, loadedBytes } from "./compute-dtype.ts";
 import { sha256 } from "./fingerprint.ts";
-import type { EnginePlan } from "./plan.ts";
+import { type AdapterTables, planTables } from "./lora-tables.ts";
+import type { EnginePlan, PlannedTables } from "./plan.ts";
 import { pluginNodes } from "./plugins.ts";
 
 /** What the engines are planned for, besides the checkpoint. */
@@ -32,6 +33,8 @@ export interface EngineTargets {
   readonly version: string;
   /** Adapters that the decoder takes. */
   readonly lora?: LoraEngineConfig | null;
+  /** Word tables that one of them brings. */
+  readonly tables?: AdapterTables | undefined;
   /** The builder's request for an engine; null with ONNX Runtime. */
   request(part: RequestPart): EngineRequest | null;
 }
@@ -53,7 +56,9 @@ export function planLanguage(checkpoint: ConvertedCheckpoint, targets: EngineTar
     const graph = buildGraph(checkpoint, "llm", options);
     const profiles = decoderProfiles(graph, { ...limitsOf(checkpoint, build), ...loraLimits(targets) });
     const stem = `${checkpoint.spec.encoderDecoder === undefined ? "llm" : "decoder"}/rank${rank}`;
-    return enginePlan({ name: stem, kind: "llm", rank, stem }, graph, options, file, targets, profiles);
+    const tables = targets.tables && planTables(checkpoint, targets.tables, rank, `${stem}.tables.safetensors`);
+    const names = { name: stem, kind: "llm" as const, rank, stem, ...(tables && { tables }) };
+    return enginePlan(names, graph, options, file, targets, profiles);
   });
 }
 
@@ -132,12 +137,16 @@ export function buildGraph(checkpoint: ConvertedCheckpoint, kind: EnginePlan["ki
   return architecture.visualGraph(spec, options);
 }
 
-/** The weights file as external data: absolute offsets by tensor name. */
-export function locationsOf(tensors: ReadonlyMap<string, StoredTensor>): ReadonlyMap<string, WeightLocation> {
+/** The weights file as external data: absolute offsets by tensor name. `tables` lie in a file of their own. */
+export function locationsOf(
+  tensors: ReadonlyMap<string, StoredTensor>,
+  tables?: PlannedTables,
+): ReadonlyMap<string, WeightLocation> {
   const located = new Map<string, WeightLocation>();
   for (const [name, { dtype, shape, range }] of tensors) {
     if (range !== undefined) located.set(name, { dtype, shape, offset: range.offset });
   }
+  for (const { name, ...place } of tables?.locations ?? []) located.set(name, place);
   return located;
 }
 
@@ -171,7 +180,10 @@ function kvCacheOf({ kv_cache_type, max_seq_len, tokens_per_block }: BuildSettin
 }
 
 /** What a part is called; `weights` where its file is another part's. */
-type PartNames = Pick<EnginePlan, "name" | "kind" | "rank"> & { readonly stem: string; readonly weights?: string };
+type PartNames = Pick<EnginePlan, "name" | "kind" | "rank" | "tables"> & {
+  readonly stem: string;
+  readonly weights?: string;
+};
 
 function enginePlan(
   { stem, weights: weightsStem = stem, ...names }: PartNames,
@@ -183,7 +195,7 @@ function enginePlan(
 ): EnginePlan {
   const weights = `${weightsStem}.safetensors`;
   const location = weights.slice(weights.indexOf("/") + 1);
-  const onnx = encodeOnnx(graph, { location, tensors: locationsOf(tensors), producerVersion: version });
+  const onnx = encodeOnnx(graph, { location, tensors: locationsOf(tensors, names.tables), producerVersion: version });
   const io = ioOf(graph);
   const nodes = pluginNodes(graph);
   const used = graph.initializers.flatMap(({ value, bytes }) =>

@@ -6,9 +6,11 @@ import { FilePool } from "../formats/file.ts";
 import { ADAPTER_CONFIG } from "../formats/lora/adapter.ts";
 import { fileHash, LORA_DIR, type LoraEngineConfig } from "../formats/lora/engine.ts";
 import { type LoadedAdapter, loadAdapter, namesOf } from "../formats/lora/load.ts";
+import { tableHashes } from "../formats/lora/tables.ts";
 import { loraModules } from "../models/parts/lora-modules.ts";
 import type { BuildOptions } from "../options/tables/build.ts";
 import { LORA_MODULES, type LoraModule } from "../tensor/index.ts";
+import { type AdapterTables, tableProblems } from "./lora-tables.ts";
 
 /** TensorRT-LLM's default of adapters in memory. */
 const USUAL_LORAS = 4;
@@ -18,6 +20,8 @@ export interface PlannedLora {
   readonly config: LoraEngineConfig;
   /** Absolute, in the order of `config.adapters`. */
   readonly sources: readonly string[];
+  /** Word tables that one of them brings. */
+  readonly tables?: AdapterTables | undefined;
 }
 
 interface Asked {
@@ -59,6 +63,8 @@ export async function planLora(
         problems.push(...error.problems);
       }
     }
+    problems.push(...tableProblems(checkpoint, adapters, origin("lora_dir")));
+    const tables = problems.length > 0 ? undefined : await tablesOf(adapters);
     const targets =
       asked ??
       (dirs.length > 0 ? adapters.flatMap(({ pairs }) => namesOf(pairs)) : table.modules.map(({ name }) => name));
@@ -69,8 +75,9 @@ export async function planLora(
       modules: table.modules,
       layers: table.layers,
       adapters: problems.length > 0 ? [] : await Promise.all(adapters.map(kept)),
+      ...(tables && { tables: tables.hashes }),
     };
-    return { lora: { config, sources: adapters.map(({ dir }) => resolve(dir)) }, problems };
+    return { lora: { config, sources: adapters.map(({ dir }) => resolve(dir)), tables }, problems };
   } finally {
     await pool.close();
   }
@@ -119,6 +126,14 @@ export function loraSettings(
     max_lora_rank,
     max_loras,
   };
+}
+
+/** Of the one adapter that brings some. */
+async function tablesOf(adapters: readonly LoadedAdapter[]): Promise<AdapterTables | undefined> {
+  const adapter = adapters.find(({ tables }) => tables.size > 0);
+  if (adapter === undefined) return undefined;
+  const { dir, tables } = adapter;
+  return { adapter: resolve(dir), tables, hashes: await tableHashes(tables) };
 }
 
 async function kept(

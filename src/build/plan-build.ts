@@ -12,6 +12,7 @@ import type { EngineTargets } from "./engine-plans.ts";
 import type { BuilderAtHand } from "./find-builder.ts";
 import type { Gpu } from "./gpus.ts";
 import { loraSettings, planLora, withAdapters } from "./lora.ts";
+import { tableNotes } from "./lora-tables.ts";
 import { memoryAccount } from "./memory/account.ts";
 import { MEMORY_CODES } from "./memory/limits.ts";
 import { memoryInputOf, planBuilders, runProblems } from "./memory/of-plan.ts";
@@ -119,6 +120,7 @@ async function planFrom(
     plugins: plugins.ops,
     version,
     lora: lora?.config ?? null,
+    tables: lora?.tables,
     request: ({ nodes, ...part }) => {
       if (options.backend === "onnxruntime") return null;
       const unused = libraries.filter(library => !usesLibrary(library, nodes)).map(({ file }) => file);
@@ -183,6 +185,7 @@ async function planFrom(
       ...settings.adjustments,
       ...builders.adjustments,
       ...plugins.adjustments,
+      ...tableNotes(lora?.tables),
       ...noteParser(options, builder, dialect),
     ],
     warnings: found.warnings,

@@ -1,4 +1,5 @@
 import type { Problem } from "../diagnostics/index.ts";
+import type { WeightLocation } from "../emit/onnx.ts";
 import type { TrtllmInput } from "../emit/trtllm-range.ts";
 import type {
   Backend,
@@ -8,6 +9,7 @@ import type {
   LlmEngineConfig,
   VisualEngineConfig,
 } from "../formats/engine-config.ts";
+import type { EngineTable } from "../formats/lora/tables.ts";
 import type { PluginLibrary } from "../formats/plugin-library.ts";
 import type { GraphOptions } from "../models/architecture.ts";
 import type { EngineRequest } from "../toolchain/tensorrt/request.ts";
@@ -33,6 +35,8 @@ export interface EnginePlan {
   readonly engine: string | null;
   /** The checkpoint's file. */
   readonly source: string;
+  /** What this rank has of an adapter's word tables in the place of the checkpoint's. */
+  readonly tables?: PlannedTables;
   readonly graph: {
     readonly opset: number;
     readonly nodes: number;
@@ -55,10 +59,22 @@ export interface EnginePlan {
   readonly request: EngineRequest | null;
 }
 
-/** link: a hard link or copy of weights · emit: a graph as ONNX · engine: TensorRT at work · adapter, files: copies, and configs. */
+/** A file of word tables beside the weights, and where they lie in it. */
+export interface PlannedTables {
+  /** Relative to the engine directory. */
+  readonly file: string;
+  /** The adapter's directory, absolute. */
+  readonly adapter: string;
+  /** Of the whole tables as the adapter has them. */
+  readonly hashes: readonly EngineTable[];
+  /** By the checkpoint's names. */
+  readonly locations: readonly (WeightLocation & { readonly name: string })[];
+}
+
+/** tables: an adapter's word tables, cast and split · link: a hard link or copy of weights · emit: a graph as ONNX · engine: TensorRT at work · adapter, files: copies, and configs. */
 export interface Step {
   readonly id: string;
-  readonly kind: "link" | "emit" | "engine" | "adapter" | "files";
+  readonly kind: "link" | "tables" | "emit" | "engine" | "adapter" | "files";
   readonly fingerprint: string;
   /** Absolute, or relative to the engine directory when an earlier step made them. */
   readonly inputs: readonly string[];

@@ -13,6 +13,7 @@ import { buildGraph, locationsOf, weightsOf } from "./engine-plans.ts";
 import type { BuildEvent } from "./events.ts";
 import { sha256 } from "./fingerprint.ts";
 import { placeFile } from "./link.ts";
+import { writeTables } from "./lora-tables.ts";
 import { EngineOutput, outputState } from "./output.ts";
 import type { BuildPlan, EnginePlan, Step } from "./plan.ts";
 import { configFiles, logOf } from "./steps.ts";
@@ -101,7 +102,11 @@ export async function* runPlan(
 }
 
 async function* runSteps(run: Run): AsyncGenerator<BuildEvent, void> {
-  const byOutput = new Map(run.plan.engines.flatMap(e => [e.weights, e.onnx].map(file => [file, e] as const)));
+  const byOutput = new Map(
+    run.plan.engines.flatMap(e =>
+      [e.weights, e.onnx, ...(e.tables ? [e.tables.file] : [])].map(file => [file, e] as const),
+    ),
+  );
   for (const step of run.plan.steps) {
     run.signal.throwIfAborted();
     if (step.kind === "engine") {
@@ -113,6 +118,8 @@ async function* runSteps(run: Run): AsyncGenerator<BuildEvent, void> {
     const started = performance.now();
     const engine = byOutput.get(step.outputs[0] ?? "");
     if (step.kind === "link" && engine) yield* placeWeights(run, engine);
+    else if (step.kind === "tables" && engine?.tables)
+      await writeTables(run.checkpoint, engine, await place(run, engine.tables.file), run.signal);
     else if (step.kind === "emit" && engine) yield* placeGraph(run, engine);
     else if (step.kind === "adapter") await placeAdapter(run, step);
     else if (step.kind === "files") await writeFiles(run, step);
@@ -192,7 +199,11 @@ export async function writeGraph(
   if (weights === undefined) throw changedSincePlan(engine);
   const location = engine.weights.slice(engine.weights.indexOf("/") + 1);
   const graph = buildGraph(checkpoint, engine.kind, engine.options);
-  await writeOnnx(graph, target, { location, tensors: locationsOf(weights.tensors), producerVersion: version });
+  await writeOnnx(graph, target, {
+    location,
+    tensors: locationsOf(weights.tensors, engine.tables),
+    producerVersion: version,
+  });
   if (sha256(await readFile(target)) !== engine.graph.onnx_sha256) changedSincePlan(engine);
 }
 
@@ -220,10 +231,11 @@ async function writeManifest(run: Run): Promise<void> {
     backend: plan.backend,
     target: targetOf(run),
     model: plan.model,
-    parts: plan.engines.map(({ name, onnx, weights, engine, graph }) => ({
+    parts: plan.engines.map(({ name, onnx, weights, tables, engine, graph }) => ({
       name,
       onnx,
       weights,
+      ...(tables && { tables: tables.file }),
       engine,
       fingerprint: fingerprintOf(plan, name),
       onnx_sha256: graph.onnx_sha256,

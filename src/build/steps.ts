@@ -29,7 +29,9 @@ export async function planSteps(
   for (const engine of engines) {
     const identity = { checkpoint: checkpoint.manifest.fingerprint, ...(await identityOf(engine.source)) };
     const link = fingerprint({ ...own, identity, copy: plan.copy_weights });
-    const emit = fingerprint({ ...own, link, onnx: engine.graph.onnx_sha256 });
+    const hashes = engine.tables?.hashes;
+    const tables = hashes && fingerprint({ ...own, link, hashes });
+    const emit = fingerprint({ ...own, link, onnx: engine.graph.onnx_sha256, tables });
     // A decoder's two graphs share one file of weights.
     if (!linked.has(engine.weights))
       steps.push({
@@ -40,16 +42,29 @@ export async function planSteps(
         outputs: [engine.weights],
       });
     linked.add(engine.weights);
+    if (engine.tables !== undefined && tables !== undefined)
+      steps.push({
+        id: `tables ${engine.name}`,
+        kind: "tables",
+        fingerprint: tables,
+        inputs: [engine.tables.adapter],
+        outputs: [engine.tables.file],
+      });
     steps.push({
       id: `graph ${engine.name}`,
       kind: "emit",
       fingerprint: emit,
-      inputs: [engine.weights],
+      inputs: filesOf(engine),
       outputs: [engine.onnx],
     });
     if (engine.request !== null) builds.push(await engineStep(engine, engine.request, plan, { ...own, emit }));
   }
   return [...steps, ...builds, ...adapterSteps(plan, own), await filesStep(checkpoint, plan, own)];
+}
+
+/** What a graph's initializers point into. */
+function filesOf({ weights, tables }: EnginePlan): readonly string[] {
+  return [weights, ...(tables === undefined ? [] : [tables.file])];
 }
 
 /** Adapters are copied: they are small, and a training run may write over its own directory. */
@@ -79,7 +94,7 @@ async function engineStep(engine: EnginePlan, request: EngineRequest, plan: Step
       version: found?.version ?? null,
       ...(content.length > 0 && { libraries: content }),
     }),
-    inputs: [engine.onnx, engine.weights],
+    inputs: [engine.onnx, ...filesOf(engine)],
     outputs: [request.engine, logOf(engine)],
     argv,
     ...(input !== undefined && { stdin: input }),

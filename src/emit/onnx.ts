@@ -16,6 +16,8 @@ export interface WeightLocation {
   readonly dtype: Dtype;
   readonly shape: Shape;
   readonly offset: number;
+  /** Another file beside the .onnx than the one of all weights. */
+  readonly file?: string;
 }
 
 export interface OnnxOptions {
@@ -89,7 +91,7 @@ function encodeInitializer({ value, bytes }: Initializer, options: OnnxOptions, 
     ...head,
     dataLocation: 1,
     externalData: [
-      { key: "location", value: options.location },
+      { key: "location", value: stored.file ?? options.location },
       { key: "offset", value: String(stored.offset) },
       { key: "length", value: String(byteLength(stored.dtype, stored.shape)) },
     ],

@@ -154,6 +154,8 @@ export interface EnginePart {
   readonly name: string;
   readonly onnx: string;
   readonly weights: string;
+  /** Word tables of an adapter, which the graph has in the place of those in `weights`. */
+  readonly tables?: string;
   readonly engine: string | null;
   readonly fingerprint: string;
   readonly onnx_sha256: string;

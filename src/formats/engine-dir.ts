@@ -133,7 +133,12 @@ async function readPart(dir: string, name: string): Promise<JsonObject> {
 }
 
 async function missingFiles(dir: string, part: EnginePart): Promise<Problem[]> {
-  const files = [part.onnx, part.weights, ...(part.engine === null ? [] : [part.engine])];
+  const files = [
+    part.onnx,
+    part.weights,
+    ...(part.tables === undefined ? [] : [part.tables]),
+    ...(part.engine === null ? [] : [part.engine]),
+  ];
   const found = await Promise.all(files.map(file => isFile(join(dir, file))));
   return files
     .filter((_, i) => !found[i])
@@ -142,7 +147,8 @@ async function missingFiles(dir: string, part: EnginePart): Promise<Problem[]> {
 
 function absolute(dir: string, part: EnginePart): EnginePart {
   const engine = part.engine === null ? null : join(dir, part.engine);
-  return { ...part, onnx: join(dir, part.onnx), weights: join(dir, part.weights), engine };
+  const tables = part.tables === undefined ? {} : { tables: join(dir, part.tables) };
+  return { ...part, onnx: join(dir, part.onnx), weights: join(dir, part.weights), ...tables, engine };
 }
 
 function isModel(value: Json | undefined): boolean {
@@ -189,6 +195,7 @@ function isPart(value: Json): boolean {
     typeof value.name === "string" &&
     inside(value.onnx) &&
     inside(value.weights) &&
+    (value.tables === undefined || inside(value.tables)) &&
     (value.engine === null || inside(value.engine)) &&
     typeof value.onnx_sha256 === "string" &&
     isBuilt(value.built)

@@ -31,13 +31,16 @@ export function tapsOf({ metadataProps }: OnnxModel): ReadonlyMap<string, string
  * them; where that directory cannot be written they are copied to the temporary one.
  */
 export async function besideWeights(
-  part: Pick<EnginePart, "onnx" | "weights">,
+  part: Pick<EnginePart, "onnx" | "weights" | "tables">,
 ): Promise<{ readonly dir: string; remove(): Promise<void> }> {
   const dir = await mkdtemp(join(dirname(part.onnx), ".verify-")).catch(() => mkdtemp(join(tmpdir(), "mmtrt-verify-")));
   const remove = (): Promise<void> => rm(dir, { recursive: true, force: true });
-  const weights = join(dir, basename(part.weights));
+  const files = [part.weights, ...(part.tables === undefined ? [] : [part.tables])];
   try {
-    await link(part.weights, weights).catch(() => copyFile(part.weights, weights));
+    for (const file of files) {
+      const placed = join(dir, basename(file));
+      await link(file, placed).catch(() => copyFile(file, placed));
+    }
   } catch (error) {
     await remove();
     throw error;

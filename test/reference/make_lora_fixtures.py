@@ -4,7 +4,8 @@
 
 Writes test/fixtures/lora/CASE: first/ (safetensors; ranks 3, 8 and 1 by patterns, every linear layer) and second/ (.bin; rslora,
 some layers). reference.safetensors holds, for the three left-padded prompts of test/fixtures/parity/CASE, `first` and `second`:
-float32 [3, vocab], logits of the last position with the adapter merged. Needs torch, transformers and peft.
+float32 [3, vocab], logits of the last position with the adapter merged. Cases of TABLES have tables/ too: an adapter that brings both word
+tables whole (modules_to_save), with its reference.safetensors (`logits`) in it. Needs torch, transformers and peft.
 """
 
 import json
@@ -29,6 +30,9 @@ CASES = {
 }
 
 
+TABLES = {"llama_gqa": dict(r=3, lora_alpha=5, target_modules=["q_proj", "down_proj"], modules_to_save=["lm_head", "embed_tokens"])}
+
+
 def adapters(case):
     conv1d = case.startswith("gpt2")
     about = CASES[case]
@@ -47,6 +51,33 @@ def logits(model, ids, mask):
         return model(input_ids=ids, attention_mask=mask, **given).logits[:, -1]
 
 
+def randomised(load, config, seed):
+    torch.manual_seed(seed)
+    model = get_peft_model(load(), config)
+    for key, value in model.named_parameters():
+        if "lora_" in key:
+            torch.nn.init.normal_(value, std=0.3 if "lora_A" in key else 0.15)
+        elif "modules_to_save" in key:
+            torch.nn.init.normal_(value, std=value.shape[-1] ** -0.5 * 1.25)
+    return model
+
+
+def save(model, folder, case, safe=True):
+    model.save_pretrained(folder, safe_serialization=safe)
+    (folder / "README.md").unlink(missing_ok=True)
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = case
+    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def write_tables(case, load, ids, mask):
+    folder = OUT / case / "tables"
+    save(randomised(load, LoraConfig(**TABLES[case]), len(case)), folder, case)
+    merged = PeftModel.from_pretrained(load(), folder).merge_and_unload()
+    assert merged.lm_head.weight.data_ptr() != merged.model.embed_tokens.weight.data_ptr()
+    save_file({"logits": logits(merged, ids, mask).contiguous()}, folder / "reference.safetensors")
+
+
 def write(case):
     base, folder = parity.OUT / case, OUT / case
     known = load_file(base / "reference.safetensors")
@@ -56,20 +87,13 @@ def write(case):
     assert (plain - known["b3.logits"]).abs().max() < 1e-4
     reference = {}
     for name, safe, config in adapters(case):
-        torch.manual_seed(len(case) + len(name))
-        model = get_peft_model(load(), config)
-        for key, value in model.named_parameters():
-            if "lora_" in key:
-                torch.nn.init.normal_(value, std=0.3 if "lora_A" in key else 0.15)
-        model.save_pretrained(folder / name, safe_serialization=safe)
-        (folder / name / "README.md").unlink(missing_ok=True)
-        settings = json.loads((folder / name / "adapter_config.json").read_text())
-        settings["base_model_name_or_path"] = case
-        (folder / name / "adapter_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+        save(randomised(load, config, len(case) + len(name)), folder / name, case, safe)
         merged = PeftModel.from_pretrained(load(), folder / name).merge_and_unload()
         reference[name] = logits(merged, ids, mask).contiguous()
         print(case, name, "moves logits by", (reference[name] - plain).abs().max().item())
     save_file(reference, folder / "reference.safetensors")
+    if case in TABLES:
+        write_tables(case, load, ids, mask)
 
 
 if __name__ == "__main__":

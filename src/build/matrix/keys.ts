@@ -80,6 +80,8 @@ export interface EngineInputs {
   readonly onnx_sha256: string;
   /** SHA-256 of the file of weights that the graph points into. */
   readonly weights_sha256: string;
+  /** Of the word tables that it has from an adapter. */
+  readonly tables?: readonly string[];
   readonly request: JsonObject;
   readonly builder: BuilderIdentity | null;
   readonly plugins: SourceHashes;

@@ -171,6 +171,7 @@ export class MatrixRunner implements TaskRunner<MatrixStep> {
     const key = engineKey({
       onnx_sha256: part.onnx_sha256,
       weights_sha256: convert.entry.files.find(({ path }) => path === part.source)?.sha256 ?? "",
+      ...(part.tables && { tables: part.tables }),
       request: part.request,
       builder,
       plugins: this.#context.pluginsOf(cell),

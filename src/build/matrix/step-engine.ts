@@ -4,6 +4,7 @@ import { openCheckpoint } from "../../checkpoint/read.ts";
 import type { EngineReport } from "../../toolchain/tensorrt/request.ts";
 import type { Stage } from "../cache/store.ts";
 import { placeFile } from "../link.ts";
+import { writeTables } from "../lora-tables.ts";
 import type { BuildPlan, EnginePlan } from "../plan.ts";
 import { buildEngines } from "../run-engines.ts";
 import { writeGraph } from "../run-plan.ts";
@@ -48,6 +49,7 @@ export async function runEngine(
   await mkdir(dirname(join(work, part.onnx)), { recursive: true });
   await link(graph, join(work, part.onnx), signal);
   await link(part.source, join(work, part.weights), signal);
+  if (part.tables !== undefined) await tablesInto(plan, part, join(work, part.tables.file), signal);
   const step = plan.steps.find(({ id }) => id === `engine ${name}`);
   if (step === undefined) throw new Error(`the plan has no step for ${name}`);
   const log = join(stage.files, LOG_FILE);
@@ -70,6 +72,16 @@ export async function runEngine(
   await rm(work, { recursive: true });
   // Paths of the stage mean nothing later.
   return { ...report, file: ENGINE_FILE, logFile: LOG_FILE, argv: [] };
+}
+
+/** Small beside the engine, and written anew: the cache keeps graphs and engines. */
+async function tablesInto(plan: BuildPlan, part: EnginePlan, file: string, signal: AbortSignal): Promise<void> {
+  const checkpoint = await openCheckpoint(plan.checkpoint_dir);
+  try {
+    await writeTables(checkpoint, part, file, signal);
+  } finally {
+    await checkpoint.close();
+  }
 }
 
 function partOf(plan: BuildPlan, name: string): EnginePlan {

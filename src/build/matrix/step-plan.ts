@@ -33,12 +33,13 @@ export function factsOf(plan: BuildPlan): PlanFacts {
     fingerprint: plan.fingerprint,
     memory_peak: plan.memory.peak,
     warnings: plan.warnings,
-    parts: plan.engines.map(({ name, graph, source, request }) => ({
+    parts: plan.engines.map(({ name, graph, source, tables, request }) => ({
       name,
       onnx_sha256: graph.onnx_sha256,
       onnx_bytes: graph.onnx_bytes,
       nodes: graph.nodes,
       source: relative(plan.checkpoint_dir, source),
+      ...(tables && { tables: tables.hashes.map(({ sha256 }) => sha256) }),
       weight_bytes: graph.weight_bytes,
       builder_bytes: plan.build_memory.builders.find(builder => builder.name === name)?.host ?? 0,
       request: request === null ? null : requestInputs(request),

@@ -13,6 +13,8 @@ export interface PartFacts {
   readonly nodes: number;
   /** The checkpoint's file that the graph points into, relative to the checkpoint. */
   readonly source: string;
+  /** SHA-256 of the word tables that an adapter brings, where one does. */
+  readonly tables?: readonly string[];
   readonly weight_bytes: number;
   /** Host memory that its builder is predicted to take; 0 where none runs. */
   readonly builder_bytes: number;

@@ -65,7 +65,7 @@ export const LRA = {
   LRA013: {
     title: "an adapter brings whole tensors of the base model",
     about:
-      "modules_to_save and trained biases replace tensors of the base model for the whole batch, and cannot be swapped with the adapter. mmtrt lora merge writes a model that has them.",
+      "Whole tensors, of modules_to_save other than lm_head and embed_tokens and trained biases, replace the base model's for the whole batch, and cannot be swapped with the adapter. mmtrt lora merge writes a model that has them.",
   },
   LRA014: {
     title: "adapters are not supported for this model",
@@ -87,5 +87,15 @@ export const LRA = {
     title: "an adapter cannot be merged into this checkpoint",
     about:
       "Merging adds B·A to a stored weight, so the weight must be stored plain: in float32, float16 or bfloat16, in safetensors or PyTorch files.",
+  },
+  LRA018: {
+    title: "an adapter's word tables cannot take the place of the base model's",
+    about:
+      "build puts the lm_head and embed_tokens of one adapter into the graph for every item of the batch. That takes tables of the base model's shape, stored as floats, apart from one another, and one adapter of lora_dir that brings them. The message says what is different; mmtrt lora merge takes each adapter by itself.",
+  },
+  LRA019: {
+    title: "an adapter given at run time has other word tables than the engine",
+    about:
+      "The lm_head and embed_tokens of an adapter are in the graph since the build, for every item. Others cannot be swapped in: build again with the adapter in --lora_dir, or give the adapter that the engine was built with.",
   },
 } as const satisfies Record<string, CodeInfo>;

@@ -3,6 +3,7 @@ import { createReadStream } from "node:fs";
 import type { LoraModule, LoraModuleName } from "../../tensor/index.ts";
 import { LORA_MODULES } from "../../tensor/index.ts";
 import { isJsonObject, type Json } from "../json.ts";
+import { type EngineTable, isTables } from "./tables.ts";
 
 /** Where an engine directory keeps its adapters: `lora/0`, `lora/1`, … */
 export const LORA_DIR = "lora";
@@ -16,6 +17,8 @@ export interface LoraEngineConfig {
   readonly modules: readonly LoraModule[];
   readonly layers: number;
   readonly adapters: readonly EngineAdapter[];
+  /** Word tables that one of them brought: the graph has them in the place of the checkpoint's, for every row. */
+  readonly tables?: readonly EngineTable[];
 }
 
 export interface EngineAdapter {
@@ -51,7 +54,8 @@ export function isLoraConfig(value: Json | undefined): boolean {
     modules.length <= LORA_MODULES.length &&
     modules.every(isModule) &&
     Array.isArray(adapters) &&
-    adapters.every(isAdapter)
+    adapters.every(isAdapter) &&
+    isTables(value.tables)
   );
 }
 

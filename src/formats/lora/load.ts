@@ -1,7 +1,9 @@
 import type { Problem } from "../../diagnostics/index.ts";
+import type { StoredTensor } from "../../tensor/index.ts";
 import type { FilePool } from "../file.ts";
 import { type Adapter, openAdapter } from "./adapter.ts";
 import { type FittedAdapter, fitAdapter, type LoraTable } from "./fit.ts";
+import { sortWhole, type TableName, tableOf } from "./tables.ts";
 
 /** What an engine takes; absent limits do not hold. */
 export interface AdapterLimits {
@@ -13,6 +15,8 @@ export interface LoadedAdapter extends Adapter {
   readonly pairs: FittedAdapter["pairs"];
   /** Its highest rank. */
   readonly rank: number;
+  /** Word tables of its own, which only a build can put in the place of the base model's. */
+  readonly tables: ReadonlyMap<TableName, StoredTensor>;
 }
 
 /** An adapter that fits a model's table and an engine's limits, or all that is wrong with it. Errors of the files are thrown. */
@@ -26,11 +30,17 @@ export async function loadAdapter(
   const { pairs, problems } = fitAdapter(adapter, table);
   const rank = pairs.reduce((most, pair) => Math.max(most, pair.rank), 0);
   const missing = targets === undefined ? [] : namesOf(pairs).filter(name => !targets.includes(name));
+  const { tables, others } = sortWhole(adapter);
+  const unsaved = adapter.config.modulesToSave.filter(name => {
+    const table = tableOf(`${name}.weight`);
+    return table !== undefined && !tables.has(table);
+  });
   return {
-    adapter: { ...adapter, pairs, rank },
+    adapter: { ...adapter, pairs, rank, tables },
     problems: [
       ...problems,
-      ...(adapter.whole.size > 0 ? [wholeTensors(adapter)] : []),
+      ...(others.length > 0 ? [wholeTensors(adapter, others)] : []),
+      ...(unsaved.length > 0 ? [notSaved(adapter, unsaved)] : []),
       ...(rank > maxRank ? [rankTooHigh(adapter, rank, maxRank)] : []),
       ...(missing.length > 0 ? [notTargeted(adapter, missing, targets ?? [])] : []),
     ],
@@ -62,18 +72,27 @@ function notTargeted({ dir }: Adapter, missing: readonly string[], targets: read
   };
 }
 
-function wholeTensors({ dir, whole, config }: Adapter): Problem {
-  const names = [...whole.keys()];
+function wholeTensors({ dir, config }: Adapter, names: readonly string[]): Problem {
   const shown = names.slice(0, 4).join(", ") + (names.length > 4 ? ` and ${names.length - 4} more` : "");
   const why =
     config.bias !== "none"
       ? `bias is "${config.bias}": the base model's own biases were trained, and the items of a batch share them`
-      : "tables that were trained whole (modules_to_save) are the base model's, and the items of a batch share them";
+      : "of what was trained whole (modules_to_save) a build takes lm_head and embed_tokens, once each; the items of a batch share all other tensors";
   return {
     code: "LRA013",
     what: `the adapter brings whole tensors of the base model: ${shown}`,
     at: dir,
     why,
     fix: "mmtrt lora merge MODEL_DIR ADAPTER_DIR --output_dir DIR, and convert the merged model",
+  };
+}
+
+function notSaved({ dir, weights, config }: Adapter, names: readonly string[]): Problem {
+  return {
+    code: "LRA006",
+    what: `${weights} has no tensor of ${names.join(", ")}`,
+    at: `${dir}/${weights}`,
+    why: `modules_to_save of ${config.file} names ${names.length > 1 ? "them" : "it"}, so the adapter was trained with a table that the file lacks`,
+    fix: "save the adapter again with PEFT, or download its file again",
   };
 }

@@ -8,6 +8,7 @@ import { type Dtype, LORA_TASK_IDS, loraInput } from "../../tensor/index.ts";
 import type { Attended } from "../calls.ts";
 import { type Feeds, fromFloat32, type OrtGraph, type Tensor } from "../ort.ts";
 import { stackedA, stackedB } from "./stack.ts";
+import { otherTables } from "./tables.ts";
 
 /** Adapters for the whole life of a session, as the graph's inputs; a batch chooses among them row by row. */
 export interface LoraBank {
@@ -31,7 +32,7 @@ export interface AdapterSource {
 /**
  * Reads the adapters into the graph's inputs. Nothing is built again: whatever fits the engine's modules, rank and number
  * is taken. Undefined for an engine without adapter inputs, unless adapters are asked for.
- * Errors: LRA001–LRA013, LRA016, CKP… for the files.
+ * Errors: LRA001–LRA013, LRA016, LRA019, CKP… for the files.
  */
 export async function openLoraBank(
   graph: OrtGraph,
@@ -52,6 +53,8 @@ export async function openLoraBank(
   const pool = new FilePool();
   try {
     const adapters = await loadAll(pool, from, lora);
+    // Of those that were built in the files are hashed already.
+    if (dirs !== undefined) throwIfAny(await otherTables(adapters, lora.tables ?? [], at));
     const names = dirs === undefined ? lora.adapters.map(({ name }) => name) : adapters.map(({ name }) => name);
     return bankOf(graph, names, await inputsOf(graph, config, lora, adapters));
   } finally {

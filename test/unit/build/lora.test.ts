@@ -1,10 +1,16 @@
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { planBuild } from "../../../src/build/plan-build.ts";
+import { NO_QUANTIZATION } from "../../../src/checkpoint/quantization-options.ts";
+import { FilePool } from "../../../src/formats/file.ts";
+import { openSafetensors, writeSafetensors } from "../../../src/formats/safetensors.ts";
 import { withDefaults } from "../../../src/options/define.ts";
 import { type BuildOptions, buildOptions } from "../../../src/options/tables/build.ts";
+import { fromStored } from "../../../src/tensor/index.ts";
 import { FIXTURES } from "../../support/describe-parity.ts";
 import { convertTo, Workspace } from "../../support/pipeline.ts";
+import { floats } from "../../support/tensors.ts";
 
 const LORA = new URL("../../fixtures/lora/", import.meta.url).pathname;
 const work = new Workspace();
@@ -29,6 +35,7 @@ const refused = async (...given: Parameters<typeof plan>): Promise<readonly stri
 
 const FIRST = join(LORA, "llama_gqa", "first");
 const SECOND = join(LORA, "llama_gqa", "second");
+const TABLES = join(LORA, "llama_gqa", "tables");
 
 describe("a plan with adapters", () => {
   it("has the inputs that they need and no others, and keeps their hashes", async () => {
@@ -94,6 +101,116 @@ describe("a plan with adapters", () => {
       ),
     );
     expect(new Set(prints).size).toBe(2);
+  });
+});
+
+const WHOLE = { tpSize: 1, ppSize: 1, parallelEmbedding: false, embeddingShardingDim: 0 as const };
+
+/** A copy of the adapter of `llama_gqa` that brings both tables, with other ones. */
+async function withTables(shapes: Readonly<Record<string, readonly number[]>>): Promise<string> {
+  const dir = join(await work.dir(), "other");
+  await mkdir(dir);
+  const config = JSON.parse(await readFile(join(TABLES, "adapter_config.json"), "utf8")) as object;
+  const modules_to_save = Object.keys(shapes);
+  await writeFile(join(dir, "adapter_config.json"), JSON.stringify({ ...config, modules_to_save }));
+  const pool = new FilePool();
+  const { tensors } = await openSafetensors(pool, join(TABLES, "adapter_model.safetensors"));
+  const halves = [...tensors.values()].filter(({ name }) => name.includes("lora_")).map(fromStored);
+  const tables = Object.entries(shapes).map(([name, shape]) =>
+    floats(
+      `base_model.model.${name === "lm_head" ? "" : "model."}${name}.weight`,
+      shape,
+      new Array(shape.reduce((product, size) => product * size, 1)).fill(0.5),
+    ),
+  );
+  await writeSafetensors(join(dir, "adapter_model.safetensors"), [...halves, ...tables]);
+  await pool.close();
+  return dir;
+}
+
+describe("a plan with an adapter's word tables", () => {
+  it("has them in a file of their own for each rank that needs one, and says whom they serve", async () => {
+    const parallel = { tpSize: 2, ppSize: 3, parallelEmbedding: true, embeddingShardingDim: 1 as const };
+    const given = { lora_dir: [FIRST, TABLES] };
+    const convert = { parallel: { ...parallel, shareEmbedding: false } };
+    const { problems, engines, steps, configs, adjustments } = await plan("llama_gqa", given, convert);
+    expect(problems).toEqual([]);
+    const tables = engines.map(engine => engine.tables?.locations.map(({ name, shape }) => [name, shape]));
+    const embedding = [["transformer.vocab_embedding.weight", [131, 24]]];
+    const head = [["lm_head.weight", [66, 48]]];
+    expect(tables).toEqual([embedding, embedding, undefined, undefined, head, head]);
+    expect(steps.filter(({ kind }) => kind === "tables").flatMap(({ outputs }) => outputs)).toEqual(
+      [0, 1, 4, 5].map(rank => `llm/rank${rank}.tables.safetensors`),
+    );
+    expect(configs.llm?.lora?.tables?.map(({ name }) => name)).toEqual(["embed_tokens", "lm_head"]);
+    expect(adjustments).toContainEqual(
+      expect.objectContaining({ option: "embed_tokens and lm_head", why: expect.stringMatching(/task −1/) }),
+    );
+  });
+
+  it("takes one alone of a model that ties none", async () => {
+    const dir = await withTables({ lm_head: [131, 48] });
+    const { problems, engines } = await plan("llama_gqa", { lora_dir: [dir] });
+    expect(problems).toEqual([]);
+    expect(engines[0]?.tables?.locations.map(({ name }) => name)).toEqual(["lm_head.weight"]);
+  });
+
+  it.each<[string, Readonly<Record<string, readonly number[]>>, Parameters<typeof convertTo>[3], RegExp]>([
+    [
+      "of a larger vocabulary",
+      { lm_head: [132, 48] },
+      {},
+      /^LRA018 .*lm_head.* is .*\[132, 48\]; the model's lm_head is \[131, 48\]/,
+    ],
+    ["of another width", { embed_tokens: [131, 49] }, {}, /^LRA018 .*embed_tokens is \[131, 48\]/],
+    [
+      "beside a quantized lm_head",
+      { lm_head: [131, 48] },
+      { quantization: { ...NO_QUANTIZATION, use_weight_only: true, quantize_lm_head: true } },
+      /^LRA018 other brings lm_head, and the checkpoint's is quantized/,
+    ],
+  ])("is refused for tables %s", async (_, shapes, convert, expected) => {
+    const dir = await withTables(shapes);
+    expect((await refused("llama_gqa", { lora_dir: [dir] }, convert)).join("\n")).toMatch(expected);
+  });
+
+  it.each<[string, string, Readonly<Record<string, readonly number[]>>, Parameters<typeof convertTo>[3], RegExp]>([
+    [
+      "one of two tied tables",
+      "llama_tied_bias",
+      { embed_tokens: [89, 48] },
+      {},
+      /LRA018 other brings embed_tokens alone/,
+    ],
+    [
+      "both, where the checkpoint has one",
+      "llama_tied_bias",
+      { embed_tokens: [89, 48], lm_head: [89, 48] },
+      { parallel: { ...WHOLE, shareEmbedding: true } },
+      /LRA018 .* the checkpoint has one table for embed_tokens and lm_head/,
+    ],
+    [
+      "an embedding that is stored as a product",
+      "opt_proj",
+      { embed_tokens: [89, 20] },
+      {},
+      /LRA018 other brings embed_tokens, which the checkpoint of a .* does not have as it is/,
+    ],
+  ])("is refused for %s", async (_, name, shapes, convert, expected) => {
+    const dir = await withTables(shapes);
+    expect((await refused(name, { lora_dir: [dir] }, convert)).join("\n")).toMatch(expected);
+  });
+
+  it("takes both of two tied tables that lie apart in the checkpoint", async () => {
+    const dir = await withTables({ embed_tokens: [89, 48], lm_head: [89, 48] });
+    expect((await refused("llama_tied_bias", { lora_dir: [dir] })).join("\n")).not.toMatch(/LRA018/);
+  });
+
+  it("is refused where two adapters bring some", async () => {
+    const dir = await withTables({ lm_head: [131, 48] });
+    expect(await refused("llama_gqa", { lora_dir: [TABLES, dir] })).toEqual([
+      "LRA018 2 adapters bring word tables of their own: tables (embed_tokens, lm_head), other (lm_head)",
+    ]);
   });
 });
 

@@ -134,6 +134,21 @@ describe("an adapter", () => {
   });
 });
 
+describe("word tables of an adapter", () => {
+  it.each([
+    ["lm_head.weight", "lm_head"],
+    ["language_model.lm_head.weight", "lm_head"],
+    ["model.embed_tokens.weight", "embed_tokens"],
+    ["model.language_model.embed_tokens.weight", "embed_tokens"],
+    ["model.decoder.embed_tokens.weight", "embed_tokens"],
+    ["transformer.wte.weight", "embed_tokens"],
+  ])("are known by the name %s", async (name, table) => {
+    const { adapter, problems } = await load({}, { ...usual(), [`base_model.model.${name}`]: [9, 5] });
+    expect(problems).toEqual([]);
+    expect([...adapter.tables.keys()]).toEqual([table]);
+  });
+});
+
 describe("an adapter is refused", () => {
   it.each<[string, Config, Shapes | undefined, RegExp]>([
     ["with DoRA", { use_dora: true }, undefined, /^LRA003 use_dora is true/],
@@ -210,10 +225,26 @@ describe("an adapter is refused", () => {
       /^LRA005 .*gamma is neither half/,
     ],
     [
-      "with a head of its own",
-      { modules_to_save: ["lm_head"] },
+      "with a module of its own that is no word table",
+      { modules_to_save: ["score"] },
+      { ...usual(), "base_model.model.score.weight": [2, 5] },
+      /^LRA013 the adapter brings whole tensors of the base model: score\.weight/,
+    ],
+    [
+      "with one word table under two names",
+      {},
+      {
+        ...usual(),
+        "base_model.model.lm_head.weight": [9, 5],
+        "base_model.model.language_model.lm_head.weight": [9, 5],
+      },
+      /^LRA013 .*: language_model\.lm_head\.weight/,
+    ],
+    [
+      "without a table that its config says was trained",
+      { modules_to_save: ["lm_head", "embed_tokens"] },
       { ...usual(), "base_model.model.lm_head.weight": [9, 5] },
-      /^LRA013 the adapter brings whole tensors of the base model: lm_head\.weight/,
+      /^LRA006 adapter_model\.safetensors has no tensor of embed_tokens/,
     ],
     [
       "with trained biases",
