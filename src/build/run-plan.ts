@@ -1,14 +1,14 @@
 import { mkdir, readFile, stat } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join } from "node:path";
 import { copyInto, writeJson } from "../checkpoint/files.ts";
 import { TOKENIZER_DIR } from "../checkpoint/manifest.ts";
 import { type ConvertedCheckpoint, openCheckpoint } from "../checkpoint/read.ts";
 import { fail, throwIfAny } from "../diagnostics/index.ts";
 import { writeOnnx } from "../emit/onnx.ts";
-import type { BuiltEngine, EngineManifest, EngineTarget } from "../formats/engine-config.ts";
 import { ENGINE_MANIFEST, LOGS_DIR } from "../formats/engine-dir.ts";
 import { environment } from "../options/env.ts";
 import type { EngineReport, ToolEnvironment } from "../toolchain/tensorrt/request.ts";
+import { builtOf, manifestOf, predictedHost } from "./engine-manifest.ts";
 import { buildGraph, locationsOf, weightsOf } from "./engine-plans.ts";
 import type { BuildEvent } from "./events.ts";
 import { sha256 } from "./fingerprint.ts";
@@ -74,7 +74,7 @@ export async function* runPlan(
       const written = { files: [], linked: new Map() };
       const run: Run = { plan, checkpoint, stage, output, env, signal, prebuilt, written, reports: new Map() };
       yield* runSteps(run);
-      await writeManifest(run);
+      await writeJson(await place(run, ENGINE_MANIFEST), manifestOf(run));
       const sizes = await sizesOf(run);
       signal.throwIfAborted();
       await output.publish();
@@ -221,92 +221,11 @@ async function writeFiles(run: Run, step: Step): Promise<void> {
   if (missing.length > 0) throw new Error(`${missing.join(", ")} was planned and not written`);
 }
 
-async function writeManifest(run: Run): Promise<void> {
-  const { plan } = run;
-  const manifest: EngineManifest = {
-    kind: "engine",
-    format: 1,
-    version: plan.version,
-    fingerprint: plan.fingerprint,
-    backend: plan.backend,
-    target: targetOf(run),
-    model: plan.model,
-    parts: plan.engines.map(({ name, onnx, weights, tables, engine, graph }) => ({
-      name,
-      onnx,
-      weights,
-      ...(tables && { tables: tables.file }),
-      engine,
-      fingerprint: fingerprintOf(plan, name),
-      onnx_sha256: graph.onnx_sha256,
-      built: builtPart(run, name),
-    })),
-    steps: plan.steps.map(({ id, fingerprint }) => ({ id, fingerprint })),
-    options: plan.options,
-  };
-  await writeJson(await place(run, ENGINE_MANIFEST), manifest);
-}
-
-/** What the engines are bound to: their library, and the GPUs that all of them have kernels for. */
-function targetOf({ plan, reports }: Run): EngineTarget | null {
-  const [first, ...others] = [...reports.values()];
-  if (first === undefined) return null;
-  const common = others.reduce((sms, report) => sms.filter(sm => report.sms.includes(sm)), first.sms);
-  const own = plan.backend === "tensorrt" ? (plan.builder?.gpus ?? []).slice(0, 1) : [];
-  const called = plan.engines.flatMap(({ request }) => (request?.plugins ?? []).map(({ file }) => file));
-  // Of a library that cannot be read TensorRT, which loads it, has told already.
-  const used = plan.libraries.filter(({ file }) => called.includes(resolve(file)));
-  return {
-    tensorrt: first.version ?? "unknown",
-    sm: common.length > 0 ? common : own,
-    plugin_abi: used.find(({ abi }) => abi !== null)?.abi ?? null,
-    ...(used.length > 0 && { plugin_libraries: used.map(({ file, sha256 }) => ({ file, sha256 })) }),
-  };
-}
-
-function builtOf(run: Run): readonly (BuiltEngine & { readonly name: string })[] {
-  return run.plan.engines.flatMap(({ name }) => {
-    const built = builtPart(run, name);
-    return built === null ? [] : [{ name, ...built }];
-  });
-}
-
-/** Bytes of host memory that a part's builder was planned with. */
-function predictedHost({ build_memory: { builders } }: BuildPlan, name: string): number | undefined {
-  return builders.find(builder => builder.name === name)?.host;
-}
-
-function builtPart({ plan, reports }: Run, name: string): BuiltEngine | null {
-  const report = reports.get(name);
-  if (report === undefined) return null;
-  const predicted = predictedHost(plan, name);
-  return {
-    bytes: report.bytes,
-    builder: report.builder,
-    tensorrt: report.version ?? null,
-    sm: report.sms,
-    seconds: report.seconds,
-    io_from: report.io?.from ?? null,
-    layers: report.layers ?? null,
-    engine_layers: report.engineLayers ?? null,
-    memory_bytes: report.memoryBytes ?? null,
-    peak_host_mib: report.peakHostMiB ?? null,
-    predicted_host_mib: predicted === undefined ? null : Math.round(predicted / 1024 ** 2),
-    log: logOf({ name }),
-  };
-}
-
 async function sizesOf({ stage, written }: Run): Promise<{ written_bytes: number; linked_bytes: number }> {
   const own = written.files.filter(file => !written.linked.has(file));
   const sizes = await Promise.all(own.map(async file => (await stat(join(stage, file))).size));
   const sum = (numbers: Iterable<number>): number => [...numbers].reduce((a, b) => a + b, 0);
   return { written_bytes: sum(sizes), linked_bytes: sum(written.linked.values()) };
-}
-
-/** Of the last step that makes a part. */
-function fingerprintOf(plan: BuildPlan, name: string): string {
-  const own = plan.steps.filter(step => step.kind !== "files" && step.id.endsWith(` ${name}`));
-  return own.at(-1)?.fingerprint ?? "";
 }
 
 /** The path in the stage for a file of the engine directory; its folder is made. */
