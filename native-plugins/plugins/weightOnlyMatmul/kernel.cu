@@ -24,12 +24,10 @@ struct SkinnyPlan
     int32_t splits;
     int32_t unit;
     int32_t xStride;
-    bool clustered;
 
     int64_t workspaceBytes() const noexcept
     {
-        bool const inMemory = splits > 1 && !clustered;
-        return inMemory ? static_cast<int64_t>(tiles) * splits * kROWS * kCOLUMNS * static_cast<int64_t>(sizeof(float)) : 0;
+        return splits > 1 ? static_cast<int64_t>(tiles) * splits * kROWS * kCOLUMNS * static_cast<int64_t>(sizeof(float)) : 0;
     }
 };
 
@@ -39,9 +37,13 @@ constexpr int64_t kMEMORY_COST = 8;
 constexpr int64_t kGROUP_COST = 2;
 // Warps of more steps are too few to keep memory busy.
 constexpr int64_t kSTEPS_THAT_FILL = 16;
-#ifndef MMTRT_SKINNY_CLUSTERS
-#define MMTRT_SKINNY_CLUSTERS 1
-#endif
+
+// What the longest ranges, 8 rows of INT8 and its FIFOs take of a block's shared memory; 128 bytes are arrivesLast's.
+constexpr int32_t sharedBytesOf(int32_t warpSteps) noexcept
+{
+    return kWARPS * (Layout<8>::kFIFO_BYTES + kROWS * rowStride(warpSteps * kSTEP)) + 128;
+}
+static_assert(sharedBytesOf(kMOST_STEPS_IN_99K) <= 99 * 1024);
 
 // Steps of the warp that has most.
 constexpr int32_t mostSteps(int32_t steps, int32_t unit, int32_t parts) noexcept
@@ -56,23 +58,21 @@ SkinnyPlan planSkinny(int64_t k, int64_t n, int32_t groupSteps) noexcept
     plan.tiles = static_cast<int32_t>((n + kCOLUMNS - 1) / kCOLUMNS);
     auto const steps = static_cast<int32_t>(k / kSTEP);
     int32_t const processors = multiprocessors();
-    int32_t const capability = computeCapability() / 10;
-    bool const clusters = MMTRT_SKINNY_CLUSTERS != 0 && (capability == 9 || capability == 10);
-    int32_t const fewest = (steps + kMOST_STEPS * kWARPS - 1) / (kMOST_STEPS * kWARPS);
+    int32_t const mostOfWarp = sharedBytesOf(kMOST_STEPS) <= blockSharedBytes() ? kMOST_STEPS : kMOST_STEPS_IN_99K;
+    int32_t const fewest = (steps + mostOfWarp * kWARPS - 1) / (mostOfWarp * kWARPS);
     // A split beyond one step a warp leaves warps without work; blocks that fill the device need none.
     int32_t const most = plan.tiles >= processors * kRESIDENT ? fewest : std::max(fewest, std::min(steps / kWARPS, 64));
     int64_t best = INT64_MAX;
     for (int32_t splits = fewest; splits <= most; ++splits)
     {
-        bool const clustered = clusters && splits > 1 && splits <= kMOST_CLUSTER && (splits & (splits - 1)) == 0;
         for (int32_t const unit : {1, groupSteps})
         {
             int32_t const longest = mostSteps(steps, unit, splits * kWARPS);
-            if (longest > kMOST_STEPS)
+            if (longest > mostOfWarp)
                 continue;
             int64_t const groups = longest / groupSteps + (unit == 1 ? 2 : 0);
             int64_t const deep = (static_cast<int64_t>(plan.tiles) * splits + processors - 1) / processors;
-            int64_t const reduction = splits == 1 || clustered ? 0 : kMEMORY_COST;
+            int64_t const reduction = splits == 1 ? 0 : kMEMORY_COST;
             int64_t const starved = std::max<int64_t>(0, longest - kSTEPS_THAT_FILL);
             int64_t const cost = deep * (longest + starved + groups * kGROUP_COST + kWARP_COST + reduction);
             if (cost >= best)
@@ -80,7 +80,6 @@ SkinnyPlan planSkinny(int64_t k, int64_t n, int32_t groupSteps) noexcept
             best = cost;
             plan.splits = splits;
             plan.unit = unit;
-            plan.clustered = clustered;
             plan.xStride = rowStride(longest * kSTEP);
         }
     }
@@ -97,19 +96,8 @@ int32_t launchSkinny(Arguments const& args, SkinnyPlan const& plan, cudaStream_t
     // Once is enough, but which device is current may change from call to call, and the call costs less than a lock.
     if (auto const status = checked(kNAME, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sharedBytes)))
         return status;
-    cudaLaunchAttribute cluster{};
-    cluster.id = cudaLaunchAttributeClusterDimension;
-    cluster.val.clusterDim.x = 1;
-    cluster.val.clusterDim.y = plan.splits;
-    cluster.val.clusterDim.z = 1;
-    cudaLaunchConfig_t config{};
-    config.gridDim = dim3(plan.tiles, plan.splits, 1);
-    config.blockDim = dim3(kWARPS * 32);
-    config.dynamicSmemBytes = sharedBytes;
-    config.stream = stream;
-    config.attrs = &cluster;
-    config.numAttrs = plan.clustered ? 1 : 0;
-    return checked(kNAME, cudaLaunchKernelEx(&config, kernel, args));
+    kernel<<<dim3(plan.tiles, plan.splits), kWARPS * 32, sharedBytes, stream>>>(args);
+    return checked(kNAME, cudaGetLastError());
 }
 
 // --- More rows ---
@@ -200,7 +188,7 @@ int32_t runSkinny(MmtrtCall const& call, Sizes const& sizes, Attributes const& a
         optional(call, kBIAS), optional(call, kZERO), optional(call, kPREQUANT), call.outputs[kY].data,
         static_cast<float*>(call.workspace), static_cast<uint32_t*>(call.state), static_cast<int32_t>(sizes.lead),
         static_cast<int32_t>(sizes.K), static_cast<int32_t>(sizes.N), groupSteps, inverseOf(groupSteps), plan.unit, units / parts,
-        units % parts, plan.splits, static_cast<int32_t>(sizes.lead) * plan.xStride, plan.xStride, plan.clustered,
+        units % parts, plan.splits, static_cast<int32_t>(sizes.lead) * plan.xStride, plan.xStride,
         curveOf(attributes.activation)};
     auto const stream = static_cast<cudaStream_t>(call.stream);
     return isInt4(call) ? launchSkinny<T, 4>(args, plan, stream) : launchSkinny<T, 8>(args, plan, stream);

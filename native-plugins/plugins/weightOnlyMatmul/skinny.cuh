@@ -8,9 +8,8 @@
 // bf16. These constants are taken off the sums, not the weights: sum(x × (1032 + q)) − 1032 × sum(x), and sum(x) comes from one
 // more product, with ones. INT8 does not fit below bf16's exponent and is made exact first.
 //
-// A warp has a FIFO of cp.async and rows of x of its own, so the warps of a block meet only to reduce. Blocks that share columns
-// are a cluster where there are clusters: each sends its sums to the one that finishes the columns. Elsewhere the last to arrive
-// at a counter adds what all left in the workspace.
+// A warp has a FIFO of cp.async and rows of x of its own, so the warps of a block meet only to reduce. Of blocks that share
+// columns the last to arrive at a counter adds what all left in the workspace.
 #pragma once
 #include "skinny_reduce.cuh"
 #include "skinny_weights.cuh"
@@ -64,9 +63,6 @@ __global__ void __launch_bounds__(kWARPS * 32, kRESIDENT) skinnyKernel(Arguments
     using L = Layout<kBITS>;
     constexpr int32_t kDEPTH = kSTAGES<kBITS>;
     extern __shared__ __align__(128) char shared[];
-    // Apart from the FIFOs: neighbours send their sums while this block's totals are still read there.
-    __shared__ float4 gathered[kMOST * kVECTORS];
-    __shared__ Inbox inbox;
     int32_t const rows = kMOST == 1 ? 1 : args.rows;
     int32_t const warp = threadIdx.x / 32;
     int32_t const g = threadIdx.x % 32 / 4;
@@ -84,13 +80,6 @@ __global__ void __launch_bounds__(kWARPS * 32, kRESIDENT) skinnyKernel(Arguments
 #pragma unroll 1
     for (int32_t i = 0; i < kDEPTH; ++i)
         stream.next(i * L::kSTEP_BYTES);
-    if (args.clustered)
-    {
-        if (threadIdx.x == 0)
-            inbox.open(rows * kVECTORS * 16);
-        __syncwarp();
-        Inbox::started();
-    }
     if (args.prequant != nullptr)
     {
         copyWait<kDEPTH - 1>();
@@ -144,9 +133,6 @@ __global__ void __launch_bounds__(kWARPS * 32, kRESIDENT) skinnyKernel(Arguments
                 *reinterpret_cast<float2*>(partial + i * kCOLUMNS + L::column(f, g)) = make_float2(total[f][i], total[f][i + 2]);
     __syncthreads();
     Held const held{reinterpret_cast<float4 const*>(shared), rows};
-    if (args.clustered)
-        reduceInCluster<T>(args, held, inbox, gathered, column);
-    else
-        reduceInMemory<T>(args, held, column);
+    reduceBlocks<T>(args, held, column);
 }
 } // namespace mmtrt::weightOnlyMatmul

@@ -4,27 +4,20 @@
 
 namespace mmtrt::weightOnlyMatmul
 {
-inline constexpr int32_t kWARPS = 4;
+inline constexpr int32_t kWARPS = 8;
 // Blocks that a multiprocessor holds at once.
-inline constexpr int32_t kRESIDENT = 4;
+inline constexpr int32_t kRESIDENT = 2;
 inline constexpr int32_t kCOLUMNS = 128;
 inline constexpr int32_t kROWS = 8;
 inline constexpr int32_t kSTEP = 16;
 inline constexpr int32_t kFRAGMENTS = kCOLUMNS / 16;
 inline constexpr int32_t kVECTORS = kCOLUMNS / 4;
 // Steps of a warp that are on their way at once: latency × bandwidth asks for about 30 KiB on each multiprocessor.
-#ifndef MMTRT_SKINNY_STAGES4
-#define MMTRT_SKINNY_STAGES4 4
-#endif
-#ifndef MMTRT_SKINNY_STAGES8
-#define MMTRT_SKINNY_STAGES8 3
-#endif
 template <int32_t kBITS>
-inline constexpr int32_t kSTAGES = kBITS == 4 ? MMTRT_SKINNY_STAGES4 : MMTRT_SKINNY_STAGES8;
-// A warp's: bounds the shared memory of x (8 rows × 32 bytes a step).
+inline constexpr int32_t kSTAGES = kBITS == 4 ? 4 : 3;
+// A warp's: bounds the shared memory of x (8 rows × 32 bytes a step). The second where a block has 99 KiB.
 inline constexpr int32_t kMOST_STEPS = 32;
-// Portable size.
-inline constexpr int32_t kMOST_CLUSTER = 8;
+inline constexpr int32_t kMOST_STEPS_IN_99K = 24;
 
 struct Arguments
 {
@@ -53,12 +46,11 @@ struct Arguments
     // different banks.
     int32_t xBytes;
     int32_t xStride;
-    bool clustered;
     Curve curve;
 };
 
 // For ranges of this many elements or fewer.
-inline int32_t rowStride(int32_t range) noexcept
+constexpr int32_t rowStride(int32_t range) noexcept
 {
     return (range * 2 + 127) / 128 * 128 + 16;
 }

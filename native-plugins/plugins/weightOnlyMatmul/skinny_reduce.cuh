@@ -1,6 +1,6 @@
 // Sums of all warps of all blocks that share columns, to y.
 #pragma once
-#include "cluster.cuh"
+#include "device.cuh"
 #include "skinny.h"
 
 namespace mmtrt::weightOnlyMatmul
@@ -41,38 +41,8 @@ struct Held
     }
 };
 
-// Each block of the cluster gets the others' sums of its share of the columns in its own shared memory, as [block][row][vector].
 template <typename T>
-__device__ __forceinline__ void reduceInCluster(Arguments const& args, Held const& held, Inbox& inbox, float4* gathered, int32_t column)
-{
-    int32_t const share = kVECTORS / args.splits;
-    int32_t const mine = blockIdx.y;
-    Inbox::ready();
-#pragma unroll 1
-    for (int32_t i = threadIdx.x; i < held.rows * kVECTORS; i += kWARPS * 32)
-    {
-        int32_t const owner = i % kVECTORS / share;
-        int32_t const at = (mine * held.rows + i / kVECTORS) * share + i % kVECTORS - owner * share;
-        inbox.send(gathered + at, owner, held.sum(i));
-    }
-    if (static_cast<int32_t>(threadIdx.x) >= held.rows * share)
-        return;
-    inbox.wait();
-#pragma unroll 1
-    for (int32_t i = threadIdx.x; i < held.rows * share; i += kWARPS * 32)
-    {
-        int32_t const n = column + (mine * share + i % share) * 4;
-        if (n >= args.n)
-            continue;
-        float4 value = gathered[i];
-        for (int32_t s = 1; s < args.splits; ++s)
-            value = add(value, gathered[s * held.rows * share + i]);
-        finish<T>(args, value, i / share, n);
-    }
-}
-
-template <typename T>
-__device__ __forceinline__ void reduceInMemory(Arguments const& args, Held const& held, int32_t column)
+__device__ __forceinline__ void reduceBlocks(Arguments const& args, Held const& held, int32_t column)
 {
     auto* const all = reinterpret_cast<float4*>(args.partials) + static_cast<int64_t>(blockIdx.x) * args.splits * (kROWS * kVECTORS);
     if (args.splits > 1)
