@@ -2,6 +2,7 @@ import type { Attribute, Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
 import { dimOf } from "../graph/ops.ts";
 import { LAYER_NORM, type LayerNormWeights, pluginLayerNorm } from "./fused/layer-norm.ts";
+import type { FusedOp } from "./fused/op.ts";
 import { pluginRmsNorm, RMS_NORM } from "./fused/rms-norm.ts";
 import type { WeightSource } from "./weights.ts";
 
@@ -25,15 +26,24 @@ export function addRmsNorm(
   name: string,
   eps: number,
 ): NormOfSum {
-  if (!g.plugins.has(RMS_NORM.name)) {
-    const sum = g.add(residual, x);
-    return { y: rmsNorm(g, w, sum, name, eps), sum };
-  }
-  const gamma = gammaOf(g, w, x, name);
-  const fused = pluginRmsNorm(g, x, gamma, eps, residual, standardRmsNorm);
+  return normOfSum(g, RMS_NORM, x, residual, {
+    both: () => pluginRmsNorm(g, x, gammaOf(g, w, x, name), eps, residual, standardRmsNorm),
+    norm: sum => rmsNorm(g, w, sum, name, eps),
+  });
+}
+
+/** `both` in one node where the graph has one, which it has not for every size. */
+function normOfSum(
+  g: GraphBuilder,
+  op: FusedOp,
+  x: Value,
+  residual: Value,
+  { both, norm }: { both(): NormOfSum | undefined; norm(sum: Value): Value },
+): NormOfSum {
+  const fused = g.plugins.has(op.name) ? both() : undefined;
   if (fused !== undefined) return fused;
   const sum = g.add(residual, x);
-  return { y: standardRmsNorm(g, sum, gamma, eps), sum };
+  return { y: norm(sum), sum };
 }
 
 function gammaOf(g: GraphBuilder, w: WeightSource, x: Value, name: string): Value {
@@ -74,15 +84,10 @@ export function addLayerNorm(
   name: string,
   eps: number,
 ): NormOfSum {
-  if (!g.plugins.has(LAYER_NORM.name)) {
-    const sum = g.add(residual, x);
-    return { y: layerNorm(g, w, sum, name, eps), sum };
-  }
-  const weights = layerNormWeights(g, w, x, name);
-  const fused = pluginLayerNorm(g, x, weights, eps, residual, standardLayerNorm);
-  if (fused !== undefined) return fused;
-  const sum = g.add(residual, x);
-  return { y: standardLayerNorm(g, sum, weights, { float: eps }), sum };
+  return normOfSum(g, LAYER_NORM, x, residual, {
+    both: () => pluginLayerNorm(g, x, layerNormWeights(g, w, x, name), eps, residual, standardLayerNorm),
+    norm: sum => layerNorm(g, w, sum, name, eps),
+  });
 }
 
 function layerNormWeights(g: GraphBuilder, w: WeightSource, x: Value, name: string): LayerNormWeights {
