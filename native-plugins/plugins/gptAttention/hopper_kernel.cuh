@@ -209,10 +209,10 @@ struct Consumer
     __device__ __forceinline__ void startScores(int32_t n)
     {
         uint32_t const keys = places.tile(0, (before + n) % kSTAGES);
-        multiply<T, kTOKENS, false, false>(score, queries[0], keysOperand(keys));
+        wgmma<T, kTOKENS, false, false>(score, queries[0], wgmmaRows128(keys));
 #pragma unroll
         for (int32_t d = 1; d < kD / 16; ++d)
-            multiply<T, kTOKENS, false, true>(score, queries[d], keysOperand(keys + d / 4 * kPANEL + d % 4 * 32));
+            wgmma<T, kTOKENS>(score, queries[d], wgmmaRows128(keys + d / 4 * kPANEL + d % 4 * 32));
         wgmmaCommit();
     }
 
@@ -221,7 +221,7 @@ struct Consumer
         uint32_t const values = places.tile(1, (before + n) % kSTAGES);
 #pragma unroll
         for (int32_t k = 0; k < kTOKENS / 16; ++k)
-            multiply<T, kD, true, true>(out, p[k], valuesOperand(values + k * 2048, kPANEL));
+            wgmma<T, kD, true>(out, p[k], valuesOperand(values + k * 2048, kPANEL));
         wgmmaCommit();
     }
 
