@@ -7,6 +7,7 @@ import type {
   LlmEngineConfig,
   VisualEngineConfig,
 } from "../formats/engine-config.ts";
+import { featureRange } from "../models/parts/visual-tokens.ts";
 import type { EncoderDecoderSpec, ModelSpec, PromptStyle } from "../models/spec.ts";
 import type { BuildOptions } from "../options/tables/build.ts";
 import { trainedPositions } from "../rules/lengths.ts";
@@ -21,7 +22,8 @@ export function engineModel(spec: ModelSpec): EngineModel {
     vocab_size: spec.language.vocabSize,
     image_token_id: spec.imageTokenId ?? null,
     ...(spec.prompt && { prompt: enginePrompt(spec.prompt) }),
-    num_visual_features: (spec.vision ?? spec.swin)?.numVisualFeatures ?? 0,
+    num_visual_features: spec.swin?.numVisualFeatures ?? featureRange(spec).most,
+    ...(spec.visualTokens && { visual_tokens: spec.visualTokens }),
     bos_token_id: spec.bosTokenId ?? null,
     eos_token_ids: spec.eosTokenIds,
     pad_token_id: spec.padTokenId ?? null,
@@ -137,7 +139,7 @@ export function visualConfig(
     builder_config: {
       precision: engine.options.computeDtype,
       model_type: checkpoint.spec.modelType,
-      max_batch_size: settings.build.max_batch_size,
+      max_batch_size: settings.build.max_visual_batch,
       tensor_parallel: 1,
       strongly_typed: true,
     },

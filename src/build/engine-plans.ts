@@ -13,11 +13,13 @@ import { type Dialect, withCodes } from "../graph/dialect.ts";
 import type { Dim } from "../graph/dim.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import type { GraphOptions } from "../models/architecture.ts";
+import { visualTokensOf } from "../models/parts/visual-tokens.ts";
 import { contextPiece } from "../rules/paged-context.ts";
 import type { BuildSettings } from "../rules/rule.ts";
 import type { StoredTensor } from "../tensor/index.ts";
 import { byteLength } from "../tensor/index.ts";
 import type { EngineRequest } from "../toolchain/tensorrt/request.ts";
+import { visualUnit } from "../vision/index.ts";
 import { computeDtypeOf, loadedBytes } from "./compute-dtype.ts";
 import { sha256 } from "./fingerprint.ts";
 import { type AdapterTables, planTables } from "./lora-tables.ts";
@@ -116,13 +118,15 @@ export function weightsOf(checkpoint: ConvertedCheckpoint, { kind, rank }: Engin
   return (kind === "encoder" ? checkpoint.encoder?.ranks : checkpoint.ranks)?.[rank];
 }
 
-/** The visual engine: one for all ranks, with as many images as the batch has sequences. */
+/** The visual engine: one for all ranks. */
 export function planVisual(checkpoint: ConvertedCheckpoint, targets: EngineTargets): EnginePlan[] {
   const { build } = targets;
   if (checkpoint.visual === undefined) return [];
   const options = graphOptions(checkpoint, targets, 0);
   const graph = buildGraph(checkpoint, "visual", options);
-  const profiles = visualProfiles(graph, build.max_batch_size, build.opt_batch_size);
+  const rule = visualTokensOf(checkpoint.spec);
+  const inImages = rule === undefined || visualUnit(rule) === "images";
+  const profiles = visualProfiles(graph, build.max_visual_batch, inImages ? build.opt_batch_size : undefined);
   const names = { name: "visual", kind: "visual" as const, rank: 0, stem: "visual/model" };
   return [enginePlan(names, graph, options, checkpoint.visual, targets, profiles)];
 }

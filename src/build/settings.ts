@@ -1,8 +1,10 @@
+import { featureRange, visualTokensOf } from "../models/parts/visual-tokens.ts";
 import type { ModelSpec } from "../models/spec.ts";
 import type { BuildOptions } from "../options/tables/build.ts";
 import { trainedPositions, USUAL_TEXT_TOKENS } from "../rules/lengths.ts";
 import { promptRowsOfBatch } from "../rules/multimodal.ts";
 import type { BuildSettings } from "../rules/rule.ts";
+import { tokenBounds, unitsOf, visualUnit } from "../vision/index.ts";
 
 /** A number that was chosen for the user: shown with the plan, because nothing changes in silence. */
 export interface Adjustment {
@@ -40,6 +42,7 @@ export function resolveSettings(input: SettingsInput): Settings {
   const adjustments: Adjustment[] = [];
   const max_seq_len = sequenceLength(input, adjustments);
   const max_input_len = inputLength(input, max_seq_len, adjustments);
+  const max_multimodal_len = promptRows(options, spec, max_input_len, adjustments);
   const build: BuildSettings = {
     backend: options.backend,
     compute_dtype: options.compute_dtype,
@@ -48,7 +51,8 @@ export function resolveSettings(input: SettingsInput): Settings {
     max_encoder_input_len: encoderLength(input, max_input_len, adjustments),
     max_seq_len,
     max_beam_width: options.max_beam_width,
-    max_multimodal_len: promptRows(options, spec, adjustments),
+    max_multimodal_len,
+    max_visual_batch: visualBatch(options, spec, max_multimodal_len, adjustments),
     max_num_tokens: options.max_num_tokens,
     opt_num_tokens: options.opt_num_tokens,
     opt_batch_size: options.opt_batch_size,
@@ -122,7 +126,7 @@ function sequenceLength({ options, spec, addsInput }: SettingsInput, adjustments
 /** The default of 1024 is lowered to a short model's positions, or raised to hold an image; a given value never. */
 function inputLength({ options, spec, given }: SettingsInput, maxSeqLen: number, adjustments: Adjustment[]): number {
   const from = options.max_input_len;
-  const needed = (spec.vision?.numVisualFeatures ?? 0) + USUAL_TEXT_TOKENS;
+  const needed = featureRange(spec).mostTokens + USUAL_TEXT_TOKENS;
   const to = Math.min(Math.max(from, needed), maxSeqLen);
   if (given("max_input_len") || to === from) return from;
   const why = to < from ? "the default does not fit into max_seq_len" : "the default does not hold an image and text";
@@ -144,15 +148,30 @@ function encoderLength({ options, spec }: SettingsInput, maxInputLen: number, ad
   return to;
 }
 
-function promptRows(options: BuildOptions, spec: ModelSpec, adjustments: Adjustment[]): number {
+function promptRows(options: BuildOptions, spec: ModelSpec, maxInputLen: number, adjustments: Adjustment[]): number {
   if (options.max_multimodal_len !== "auto") return options.max_multimodal_len;
-  const to = promptRowsOfBatch(spec, options.max_batch_size);
-  const features = spec.vision?.numVisualFeatures ?? 0;
+  const batch = options.max_batch_size;
+  const to = promptRowsOfBatch(spec, batch, maxInputLen);
+  const { least, most } = featureRange(spec);
+  const image = least === most ? "an image" : to < batch * most ? "a prompt" : "the largest image";
   const why =
     to === 0
       ? "the model takes no images"
-      : `max_batch_size ${options.max_batch_size} × ${features} visual features of an image`;
+      : `max_batch_size ${batch} × ${to / batch} ${image === "a prompt" ? "tokens" : "visual features"} of ${image}`;
   adjustments.push({ option: "max_multimodal_len", from: "auto", to, why });
+  return to;
+}
+
+/** Images of a batch; where an image has tiles or patches, those of the largest that the prompt table holds: others wait their turn. */
+function visualBatch(options: BuildOptions, spec: ModelSpec, rows: number, adjustments: Adjustment[]): number {
+  if (options.max_visual_batch !== "auto") return options.max_visual_batch;
+  const rule = visualTokensOf(spec);
+  if (rule === undefined || visualUnit(rule) === "images") return options.max_batch_size;
+  const { most } = tokenBounds(rule);
+  const units = unitsOf(rule, most);
+  const to = Math.max(1, Math.min(units, Math.ceil((rows * units) / most.features)));
+  const why = `${visualUnit(rule)} of ${to === units ? "the largest image" : "an image that max_multimodal_len holds"}`;
+  adjustments.push({ option: "max_visual_batch", from: "auto", to, why });
   return to;
 }
 

@@ -1,4 +1,5 @@
 import type { Dtype } from "../tensor/index.ts";
+import type { VisualTokenRule } from "../vision/index.ts";
 import type { LoraEngineConfig } from "./lora/engine.ts";
 
 /**
@@ -96,7 +97,7 @@ export interface VisualEngineConfig {
     readonly tensor_parallel: 1;
     readonly strongly_typed: boolean;
   };
-  /** Rows of `output` an image gives. */
+  /** Rows of `output` that an item of its batch gives: an image, or a tile. */
   readonly num_visual_features: number;
   /** channels, height, width of `input`. */
   readonly image_shape: readonly [number, number, number];
@@ -126,8 +127,10 @@ export interface EngineModel {
   /** Negative where the vocabulary has no token for an image. */
   readonly image_token_id: number | null;
   readonly prompt?: EnginePrompt;
-  /** 0 for a model that takes no images. */
+  /** Of an image, or the most that one can bring where `visual_tokens` tells; 0 for a model that takes no images. */
   readonly num_visual_features: number;
+  /** There where images bring different numbers of features. */
+  readonly visual_tokens?: VisualTokenRule;
   readonly bos_token_id: number | null;
   readonly eos_token_ids: readonly number[];
   readonly pad_token_id: number | null;

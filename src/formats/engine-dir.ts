@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { fail, MmtrtError, type Problem, throwIfAny } from "../diagnostics/index.ts";
 import { DTYPES } from "../tensor/index.ts";
+import { ruleProblem } from "../vision/index.ts";
 import { isBuilt, isTarget } from "./built-form.ts";
 import type { Backend, EngineManifest, EnginePart, LlmEngineConfig, VisualEngineConfig } from "./engine-config.ts";
 import { isJsonObject, type Json, type JsonObject, readJsonObject } from "./json.ts";
@@ -158,6 +159,7 @@ function isModel(value: Json | undefined): boolean {
     typeof value.architecture === "string" &&
     isCount(value.vocab_size, 1) &&
     isCount(value.num_visual_features, 0) &&
+    (value.visual_tokens === undefined || ruleProblem(value.visual_tokens) === undefined) &&
     Array.isArray(eos) &&
     eos.every(id => isCount(id, 0)) &&
     ["image_token_id", "bos_token_id", "pad_token_id"].every(

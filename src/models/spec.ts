@@ -1,9 +1,19 @@
+import type { VisualTokenRule } from "../vision/index.ts";
+
 /** How positions beyond the trained length are mapped onto RoPE angles; the field of config.json, read in any spelling. */
 export interface RopeScaling {
   readonly type: "linear" | "dynamic" | "llama3" | "yarn" | "longrope";
   readonly factor: number;
   /** What else the type has, under Hugging Face's names (low_freq_factor, original_max_position_embeddings, …). */
   readonly parameters: Readonly<Record<string, number | boolean | readonly number[]>>;
+}
+
+/** One layer's attention, where a model has several kinds. */
+export interface LayerKind {
+  /** Tokens a query sees, itself included; all before it where it is absent. */
+  readonly window?: number;
+  /** global: by ropeTheta and ropeScaling · local: by localRopeTheta · none: positions are not told (SmolLM3). */
+  readonly rope: "global" | "local" | "none";
 }
 
 /** A decoder, alone or beside an encoder: sizes and choices, everything that changes numbers. Units are elements. */
@@ -19,12 +29,26 @@ export interface DecoderSpec {
   readonly headDim: number;
   readonly intermediateSize: number;
   readonly activation: "silu" | "gelu" | "gelu_tanh" | "relu";
-  /** gated: down(act(gate(x)) · up(x)); plain: proj(act(fc(x))). */
-  readonly mlp: "gated" | "plain";
+  /** gated: down(act(gate(x)) · up(x)); fused: the same with gate and up in one product (Phi-3); plain: proj(act(fc(x))). */
+  readonly mlp: "gated" | "fused" | "plain";
   readonly norm: "rms" | "layer";
   readonly normEps: number;
   /** The norm follows the residual sum and there is none at the end (OPT-350m). */
   readonly postNorm?: boolean;
+  /** What attention and MLP give is normed too, before it is added to x (Gemma 2 and 3). */
+  readonly outputNorms?: boolean;
+  /** Queries and keys are normed head by head before they are rotated (Qwen3, Gemma 3). */
+  readonly qkNorm?: boolean;
+  /** Norms multiply by 1 + the stored weight; checkpoints hold the sum, as TensorRT-LLM's do (Gemma). */
+  readonly normsStoredLessOne?: boolean;
+  /** Word embeddings, and not visual features, are multiplied by it: √hidden (Gemma). */
+  readonly embeddingScale?: number;
+  /** Scores are divided by the root of it, of headDim where it is absent (Gemma 2 and 3). */
+  readonly queryPreAttnScalar?: number;
+  /** Scores become cap · tanh(score / cap) before the mask (Gemma 2). */
+  readonly scoreCap?: number;
+  /** The same of logits. */
+  readonly logitCap?: number;
   /** relative: a learned bias on attention scores by distance (T5). */
   readonly positions: "rope" | "learned" | "relative";
   readonly maxPositions: number;
@@ -32,6 +56,12 @@ export interface DecoderSpec {
   readonly ropeScaling?: RopeScaling;
   /** Tokens a query sees, itself included, in every layer (Mistral 7B v0.1); all tokens before it without one. */
   readonly slidingWindow?: number;
+  /** What each layer sees and how it counts, where layers differ; `slidingWindow` is absent then. */
+  readonly layerKinds?: readonly LayerKind[];
+  /** The base of layers with rope "local"; those have no scaling. */
+  readonly localRopeTheta?: number;
+  /** Channels of each head that are rotated, the first ones; all of them where it is absent (Phi-4-mini has ¾). */
+  readonly rotaryDim?: number;
   readonly attentionBias: boolean;
   readonly outputBias: boolean;
   readonly mlpBias: boolean;
@@ -116,7 +146,10 @@ export interface VisionSpec {
   readonly runLayers: number;
   /** Whether the first row, the class token's, is dropped ("default", "patch") or kept ("full", "cls_patch"). */
   readonly dropClassToken: boolean;
-  /** Rows of `output` an image gives, after Q-Former or projector: what max_multimodal_len counts. */
+  /**
+   * Rows of `output` that one item of the visual engine's batch gives, after Q-Former or projector: an image's, or a tile's where
+   * `ModelSpec.visualTokens` cuts images.
+   */
   readonly numVisualFeatures: number;
   /** false: the fused q, k, v product has no bias (EVA towers only). */
   readonly qkvBias?: boolean;
@@ -186,6 +219,8 @@ export interface ModelSpec {
    * ids. IMAGE_PLACEHOLDER where the vocabulary has none.
    */
   readonly imageTokenId?: number;
+  /** What an image brings, where that depends on the image; `visualTokensOf` has it for every family. */
+  readonly visualTokens?: VisualTokenRule;
   readonly prompt?: PromptStyle;
   readonly bosTokenId?: number;
   readonly eosTokenIds: readonly number[];

@@ -1,4 +1,5 @@
 import type { Problem } from "../diagnostics/index.ts";
+import { featureRange } from "../models/parts/visual-tokens.ts";
 import type { DecoderSpec } from "../models/spec.ts";
 import type { Rule } from "./rule.ts";
 
@@ -71,24 +72,27 @@ export const positionsWereTrained: Rule = ({ spec: { language }, build: { max_se
 };
 
 export const promptHoldsImage: Rule = ({ spec, build, origin }) => {
-  const features = spec.vision?.numVisualFeatures ?? 0;
+  const { leastTokens, mostTokens } = featureRange(spec);
   const key = spec.encoderDecoder === undefined ? "max_input_len" : "max_encoder_input_len";
   const length = build[key];
-  if (features === 0 || length > features) return undefined;
+  if (leastTokens === 0 || length > leastTokens) return undefined;
+  const any = leastTokens === mostTokens;
+  const image = any ? `an image of ${leastTokens} visual features` : `the smallest image, ${leastTokens} tokens,`;
   return {
     code: "BLD011",
-    what: `${key} ${length} does not hold an image of ${features} visual features and text`,
+    what: `${key} ${length} does not hold ${image} and text`,
     at: origin(key),
-    why: `visual features count as prompt tokens: ${features} for the image, then the question`,
-    fix: `--${key} ${features + USUAL_TEXT_TOKENS} or more`,
+    why: `visual features count as prompt tokens: ${leastTokens} for the image, then the question`,
+    fix: `--${key} ${leastTokens + USUAL_TEXT_TOKENS} or more${any ? "" : `; ${mostTokens + USUAL_TEXT_TOKENS} for every image`}`,
   };
 };
 
 /** Advice. */
 export const promptHoldsText: Rule = ({ spec, build: { max_input_len }, origin }) => {
-  const features = spec.vision?.numVisualFeatures ?? 0;
+  const { least: features, leastTokens, mostTokens } = featureRange(spec);
   const text = max_input_len - features;
-  if (features === 0 || text <= 0 || text >= USUAL_TEXT_TOKENS) return undefined;
+  // Where images differ, `everyImageFits` counts the text too.
+  if (features === 0 || leastTokens !== mostTokens || text <= 0 || text >= USUAL_TEXT_TOKENS) return undefined;
   return {
     code: "BLD013",
     what: `max_input_len ${max_input_len} leaves ${text} tokens for text beside ${features} visual features`,

@@ -32,6 +32,8 @@ export interface BuildSettings {
   readonly max_seq_len: number;
   readonly max_beam_width: number;
   readonly max_multimodal_len: number;
+  /** Images, tiles or patches that the visual engine encodes in one call. */
+  readonly max_visual_batch: number;
   /** What an encoder takes; 0 for a decoder-only model. */
   readonly max_encoder_input_len: number;
   readonly max_num_tokens: number | undefined;

@@ -108,6 +108,7 @@ export const SETTINGS: BuildSettings = {
   max_seq_len: 2048,
   max_beam_width: 1,
   max_multimodal_len: 576,
+  max_visual_batch: 1,
   max_encoder_input_len: 0,
   max_num_tokens: undefined,
   opt_num_tokens: undefined,

@@ -36,6 +36,7 @@ export function memoryInputOf(checkpoint: ConvertedCheckpoint, build: BuildSetti
     maxSeqLen: build.max_seq_len,
     contextPiece: contextPiece(build),
     promptRows: build.max_multimodal_len,
+    ...(build.max_visual_batch !== build.max_batch_size && { visualBatch: build.max_visual_batch }),
     computeDtype: dtype,
     kvDtype: CACHE_DTYPES[quantization?.kvCacheQuantAlgo ?? "none"] ?? dtype,
     cacheType: build.kv_cache_type,

@@ -71,6 +71,8 @@ export interface MemoryInput {
   /** Most tokens of each prompt in one call, where prompts come in pieces. */
   readonly contextPiece?: number | undefined;
   readonly promptRows: number;
+  /** Images or tiles that the visual engine sees at once; absent where it is maxBatchSize. */
+  readonly visualBatch?: number;
   /** Rows of an encoder's output that the decoder attends to; absent or 0 without an encoder. */
   readonly encoderLen?: number;
   readonly computeDtype: FloatDtype;

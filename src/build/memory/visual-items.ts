@@ -4,7 +4,7 @@ import type { MemoryInput, MemoryItem } from "./types.ts";
 
 /** The visual engine is whole on every GPU: images are few and its weights are small beside the language model's. */
 export function visualItems(input: MemoryInput): MemoryItem[] {
-  const { vision: v, swin, maxBatchSize } = input;
+  const { vision: v, swin, visualBatch = input.maxBatchSize } = input;
   if (swin !== undefined) return swinItems(input, swin);
   if (v === undefined) return [];
   const c = bytesOf(input.computeDtype);
@@ -16,9 +16,9 @@ export function visualItems(input: MemoryInput): MemoryItem[] {
     visualWeights(input),
     {
       what: "visual_activations",
-      bytes: maxBatchSize * ((tokens * width + pixels) * c + scores),
+      bytes: visualBatch * ((tokens * width + pixels) * c + scores),
       formula:
-        `images ${maxBatchSize} × ((tokens ${tokens} × width ${width} + pixels ${pixels}) × ${c} B` +
+        `images ${visualBatch} × ((tokens ${tokens} × width ${width} + pixels ${pixels}) × ${c} B` +
         `${input.scoresInMemory ? ` + scores ${v.heads} × ${tokens}² × 4 B` : ""})`,
     },
   ];
@@ -26,7 +26,7 @@ export function visualItems(input: MemoryInput): MemoryItem[] {
 
 /** The first stage has the widest buffers: patches are quartered from stage to stage, and channels doubled. */
 function swinItems(input: MemoryInput, swin: SwinSpec): MemoryItem[] {
-  const { maxBatchSize } = input;
+  const { visualBatch = input.maxBatchSize } = input;
   const c = bytesOf(input.computeDtype);
   const [height, width] = swin.imageSize;
   const tokens = Math.ceil(height / swin.patchSize[0]) * Math.ceil(width / swin.patchSize[1]);
@@ -38,9 +38,9 @@ function swinItems(input: MemoryInput, swin: SwinSpec): MemoryItem[] {
     visualWeights(input),
     {
       what: "visual_activations",
-      bytes: maxBatchSize * ((tokens * channels + pixels) * c + scores),
+      bytes: visualBatch * ((tokens * channels + pixels) * c + scores),
       formula:
-        `images ${maxBatchSize} × ((patches ${tokens} × width ${channels} + pixels ${pixels}) × ${c} B` +
+        `images ${visualBatch} × ((patches ${tokens} × width ${channels} + pixels ${pixels}) × ${c} B` +
         `${input.scoresInMemory ? ` + scores ${swin.heads[0]} × ${tokens} × window ${window} × 4 B` : ""})`,
     },
   ];

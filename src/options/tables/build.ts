@@ -235,7 +235,17 @@ export const buildOptions = defineOptions({
     group: "Limits",
     aliases: [{ name: "max_prompt_embedding_table_size" }],
     about:
-      "Rows of the prompt table: visual features of all images of a batch. auto is max_batch_size × num_visual_features.",
+      "Rows of the prompt table: visual features of all images of a batch. auto is max_batch_size × the most that an image has.",
+  },
+  max_visual_batch: {
+    type: "integer",
+    minimum: 1,
+    maximum: 1 << 24,
+    words: ["auto"],
+    default: "auto",
+    group: "Limits",
+    about:
+      "What the visual engine encodes in one call: images, or tiles or patches of models that cut images up. More are encoded in several calls, so this bounds memory. auto is max_batch_size images, or the tiles or patches of the largest image.",
   },
   max_encoder_input_len: {
     type: "integer",

@@ -1,0 +1,4 @@
+export type { FixedRule } from "./fixed.ts";
+export { type LongestEdgeTilesRule, resizedForTiles } from "./longest-edge-tiles.ts";
+export * from "./rule.ts";
+export * from "./tokens.ts";

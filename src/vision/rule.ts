@@ -1,0 +1,49 @@
+import { FIXED, type FixedRule } from "./fixed.ts";
+import { LONGEST_EDGE_TILES, type LongestEdgeTilesRule } from "./longest-edge-tiles.ts";
+import type { ImageSize, ImageTokens, PromptPiece, TokenBounds, VisualKind } from "./tokens.ts";
+
+/** How many tokens an image brings, as a function of its size; ADR 9. Stands in the manifest as it is. */
+export type VisualTokenRule = FixedRule | LongestEdgeTilesRule;
+
+/** Every kind by its name: one more is a file and two lines here. */
+const KINDS: { readonly [K in VisualTokenRule["kind"]]: VisualKind<Extract<VisualTokenRule, { kind: K }>> } = {
+  fixed: FIXED,
+  longest_edge_tiles: LONGEST_EDGE_TILES,
+};
+
+/** The table's entry for a rule: of that rule's own kind, which the compiler cannot tell for a union. */
+function kindOf(rule: VisualTokenRule): VisualKind<VisualTokenRule> {
+  return KINDS[rule.kind] as VisualKind<VisualTokenRule>;
+}
+
+export function tokensOf(rule: VisualTokenRule, size: ImageSize): ImageTokens {
+  return kindOf(rule).tokensOf(rule, size);
+}
+
+/** The least and the most over all images that the processor can make. */
+export function tokenBounds(rule: VisualTokenRule): TokenBounds {
+  return kindOf(rule).bounds(rule);
+}
+
+/** What stands in the placeholder's place. */
+export function promptPieces(rule: VisualTokenRule, image: ImageTokens): readonly PromptPiece[] {
+  return kindOf(rule).pieces(rule, image);
+}
+
+export function visualUnit(rule: VisualTokenRule): VisualKind<VisualTokenRule>["unit"] {
+  return kindOf(rule).unit;
+}
+
+/** Items of the visual engine's batch that an image is. */
+export function unitsOf(rule: VisualTokenRule, image: ImageTokens): number {
+  const unit = visualUnit(rule);
+  return unit === "images" ? 1 : image[unit];
+}
+
+/** What is wrong with a rule that came from a file; undefined: nothing. */
+export function ruleProblem(json: unknown): string | undefined {
+  if (typeof json !== "object" || json === null || Array.isArray(json)) return "it is not an object";
+  const { kind } = json as { readonly kind?: unknown };
+  if (typeof kind !== "string" || !Object.hasOwn(KINDS, kind)) return `kind is ${JSON.stringify(kind)}`;
+  return KINDS[kind as VisualTokenRule["kind"]].check(json as Readonly<Record<string, unknown>>);
+}

@@ -1,0 +1,128 @@
+import { readFileSync } from "node:fs";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  type LongestEdgeTilesRule,
+  promptPieces,
+  ruleProblem,
+  tokenBounds,
+  tokensOf,
+  unitsOf,
+  type VisualTokenRule,
+  visualUnit,
+} from "../../../src/vision/index.ts";
+
+interface Case {
+  readonly kind: string;
+  readonly settings: { readonly longest_edge: number; readonly tile: number; readonly splits?: boolean };
+  readonly images: readonly (readonly [number, number, number, number, number])[];
+}
+
+const CASES = JSON.parse(readFileSync("test/fixtures/vision/tiles.json", "utf8")) as readonly Case[];
+
+function tiles(longest_edge: number, tile: number, splits = true): LongestEdgeTilesRule {
+  return { kind: "longest_edge_tiles", longest_edge, tile, splits, features_per_tile: 5, patches_per_tile: 45 };
+}
+
+const FIXED: VisualTokenRule = { kind: "fixed", features: 19, patches: 76 };
+
+describe("Tiles of images whose longest edge is resized", () => {
+  for (const { settings, images } of CASES) {
+    const { longest_edge, tile, splits } = settings;
+    it(`are as many as transformers cuts, for longest_edge ${longest_edge} and tiles of ${tile}${splits === false ? ", uncut" : ""}`, () => {
+      const rule = tiles(longest_edge, tile, splits);
+      const ours = images.map(([height, width]) => {
+        const { grid, tiles } = tokensOf(rule, { height, width });
+        return [height, width, grid.rows, grid.cols, tiles];
+      });
+      expect(ours).toEqual(images);
+    });
+  }
+
+  it("bring features, patches and markers that add up to the prompt's pieces", () => {
+    const image = tokensOf(tiles(96, 24), { height: 72, width: 96 });
+    expect(image).toEqual({
+      tiles: 13,
+      grid: { rows: 3, cols: 4 },
+      patches: 585,
+      features: 65,
+      tokens: 65 + 24 + 3 + 3,
+    });
+    const pieces = promptPieces(tiles(96, 24), image);
+    const text = pieces.map(piece => ("text" in piece ? piece.text : ".".repeat(piece.features))).join("");
+    const row = (n: number): string =>
+      [1, 2, 3, 4].map(col => `<fake_token_around_image><row_${n}_col_${col}>.....`).join("");
+    const global = "<fake_token_around_image><global-img>.....<fake_token_around_image>";
+    expect(text).toBe(`${row(1)}\n${row(2)}\n${row(3)}\n\n${global}`);
+  });
+
+  it("of an uncut image are the global one alone", () => {
+    const rule = tiles(24, 24);
+    const image = tokensOf(rule, { height: 19, width: 7 });
+    expect(image).toMatchObject({ tiles: 1, grid: { rows: 0, cols: 0 }, features: 5, tokens: 8 });
+    expect(promptPieces(rule, image)).toEqual([
+      { text: "<fake_token_around_image><global-img>" },
+      { features: 5 },
+      { text: "<fake_token_around_image>" },
+    ]);
+  });
+});
+
+describe("Bounds of what images bring", () => {
+  const edge = fc.integer({ min: 1, max: 5000 });
+  const rule = fc.record({
+    longest: fc.integer({ min: 1, max: 5000 }),
+    tile: fc.integer({ min: 30, max: 989 }),
+    cut: fc.boolean(),
+  });
+
+  it("hold every image, and are reached", () => {
+    fc.assert(
+      fc.property(rule, edge, edge, ({ longest, tile, cut }, height, width) => {
+        const one = tiles(longest, tile, cut);
+        const { least, most } = tokenBounds(one);
+        const image = tokensOf(one, { height, width });
+        for (const key of ["tiles", "patches", "features", "tokens"] as const) {
+          expect(image[key]).toBeGreaterThanOrEqual(least[key]);
+          expect(image[key]).toBeLessThanOrEqual(most[key]);
+        }
+        expect(tokensOf(one, { height: 989, width: 989 })).toEqual(most);
+        expect(tokensOf(one, { height: 1, width: 5000 })).toEqual(least);
+      }),
+    );
+  });
+
+  it("of a family with one size are that size", () => {
+    const all = { tiles: 1, grid: { rows: 0, cols: 0 }, patches: 76, features: 19, tokens: 19 };
+    expect(tokenBounds(FIXED)).toEqual({ least: all, most: all });
+    expect(tokensOf(FIXED, { height: 3, width: 989 })).toEqual(all);
+    expect(promptPieces(FIXED, all)).toEqual([{ features: 19 }]);
+  });
+});
+
+describe("The visual engine's batch", () => {
+  it("counts images of one size, and tiles where images are cut", () => {
+    const image = tokensOf(tiles(96, 24), { height: 24, width: 96 });
+    expect([visualUnit(FIXED), unitsOf(FIXED, tokensOf(FIXED, { height: 1, width: 1 }))]).toEqual(["images", 1]);
+    expect([visualUnit(tiles(96, 24)), unitsOf(tiles(96, 24), image)]).toEqual(["tiles", 5]);
+  });
+});
+
+describe("A rule from a manifest", () => {
+  it("passes as it was written", () => {
+    for (const rule of [FIXED, tiles(96, 24)]) expect(ruleProblem(JSON.parse(JSON.stringify(rule)))).toBeUndefined();
+  });
+
+  it.each([
+    ["of another kind", { kind: "toString" }],
+    ["without a kind", {}],
+    ["that is a list", []],
+    ["that is null", null],
+    ["with a size of zero", { ...tiles(96, 24), tile: 0 }],
+    ["with a size beyond any picture", { ...tiles(96, 24), longest_edge: 2 ** 40 }],
+    ["with a text for a number", { ...FIXED, features: "19" }],
+    ["with a number for a flag", { ...tiles(96, 24), splits: 1 }],
+  ])("%s is refused", (_, json) => {
+    expect(ruleProblem(json)).toBeTypeOf("string");
+  });
+});
