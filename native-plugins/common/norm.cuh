@@ -3,20 +3,13 @@
 #pragma once
 #include "error.h"
 #include "quantize.cuh"
+#include <type_traits>
 
 namespace mmtrt::norm
 {
 inline constexpr int32_t kTHREADS = 256;
 // Below it a token counts as zeros.
 inline constexpr float kLEAST_SCALE = 1e-6F;
-
-enum class Result
-{
-    // x's type.
-    kFLOAT,
-    kINT8,
-    kFLOAT8,
-};
 
 struct Arguments
 {
@@ -49,10 +42,11 @@ __device__ __forceinline__ uint4 addResidual(uint4 x, uint4 const* residual)
     return pack8<T>(a);
 }
 
-// kVECTORS: copies of 8 elements that a thread holds.
-template <typename T, bool kRMS, Result kRESULT, int32_t kVECTORS>
+// The result is of type T where Code is void. kVECTORS: copies of 8 elements that a thread holds.
+template <typename T, bool kRMS, typename Code, int32_t kVECTORS>
 __global__ void __launch_bounds__(kTHREADS) kernel(Arguments const args)
 {
+    constexpr bool kCODES = !std::is_void_v<Code>;
     int64_t const row = static_cast<int64_t>(blockIdx.x) * args.vectors;
     uint4 held[kVECTORS] = {};
     float moment = 0.F;
@@ -108,12 +102,12 @@ __global__ void __launch_bounds__(kTHREADS) kernel(Arguments const args)
             if constexpr (kRMS)
                 value = toFloat(fromFloat<T>(value));
             to[j] = value * gamma[j] + beta[j];
-            if constexpr (kRESULT != Result::kFLOAT)
+            if constexpr (kCODES)
                 to[j] = toFloat(fromFloat<T>(to[j]));
         }
     };
     float inverse = 0.F;
-    if constexpr (kRESULT != Result::kFLOAT)
+    if constexpr (kCODES)
     {
         float scale = 0.F;
         if (args.scale != nullptr)
@@ -133,8 +127,7 @@ __global__ void __launch_bounds__(kTHREADS) kernel(Arguments const args)
                 for (float const value : y)
                     largest = fmaxf(largest, fabsf(value));
             }
-            constexpr float kMOST_CODE = kRESULT == Result::kINT8 ? 127.F : 448.F;
-            scale = fmaxf(overBlock<kTHREADS, 2>(largest, Larger{}) / kMOST_CODE, kLEAST_SCALE);
+            scale = fmaxf(overBlock<kTHREADS, 2>(largest, Larger{}) / Code::kMOST, kLEAST_SCALE);
         }
         if (threadIdx.x == 0)
             args.rowScales[blockIdx.x] = scale;
@@ -148,19 +141,19 @@ __global__ void __launch_bounds__(kTHREADS) kernel(Arguments const args)
             continue;
         float y[8];
         normalized(y, held[i], v);
-        if constexpr (kRESULT == Result::kFLOAT)
-            static_cast<uint4*>(args.y)[row + v] = pack8<T>(y);
-        else
+        if constexpr (kCODES)
         {
 #pragma unroll
             for (float& value : y)
                 value *= inverse;
-            static_cast<uint2*>(args.y)[row + v] = codesOf<kRESULT == Result::kFLOAT8>(y);
+            static_cast<uint2*>(args.y)[row + v] = codesOf<Code>(y);
         }
+        else
+            static_cast<uint4*>(args.y)[row + v] = pack8<T>(y);
     }
 }
 
-template <typename T, bool kRMS, Result kRESULT>
+template <typename T, bool kRMS, typename Code>
 int32_t launch(char const* plugin, Arguments const& args, int64_t rows, cudaStream_t stream) noexcept
 {
     auto const start = [&](auto* function)
@@ -169,21 +162,51 @@ int32_t launch(char const* plugin, Arguments const& args, int64_t rows, cudaStre
         return checked(plugin, cudaGetLastError());
     };
     if (args.vectors <= kTHREADS)
-        return start(kernel<T, kRMS, kRESULT, 1>);
+        return start(kernel<T, kRMS, Code, 1>);
     if (args.vectors <= 2 * kTHREADS)
-        return start(kernel<T, kRMS, kRESULT, 2>);
-    return args.vectors <= 4 * kTHREADS ? start(kernel<T, kRMS, kRESULT, 4>) : start(kernel<T, kRMS, kRESULT, 8>);
+        return start(kernel<T, kRMS, Code, 2>);
+    return args.vectors <= 4 * kTHREADS ? start(kernel<T, kRMS, Code, 4>) : start(kernel<T, kRMS, Code, 8>);
 }
 
-// Rows of 8 to 16384 elements of a half type.
-template <bool kRMS, Result kRESULT>
-int32_t run(char const* plugin, Arguments const& args, bool isHalf, int64_t rows, void* stream) noexcept
+// Which inputs a plugin has them as, -1 for none. x and gamma are always the first two; outputs are y, the sum, and scales of codes.
+struct Places
 {
-    if (rows == 0)
+    int32_t beta;
+    int32_t residual;
+    int32_t scale;
+};
+
+struct Rows
+{
+    int64_t count;
+    // 8 to 16384 elements of a half type.
+    int64_t width;
+};
+
+template <bool kRMS, typename Code = void>
+int32_t run(char const* plugin, MmtrtCall const& call, Places const& places, Rows const& rows, float eps) noexcept
+{
+    if (rows.count == 0)
         return MMTRT_OK;
-    if (rows > INT32_MAX)
+    if (rows.count > INT32_MAX)
         return refused(plugin, "more than 2^31 rows");
-    auto const on = static_cast<cudaStream_t>(stream);
-    return isHalf ? launch<half, kRMS, kRESULT>(plugin, args, rows, on) : launch<bfloat16, kRMS, kRESULT>(plugin, args, rows, on);
+    auto const input = [&](int32_t place) -> void const*
+    { return place >= 0 && place < call.nbInputs && call.inputs[place].rank >= 0 ? call.inputs[place].data : nullptr; };
+    if (kRMS && input(places.beta) != nullptr)
+        return refused(plugin, "an RMS norm has no beta");
+    Arguments args{};
+    args.x = static_cast<uint4 const*>(input(0));
+    args.gamma = static_cast<uint4 const*>(input(1));
+    args.beta = static_cast<uint4 const*>(input(places.beta));
+    args.residual = static_cast<uint4 const*>(input(places.residual));
+    args.scale = static_cast<float const*>(input(places.scale));
+    args.y = call.outputs[0].data;
+    args.sum = static_cast<uint4*>(call.outputs[1].data);
+    args.rowScales = std::is_void_v<Code> ? nullptr : static_cast<float*>(call.outputs[2].data);
+    args.vectors = static_cast<int32_t>(rows.width / 8);
+    args.eps = eps;
+    auto const stream = static_cast<cudaStream_t>(call.stream);
+    return call.inputs[0].dtype == MMTRT_FLOAT16 ? launch<half, kRMS, Code>(plugin, args, rows.count, stream)
+                                                 : launch<bfloat16, kRMS, Code>(plugin, args, rows.count, stream);
 }
 } // namespace mmtrt::norm

@@ -1,31 +1,30 @@
-// From floats to INT8 and E4M3 codes, as ONNX's QuantizeLinear has it: to nearest even, and the largest code where that is passed.
+// From floats to codes of 8 bits, as ONNX's QuantizeLinear has it: to nearest even, and the largest code where that is passed. E4M3 is
+// in float8.cuh.
 #pragma once
 #include "device.cuh"
-#include <cuda_fp8.h>
 
 namespace mmtrt
 {
-__device__ __forceinline__ uint32_t toInt8(float x)
+struct Int8Code
 {
-    int32_t code;
-    // NaN becomes 0.
-    asm("cvt.rni.sat.s8.f32 %0, %1;" : "=r"(code) : "f"(x));
-    return static_cast<uint32_t>(code) & 0xffU;
-}
-
-__device__ __forceinline__ uint32_t toFloat8(float x)
-{
-    return __nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E4M3);
-}
+    static constexpr float kMOST = 127.F;
+    static __device__ __forceinline__ uint32_t of(float x)
+    {
+        int32_t code;
+        // NaN becomes 0.
+        asm("cvt.rni.sat.s8.f32 %0, %1;" : "=r"(code) : "f"(x));
+        return static_cast<uint32_t>(code) & 0xffU;
+    }
+};
 
 // 8 codes of 8 floats.
-template <bool kFLOAT8>
+template <typename Code>
 __device__ __forceinline__ uint2 codesOf(float const (&x)[8])
 {
     uint32_t code[8];
 #pragma unroll
     for (int32_t i = 0; i < 8; ++i)
-        code[i] = kFLOAT8 ? toFloat8(x[i]) : toInt8(x[i]);
+        code[i] = Code::of(x[i]);
     return make_uint2(code[0] | code[1] << 8 | code[2] << 16 | code[3] << 24, code[4] | code[5] << 8 | code[6] << 16 | code[7] << 24);
 }
 

@@ -1,3 +1,4 @@
+// Code for SM 80 serves 86 and 89.
 #include "peers.h"
 #include "error.h"
 #include <algorithm>

@@ -1,6 +1,7 @@
 // One launch over peer memory: each block copies its part of x into this rank's buffer, tells the same block of every other rank, waits
 // for theirs and adds all parts in the order of the ranks. Nothing is awaited at the end: a buffer's half is written again two
 // messages later, and by then every rank has begun the message between, so it is done with this one.
+// Code for SM 80 serves 86 and 89.
 #include "allReduce.gen.h"
 #include "error.h"
 #include "peers.h"

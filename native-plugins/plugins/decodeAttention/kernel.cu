@@ -1,3 +1,4 @@
+// Code for SM 86 serves 89.
 #include "decodeAttention.gen.h"
 #include "split_kernel.cuh"
 

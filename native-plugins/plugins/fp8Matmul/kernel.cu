@@ -1,13 +1,28 @@
 // Two launches for a float x: its codes go to the workspace, then the product. One for codes.
+// Code for SM 80 serves 86.
+#include "float8.cuh"
 #include "fp8Matmul.gen.h"
 #include "matmul_nt.cuh"
-#include "quantize.cuh"
 
 namespace mmtrt::fp8Matmul
 {
 namespace
 {
 constexpr int32_t kQUANTIZE_THREADS = 256;
+
+struct Float8
+{
+    using Sum = float;
+    static __device__ __forceinline__ void mma(float (&c)[4], uint32_t const (&a)[4], uint32_t b0, uint32_t b1)
+    {
+        // The host starts nothing of this before SM 89.
+#if __CUDA_ARCH__ >= 890
+        asm volatile("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
+    }
+};
 
 template <typename T>
 __global__ void __launch_bounds__(kQUANTIZE_THREADS)
@@ -22,7 +37,7 @@ __global__ void __launch_bounds__(kQUANTIZE_THREADS)
 #pragma unroll
         for (float& value : values)
             value *= factor;
-        codes[v] = codesOf<true>(values);
+        codes[v] = codesOf<Float8Code>(values);
     }
 }
 
@@ -72,7 +87,7 @@ int32_t multiply(MmtrtCall const& call, Sizes const& sizes, matmulNt::Arguments 
     Finish<T> const finish{static_cast<T*>(call.outputs[kY].data), static_cast<float const*>(call.inputs[kINPUT_SCALE].data),
         static_cast<float const*>(call.inputs[kWEIGHT_SCALE].data),
         has(call, kBIAS) ? static_cast<T const*>(call.inputs[kBIAS].data) : nullptr, static_cast<int32_t>(sizes.N)};
-    return matmulNt::launch<matmulNt::Float8>(kNAME, args, finish, stream);
+    return matmulNt::launch<Float8>(kNAME, args, finish, stream);
 }
 } // namespace
 

@@ -1,3 +1,4 @@
+// Code for SM 80 serves 86 and 89.
 #include "activation.cuh"
 #include "fusedGatedMlp.gen.h"
 #include "matmul_nt.cuh"

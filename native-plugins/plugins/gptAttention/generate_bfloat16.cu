@@ -1,3 +1,4 @@
+// Code for SM 86 serves 89.
 #include "generate_kernel.cuh"
 
 namespace mmtrt::gptAttention

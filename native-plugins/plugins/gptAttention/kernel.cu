@@ -1,3 +1,4 @@
+// Code for SM 86 serves 89.
 #include "context.h"
 #include "generate.h"
 #include "gptAttention.gen.h"

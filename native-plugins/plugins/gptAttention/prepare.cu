@@ -1,9 +1,10 @@
+// Code for SM 80 serves 86.
 #include "error.h"
+#include "float8.cuh"
 #include "gptAttention.gen.h"
 #include "launch.cuh"
 #include "layer.cuh"
 #include <algorithm>
-#include <cuda_fp8.h>
 
 namespace mmtrt::gptAttention
 {
@@ -62,7 +63,7 @@ __device__ __forceinline__ uint32_t encode(float x, float scale)
     if constexpr (kCODES == Codes::kINT8)
         return static_cast<uint32_t>(min(max(__float2int_rn(scaled), -128), 127)) & 0xffU;
     else
-        return __nv_cvt_float_to_fp8(scaled, __NV_SATFINITE, __NV_E4M3);
+        return toFloat8(scaled);
 }
 
 template <typename T, Codes kCODES>

@@ -1,6 +1,7 @@
 // Two launches. x · aᵀ: a block makes 16 tokens × 16 of the rank, its warps share k. Then h · bᵀ + base. Fragments come straight from
 // memory, 16 bytes a lane: which k a tensor-core product calls by which number is free as long as both operands agree, so a lane's
 // 8 neighbours serve as its shares of two products.
+// Code for SM 80 serves 86 and 89.
 #include "device.cuh"
 #include "error.h"
 #include "lora.gen.h"

@@ -1,5 +1,6 @@
-#include "normInt8.gen.h"
+// Code for SM 80 serves 86 and 89.
 #include "norm.cuh"
+#include "normInt8.gen.h"
 
 namespace mmtrt::normInt8
 {
@@ -10,21 +11,8 @@ int64_t workspaceBytes(MmtrtCall const&, Sizes const&, Attributes const&) noexce
 
 int32_t run(MmtrtCall const& call, Sizes const& sizes, Attributes const& attributes) noexcept
 {
-    if (attributes.rms != 0 && has(call, kBETA))
-        return refused(kNAME, "an RMS norm has no beta");
-    norm::Arguments args{};
-    args.x = static_cast<uint4 const*>(call.inputs[kX].data);
-    args.gamma = static_cast<uint4 const*>(call.inputs[kGAMMA].data);
-    args.beta = has(call, kBETA) ? static_cast<uint4 const*>(call.inputs[kBETA].data) : nullptr;
-    args.residual = has(call, kRESIDUAL) ? static_cast<uint4 const*>(call.inputs[kRESIDUAL].data) : nullptr;
-    args.scale = has(call, kSCALE) ? static_cast<float const*>(call.inputs[kSCALE].data) : nullptr;
-    args.y = call.outputs[kCODES].data;
-    args.sum = static_cast<uint4*>(call.outputs[kSUM].data);
-    args.rowScales = static_cast<float*>(call.outputs[kTOKEN_SCALE].data);
-    args.vectors = static_cast<int32_t>(sizes.H / 8);
-    args.eps = attributes.eps;
-    bool const isHalf = call.inputs[kX].dtype == MMTRT_FLOAT16;
-    return attributes.rms != 0 ? norm::run<true, norm::Result::kINT8>(kNAME, args, isHalf, sizes.lead, call.stream)
-                               : norm::run<false, norm::Result::kINT8>(kNAME, args, isHalf, sizes.lead, call.stream);
+    norm::Places const places{kBETA, kRESIDUAL, kSCALE};
+    return attributes.rms != 0 ? norm::run<true, Int8Code>(kNAME, call, places, {sizes.lead, sizes.H}, attributes.eps)
+                               : norm::run<false, Int8Code>(kNAME, call, places, {sizes.lead, sizes.H}, attributes.eps);
 }
 } // namespace mmtrt::normInt8

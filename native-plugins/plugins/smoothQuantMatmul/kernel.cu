@@ -1,4 +1,5 @@
 // Two launches for a float x: its codes go to the workspace, then the product. One for codes.
+// Code for SM 80 serves 86 and 89.
 #include "matmul_nt.cuh"
 #include "quantize.cuh"
 #include "smoothQuantMatmul.gen.h"
@@ -54,7 +55,7 @@ __global__ void __launch_bounds__(kQUANTIZE_THREADS)
 #pragma unroll
         for (float& value : values)
             value *= factor;
-        codes[row + v] = codesOf<false>(values);
+        codes[row + v] = codesOf<Int8Code>(values);
     }
 }
 

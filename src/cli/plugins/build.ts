@@ -37,13 +37,12 @@ export async function buildPlugins(build: PluginBuild): Promise<BuiltPlugins> {
   const generated = join(build.outputDir, "generated");
   await writeGenerated(generated, generateSources(plugins, abi));
   const options = { ...build, nvcc, cacheDir: join(build.outputDir, "objects") };
-  const architectures = architectureFlags(build.sms);
-  const units = await compileUnits(await unitsOf(build, plugins, generated, architectures), options);
+  const units = await compileUnits(await unitsOf(build, plugins, generated), options);
   const library = join(build.outputDir, LIBRARY);
   await linkLibrary(
     units.map(({ object }) => object),
     library,
-    [...architectures, "-lpthread", "-ldl"],
+    [...architectureFlags(build.sms), "-lpthread", "-ldl"],
     options,
   );
   return { library, abi, nvcc, plugins, units };
@@ -61,6 +60,18 @@ export function architectureFlags(sms: readonly number[]): readonly string[] {
     const own = gencode("arch=compute_90a,code=sm_90a");
     return sm === newest ? [...own, ...gencode("arch=compute_90,code=compute_90")] : own;
   });
+}
+
+/** `// Code for SM 80 serves 86 and 89.` in a source. */
+const SERVES = /^\/\/ Code for SM (\d+) serves (\d+)(?: and (\d+))?\.$/m;
+
+/**
+ * The SMs that a source is compiled for: GPUs run machine code of an earlier SM of their major, so one without instructions
+ * or sizes of its own for the later ones needs no second copy, which would be compiled and loaded for nothing.
+ */
+export function smsOf(source: string, sms: readonly number[]): readonly number[] {
+  const [, by, ...served] = SERVES.exec(source) ?? [];
+  return sms.includes(Number(by)) ? sms.filter(sm => !served.includes(String(sm))) : sms;
 }
 
 async function abiVersion(sources: string): Promise<number> {
@@ -83,7 +94,6 @@ async function unitsOf(
   build: PluginBuild,
   plugins: readonly PluginManifest[],
   generated: string,
-  architectures: readonly string[],
 ): Promise<readonly CompileUnit[]> {
   const common = join(build.sources, "common");
   const commonHeaders = await filesOf(common, /\.(?:h|cuh)$/);
@@ -98,7 +108,12 @@ async function unitsOf(
     const folder = join(build.sources, "plugins", id);
     const headers = [...(await filesOf(folder, /\.(?:h|cuh)$/)), join(generated, `${id}.gen.h`)];
     const sources = await filesOf(folder, /\.cu$/);
-    return sources.map(source => unit(source.slice(build.sources.length + 1), source, architectures, headers));
+    return Promise.all(
+      sources.map(async source => {
+        const sms = smsOf(await readFile(source, "utf8"), build.sms);
+        return unit(source.slice(build.sources.length + 1), source, architectureFlags(sms), headers);
+      }),
+    );
   });
   const host = (await filesOf(common, /\.cpp$/)).map(source =>
     unit(source.slice(build.sources.length + 1), source, [], []),

@@ -1,8 +1,17 @@
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
-import { architectureFlags, buildPlugins, type PluginBuild } from "../../../src/cli/plugins/build.ts";
+import { architectureFlags, buildPlugins, type PluginBuild, smsOf } from "../../../src/cli/plugins/build.ts";
 import { onnxruntimeHeaders, tensorrtHeaders } from "../../../src/cli/plugins/headers.ts";
 import { pluginSources } from "../../../src/cli/plugins/manifest.ts";
 import { MmtrtError, type Problem } from "../../../src/diagnostics/index.ts";
@@ -176,3 +185,45 @@ it("Hopper's own instructions are compiled for Hopper, and later GPUs get PTX wi
   ]);
   expect(architectureFlags([90, 120])[1]).toBe("arch=compute_90a,code=sm_90a");
 });
+
+describe("sources whose code for one SM serves others", () => {
+  const SMS = [80, 86, 89, 90, 120];
+
+  it("are compiled once for those, as long as that SM is asked for too", () => {
+    const source = "// What it does.\n// Code for SM 80 serves 86 and 89.\n#include <x>\n";
+    expect(smsOf(source, SMS)).toEqual([80, 90, 120]);
+    expect(smsOf(source, [86, 89])).toEqual([86, 89]);
+    expect(smsOf("// Code for SM 86 serves 89.\n", SMS)).toEqual([80, 86, 90, 120]);
+    expect(smsOf("// Code for SM 86 serves 89.\n", [80, 89])).toEqual([80, 89]);
+    expect(smsOf("__global__ void f();\n", SMS)).toEqual(SMS);
+  });
+
+  it("have no branch of their own between them, in no header that they include", () => {
+    const folder = join(pluginSources(), "plugins");
+    const units = readdirSync(folder).flatMap(id =>
+      readdirSync(join(folder, id)).flatMap(name => (name.endsWith(".cu") ? [join(folder, id, name)] : [])),
+    );
+    for (const unit of units) {
+      const text = withHeaders(unit, new Set());
+      const kept = smsOf(text, SMS);
+      // Sizes for 100 KB of shared memory, which SM 86 and 89 have; instructions that begin with 89.
+      if (text.includes("kSMALL")) expect(kept, unit).toContain(86);
+      if (/cuda_fp8\.h|__CUDA_ARCH__ (?:>=|<) 890/.test(text)) expect(kept, unit).toContain(89);
+      for (const [, arch] of text.matchAll(/__CUDA_ARCH__ (?:>=|<|==|!=|>|<=) (\d+)/g))
+        expect([890, 900], unit).toContain(Number(arch));
+    }
+    expect(units.length).toBeGreaterThan(20);
+  });
+});
+
+/** A source and every header of ours that it includes. */
+function withHeaders(file: string, seen: Set<string>): string {
+  if (seen.has(file)) return "";
+  seen.add(file);
+  const text = readFileSync(file, "utf8");
+  const folders = [dirname(file), join(pluginSources(), "common")];
+  const included = [...text.matchAll(/#include "([^"]+)"/g)].flatMap(([, name]) =>
+    folders.map(folder => join(folder, name as string)).filter(path => existsSync(path)),
+  );
+  return [text, ...included.map(path => withHeaders(path, seen))].join("\n");
+}
