@@ -1,3 +1,4 @@
+// Code for SM 80 serves 86 and 89.
 #include "error.h"
 #include "skinny.cuh"
 #include "tile.h"
