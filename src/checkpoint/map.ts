@@ -5,6 +5,7 @@ import { KeptBytes } from "../quantize/kept.ts";
 import type { Quantizer } from "../quantize/quantizer.ts";
 import {
   cast,
+  concatRows,
   type FloatDtype,
   fromStored,
   isPacked,
@@ -13,6 +14,7 @@ import {
   multiplyRows,
   named,
   type PackedPlanes,
+  plus,
   rowCount,
   type StoredTensor,
   sliceRows,
@@ -51,9 +53,10 @@ export function mapWeights(
   const { tensors, problems } = canonicalNames(stored, weights.names);
   throwIfAny(problems);
   const coverage = new Coverage(tensors);
-  const take = (source: SourceTensor): TensorRecipe | undefined => {
+  const take: Take = (source, constant = 0) => {
     const tensor = coverage.take(source);
-    return tensor && cast(fromStored(tensor), dtype);
+    const recipe = tensor && fromStored(tensor);
+    return recipe && cast(constant === 0 ? recipe : plus(recipe, constant), dtype);
   };
   const ranks = mapLanguage(spec.language, weights.language, parallel, take, quantizer);
   const encoder = encoderSizes(spec);
@@ -91,7 +94,8 @@ function layerPrefix({ language }: ModelWeights): string {
   return name.slice(0, Math.max(0, name.indexOf("{l}")));
 }
 
-type Take = (source: SourceTensor) => TensorRecipe | undefined;
+/** A stored tensor in the checkpoint's dtype, with `constant` added before it is rounded. */
+type Take = (source: SourceTensor, constant?: number) => TensorRecipe | undefined;
 
 /** The sizes that tensors of the text encoder are shared out by. */
 export function encoderSizes({ language, encoderDecoder }: ModelSpec): DecoderSpec | undefined {
@@ -192,12 +196,16 @@ function unread({ name, shape }: SourceTensor, dtype: FloatDtype): TensorRecipe 
 function partsOf(rule: WeightRule, layer: number | undefined, take: Take): TensorRecipe[] | undefined {
   const parts = rule.from.map(source => {
     const { name } = source;
-    const recipe = take({ ...source, name: layer === undefined ? name : name.replace("{l}", String(layer)) });
+    const recipe = take(
+      { ...source, name: layer === undefined ? name : name.replace("{l}", String(layer)) },
+      rule.plus,
+    );
     const matrix = rule.times && take(rule.times.matrix);
     if (recipe === undefined || (rule.times && matrix === undefined)) return undefined;
     const turned = rule.transpose ? transpose(recipe) : recipe;
     const kept = rule.skipRows ? sliceRows(turned, rule.skipRows, rowCount(turned.shape)) : turned;
-    return matrix ? multiplyRows(kept, matrix, rule.times?.transposed === true) : kept;
+    const ordered = rule.rows ? concatRows(rule.rows.map(([start, end]) => sliceRows(kept, start, end))) : kept;
+    return matrix ? multiplyRows(ordered, matrix, rule.times?.transposed === true) : ordered;
   });
   if (!parts.every(part => part !== undefined)) return undefined;
   const [whole] = parts;

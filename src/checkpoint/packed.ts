@@ -1,8 +1,8 @@
 import { type Problem, throwIfAny } from "../diagnostics/index.ts";
-import type { ModelWeights, WeightRule } from "../models/architecture.ts";
+import type { ModelWeights, RowRange, WeightRule } from "../models/architecture.ts";
 import { packedSchemeOf } from "../models/parts/quantization-config.ts";
 import type { ModelSpec } from "../models/spec.ts";
-import { sliceOutputs } from "../quantize/packed-codes.ts";
+import { sliceOutputs, stackOutputs } from "../quantize/packed-codes.ts";
 import type { PackedModel } from "../quantize/packed-forms.ts";
 import { type CacheScales, takeCacheScales, unpackSource } from "../quantize/packed-source.ts";
 import {
@@ -12,6 +12,7 @@ import {
   moduleOf,
   type PackedLinear,
   type PackedScheme,
+  type Plane,
   type StoredTensor,
   transpose,
 } from "../tensor/index.ts";
@@ -136,15 +137,23 @@ function partsOf(
   if (whole === undefined || linears.length < sources.length || linears.some(({ kind }) => kind !== codes))
     return undefined;
   // Shapes that do not fit the config are named by the coverage check.
-  if (rule.cut === undefined) return linears;
+  if (rule.rows && whole.outputs !== rule.from[0]?.shape[0]) return linears;
+  const ordered = rule.rows ? withRows(whole, rule.rows) : whole;
+  if (rule.cut === undefined) return rule.rows ? [ordered] : linears;
   let start = 0;
   return rule.cut.map(size => {
-    const cut = (plane: PackedLinear["codes"]): PackedLinear["codes"] => sliceOutputs(plane, from, from + size);
     const from = start;
     start += size;
-    const { codes: c, scales, zeros } = whole;
-    return { ...whole, outputs: size, codes: cut(c), scales: cut(scales), ...(zeros && { zeros: cut(zeros) }) };
+    return withRows(ordered, [[from, start]]);
   });
+}
+
+/** The outputs of these ranges, in this order. */
+function withRows(whole: PackedLinear, ranges: readonly RowRange[]): PackedLinear {
+  const pick = (plane: Plane): Plane => stackOutputs(ranges.map(([start, end]) => sliceOutputs(plane, start, end)));
+  const { codes, scales, zeros } = whole;
+  const outputs = ranges.reduce((sum, [start, end]) => sum + end - start, 0);
+  return { ...whole, outputs, codes: pick(codes), scales: pick(scales), ...(zeros && { zeros: pick(zeros) }) };
 }
 
 /** q, k and v have one input, which is multiplied once. */

@@ -49,6 +49,8 @@ export function shard(
       return concatRows(
         parts.map((part, i) => headsOf(part, i === 0 ? spec.heads : spec.kvHeads, r, tp, spec.headDim, repeated)),
       );
+    case "halves":
+      return concatRows(halvesOf(whole).map(half => rowsOf(half, r, tp)));
     case "vocab":
       return paddedRowsOf(whole, r, tp);
     case "embedding":
@@ -75,8 +77,13 @@ export function shardPacked(
     // One scale for all inputs of an output is every rank's.
     return columns === 1 ? plane : sliceInputs(plane, (r * columns) / tp, ((r + 1) * columns) / tp);
   };
+  const halves = (plane: Plane): Plane => {
+    const half = (plane.recipe.shape[plane.turned ? 1 : 0] ?? 0) / 2;
+    return stackOutputs([0, half].map(at => sliceOutputs(plane, at + (r * half) / tp, at + ((r + 1) * half) / tp)));
+  };
   const shares = parts.map((part, i) => {
     if (rule.split === "row") return mapPlanes(part, inputs);
+    if (rule.split === "halves") return mapPlanes(part, halves);
     const heads = rule.split === "qkv" ? (i === 0 ? spec.heads : spec.kvHeads) : undefined;
     return mapPlanes(part, plane => outputs(plane, heads));
   });
@@ -95,6 +102,11 @@ function headRows(heads: number, r: number, tp: number, rows: number): readonly 
   if (heads >= tp) return [(r * rows) / tp, ((r + 1) * rows) / tp];
   const head = Math.floor((r * heads) / tp);
   return [(head * rows) / heads, ((head + 1) * rows) / heads];
+}
+
+function halvesOf(recipe: TensorRecipe): TensorRecipe[] {
+  const rows = rowCount(recipe.shape);
+  return [sliceRows(recipe, 0, rows / 2), sliceRows(recipe, rows / 2, rows)];
 }
 
 function rowsOf(recipe: TensorRecipe, r: number, tp: number): TensorRecipe {

@@ -79,6 +79,9 @@ export class GraphBuilder extends GraphRecorder {
   sigmoid(x: Value): Value {
     return this.node("Sigmoid", [x], x);
   }
+  tanh(x: Value): Value {
+    return this.node("Tanh", [x], x);
+  }
   relu(x: Value): Value {
     return this.node("Relu", [x], x);
   }

@@ -17,9 +17,19 @@ export function mergeHeads(g: GraphBuilder, x: Value): Value {
 /**
  * softmax(q·kᵀ·scale + mask)·v: q [batch, heads, seq, d], k and v [batch, kv_heads, total, d] (each KV head serves
  * heads/kv_heads query heads), mask bool [batch, 1, seq, total] or none for full attention. A mask of q's dtype,
- * [1 or batch, heads, seq, total], is added to the scores.
+ * [1 or batch, heads, seq, total], is added to the scores. With a `cap` scores become cap · tanh(score / cap) before the mask.
  */
-export function attention(g: GraphBuilder, q: Value, k: Value, v: Value, scale: number, mask?: Value): Value {
+export function attention(
+  g: GraphBuilder,
+  q: Value,
+  k: Value,
+  v: Value,
+  scale: number,
+  mask?: Value,
+  cap?: number,
+): Value {
+  // Attention-23 has a softcap, which TensorRT's parsers refuse.
+  if (cap !== undefined) return decomposedAttention(g, q, k, v, scale, mask, cap);
   // TensorRT-RTX 1.7 fails on heads of 9 or 12 half-precision channels; published models have multiples of 8.
   const fused = q.dtype === "float32" || (dimOf(q, 3) as number) % 8 === 0;
   if (!g.dialect.attention || !fused) return decomposedAttention(g, q, k, v, scale, mask);
@@ -29,18 +39,33 @@ export function attention(g: GraphBuilder, q: Value, k: Value, v: Value, scale: 
 }
 
 /** The same in plain operators: query heads that share a KV head are a dimension of their own, so that no key is repeated. */
-function decomposedAttention(g: GraphBuilder, q: Value, k: Value, v: Value, scale: number, mask?: Value): Value {
+function decomposedAttention(
+  g: GraphBuilder,
+  q: Value,
+  k: Value,
+  v: Value,
+  scale: number,
+  mask?: Value,
+  cap?: number,
+): Value {
   const [batch, heads, seq, headDim] = q.shape as [Dim, number, Dim, number];
   const kvHeads = dimOf(k, 1) as number;
   return g.scope("sdpa", () => {
     const grouped = g.reshape(g.multiply(q, g.scalar(scale, q.dtype)), [batch, kvHeads, heads / kvHeads, seq, headDim]);
     const keys = g.transpose(g.unsqueeze(k, [2]), [0, 1, 2, 4, 3]);
     // float32 from here to the probabilities: half precision loses the tail of a long row.
-    const scores = g.cast(g.matmul(grouped, keys), "float32");
+    const products = g.cast(g.matmul(grouped, keys), "float32");
+    const scores = cap === undefined ? products : softCap(g, products, cap);
     const visible = mask === undefined ? scores : masked(g, scores, g.unsqueeze(mask, [2]));
     const weights = g.cast(g.softmaxLast(visible), q.dtype);
     return g.reshape(g.matmul(weights, g.unsqueeze(v, [2])), [batch, heads, seq, headDim]);
   });
+}
+
+/** cap · tanh(x / cap): nearly x while that is small, never beyond ± cap. */
+export function softCap(g: GraphBuilder, x: Value, cap: number): Value {
+  const bound = g.scalar(cap, x.dtype);
+  return g.multiply(g.tanh(g.divide(x, bound)), bound);
 }
 
 /** A boolean mask hides what it does not show; another is added. */

@@ -11,8 +11,8 @@ export interface KeyValue {
 
 /** Where keys and values of earlier tokens come from and where the new ones go. */
 export interface KvCache {
-  /** Which cached keys each query sees: bool [batch, 1, seq, total]. */
-  readonly mask: Value;
+  /** Which cached keys each query sees, bool [batch, 1, seq, total], with one of the windows that the cache was made for. */
+  mask(window?: number): Value;
   /** Position of each cached key less that of each query, int32 [1 or batch, seq, total]. */
   distances(): Value;
   /** Adds a layer's new keys and values, [batch, kv_heads, seq, head_dim], and gives all of them. */
@@ -21,13 +21,31 @@ export interface KvCache {
   finish(): void;
 }
 
+/** Windows of the layers of a cache, each once; undefined for layers that see everything. */
+export type Windows = readonly (number | undefined)[];
+
+/** A mask for each window, made where the cache is made. */
+export function masksOf(windows: Windows, mask: (window?: number) => Value): KvCache["mask"] {
+  const masks = new Map(windows.map(window => [window, mask(window)]));
+  return window => {
+    const known = masks.get(window);
+    if (known === undefined) throw new Error(`the cache has no mask for a window of ${window} tokens`);
+    return known;
+  };
+}
+
 /**
  * past_key_i ++ new → present_key_i: the cache grows by a copy a step; left- or right-padded prompts by attention_mask.
- * A `window` hides keys further back and keeps them all the same.
+ * A window hides keys further back and keeps them all the same.
  */
-export function continuousCache(g: GraphBuilder, form: CacheForm, positionIds: Value, window?: number): KvCache {
+export function continuousCache(
+  g: GraphBuilder,
+  form: CacheForm,
+  positionIds: Value,
+  windows: Windows = [undefined],
+): KvCache {
   const attentionMask = g.input("attention_mask", "int32", ["batch", "past + seq"]);
-  const mask = causalMask(g, positionIds, attentionMask, window);
+  const mask = masksOf(windows, window => causalMask(g, positionIds, attentionMask, window));
   const presents: KeyValue[] = [];
   const extend = (layer: number, part: keyof KeyValue, fresh: Value): Value => {
     const past = g.input(`past_${part}_${layer}`, form.dtype, ["batch", dimOf(fresh, 1), "past", dimOf(fresh, 3)]);
@@ -68,14 +86,14 @@ export function staticCache(
   form: CacheForm,
   positionIds: Value,
   capacity: number,
-  window?: number,
+  windows: Windows = [undefined],
 ): KvCache {
   const lengths = g.input("cache_lengths", "int32", ["batch"]);
   const writeAt = g.cast(lengths, "int64");
   const mask = g.scope("mask", () => {
     const keys = g.unsqueeze(g.range(g.int64s([capacity]), capacity), [0, 1, 2]);
     const queries = g.add(g.unsqueeze(g.range(g.sizeOf(positionIds, 1), "seq"), [0]), g.unsqueeze(writeAt, [1]));
-    return notAfter(g, keys, g.unsqueeze(queries, [1, 3]), window);
+    return masksOf(windows, window => notAfter(g, keys, g.unsqueeze(queries, [1, 3]), window));
   });
   const updated: KeyValue[] = [];
   const scatter = (layer: number, part: keyof KeyValue, fresh: Value): Value => {

@@ -31,6 +31,22 @@ export function gatedMlp(
   return rowParallelLinear(g, w, product, `${name}.proj`, down, group);
 }
 
+/** The same with both products in one: `fc` is up_proj's rows and then gate_proj's, as TensorRT-LLM's swiglu has them. */
+export function fusedMlp(
+  g: GraphBuilder,
+  w: WeightSource,
+  x: Value,
+  name: string,
+  { intermediate, activation, bias }: MlpSizes,
+  group: TpGroup,
+): Value {
+  const hidden = dimOf(x, -1) as number;
+  const both = linear(g, w, x, `${name}.fc`, { in: hidden, out: 2 * intermediate, bias });
+  const [up, gate] = g.split(both, [intermediate, intermediate], 2) as [Value, Value];
+  const product = g.multiply(up, activate(g, gate, activation));
+  return rowParallelLinear(g, w, product, `${name}.proj`, { in: intermediate, out: hidden, bias }, group);
+}
+
 /** proj(act(fc(x))). */
 export function plainMlp(
   g: GraphBuilder,

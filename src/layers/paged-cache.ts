@@ -3,7 +3,7 @@ import type { Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
 import { notAfter } from "./attention.ts";
 import type { CacheForm } from "./cache-form.ts";
-import { distanceOf, type KeyValue, type KvCache } from "./kv-cache.ts";
+import { distanceOf, type KeyValue, type KvCache, masksOf, type Windows } from "./kv-cache.ts";
 
 /**
  * A pool of blocks of tokens, [blocks, kv_heads, tokens_per_block, head_dim], and for each sequence the list of its blocks.
@@ -16,7 +16,7 @@ export function pagedCache(
   form: CacheForm,
   like: Value,
   tokensPerBlock: number,
-  window?: number,
+  windows: Windows = [undefined],
 ): KvCache {
   const lengths = g.input("cache_lengths", "int32", ["batch"]);
   const table = g.input("block_table", "int32", ["batch", "blocks_per_sequence"]);
@@ -26,7 +26,8 @@ export function pagedCache(
     const columns = g.unsqueeze(g.range(size, capacity), [0]);
     const steps = g.unsqueeze(g.range(g.sizeOf(like, 1), "seq"), [0]);
     const positions = g.add(steps, g.unsqueeze(g.cast(lengths, "int64"), [1]));
-    const mask = notAfter(g, g.unsqueeze(columns, [0, 1]), g.unsqueeze(positions, [1, 3]), window);
+    const [keys, queries] = [g.unsqueeze(columns, [0, 1]), g.unsqueeze(positions, [1, 3])];
+    const mask = masksOf(windows, window => notAfter(g, keys, queries, window));
     return { columns, positions, mask };
   });
   const slots = new Map<Dim, Value>();

@@ -60,8 +60,16 @@ function dynamicStretch(g: GraphBuilder, length: Value, half: number, { factor, 
   });
 }
 
-/** (x₁, x₂) → (x₁·cos − x₂·sin, x₂·cos + x₁·sin) for the halves of each head: x [batch, heads, seq, head_dim], tables [batch, seq, head_dim/2]. */
+/**
+ * (x₁, x₂) → (x₁·cos − x₂·sin, x₂·cos + x₁·sin) for the halves of each head: x [batch, heads, seq, head_dim], tables
+ * [batch, seq, head_dim/2]. Narrower tables rotate the first channels of a head and leave the others.
+ */
 export function applyRope(g: GraphBuilder, x: Value, tables: RopeTables): Value {
+  const [rotated, headDim] = [2 * (dimOf(tables.cos, 2) as number), dimOf(x, 3) as number];
+  if (rotated < headDim) {
+    const [first, rest] = g.split(x, [rotated, headDim - rotated], 3) as [Value, Value];
+    return g.concat([applyRope(g, first, tables), rest], 3);
+  }
   if (g.dialect.rotaryEmbedding)
     return g.node("RotaryEmbedding", [x, tables.cos, tables.sin], x, { interleaved: { int: 0 } });
   const half = (dimOf(x, 3) as number) / 2;

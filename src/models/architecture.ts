@@ -7,9 +7,9 @@ import type { ModelSpec } from "./spec.ts";
 /**
  * How a tensor is shared among tensor-parallel ranks. Weights are [out, in] as Hugging Face stores them.
  * column: axis 0 split (bias too) · row: axis 1 split, bias whole · qkv: q, k and v split each by heads, then stacked
- * · vocab: rows padded to a multiple of tp, then split · embedding: as --use_parallel_embedding says · replicated.
+ * · halves: both halves of the rows split each, then stacked · vocab: rows padded to a multiple of tp, then split · embedding: as --use_parallel_embedding says · replicated.
  */
-export type Split = "column" | "row" | "qkv" | "vocab" | "embedding" | "replicated";
+export type Split = "column" | "row" | "qkv" | "halves" | "vocab" | "embedding" | "replicated";
 
 /** A stored tensor by its canonical name (after `ModelWeights.names`), with the shape that config.json implies. */
 export interface SourceTensor {
@@ -18,6 +18,9 @@ export interface SourceTensor {
   /** Taken where `name` is not stored: a head that is tied or not, as the file tells. */
   readonly otherwise?: string;
 }
+
+/** First row, and the one after the last. */
+export type RowRange = readonly [number, number];
 
 /** One tensor of the TensorRT-LLM checkpoint. `{l}` stands for the layer: global in `from`, local to the pipeline rank in `to`. */
 export interface WeightRule {
@@ -31,6 +34,10 @@ export interface WeightRule {
   readonly tied?: boolean;
   /** GPT-2's Conv1D keeps [in, out]; `from` has the stored shape. */
   readonly transpose?: boolean;
+  /** Ranges of the one stored tensor's rows in the order in which the product has them (InternLM2's wqkv, Phi-3's gate_up). */
+  readonly rows?: readonly RowRange[];
+  /** Added to every value, in float32 (Gemma's norms). */
+  readonly plus?: number;
   /** Rows that one stored tensor is cut into before it is split (GPT-2's c_attn holds q, k and v). */
   readonly cut?: readonly number[];
   /** The one source is multiplied by this matrix on its right, or by its transpose (OPT-350m's project_out, project_in). */

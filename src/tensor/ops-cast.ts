@@ -19,6 +19,17 @@ export function cast(recipe: TensorRecipe, dtype: FloatDtype): TensorRecipe {
   );
 }
 
+/** Each value and `constant`, in float32. */
+export function plus(recipe: TensorRecipe, constant: number): TensorRecipe {
+  const wide = cast(recipe, "float32");
+  return make(wide.name, "float32", wide.shape, wide.sources, undefined, async (start, end) => {
+    const bytes = aligned(await wide.readRows(start, end), 4);
+    const { buffer, byteOffset, byteLength } = bytes;
+    const sums = new Float32Array(buffer, byteOffset, byteLength / 4).map(value => value + constant);
+    return new Uint8Array(sums.buffer);
+  });
+}
+
 const BYTES: Readonly<Partial<Record<Dtype, number>>> = { float64: 8, float32: 4, float16: 2, bfloat16: 2 };
 
 /** Values on their way through float32: 128 KB stay in the CPU's cache, and a band needs no float32 copy of itself. */

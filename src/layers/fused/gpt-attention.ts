@@ -3,7 +3,7 @@ import { GraphBuilder } from "../../graph/ops.ts";
 import type { Dtype } from "../../tensor/index.ts";
 import type { KvCache } from "../kv-cache.ts";
 import type { RopeTables } from "../rope.ts";
-import { type HeadSizes, type SelfAttention, scoreScale, standardSelfAttention } from "../self-attention.ts";
+import { type HeadSizes, type Scoring, type SelfAttention, standardSelfAttention } from "../self-attention.ts";
 import { type FusedOp, leftOut, pluginNode } from "./op.ts";
 
 export const GPT_ATTENTION: FusedOp = {
@@ -28,9 +28,8 @@ export const GPT_ATTENTION: FusedOp = {
 /** Values of the attribute `cache`. */
 const CACHES = { continuous: 0, static: 1, paged: 2 } as const;
 
-export interface PluginAttention extends HeadSizes {
-  readonly rope: RopeTables | undefined;
-  /** Tokens that a query sees, itself included; undefined for all. */
+export interface PluginAttention extends HeadSizes, Omit<Scoring, "cap" | "window"> {
+  /** Tokens that a query sees in every layer, itself included; undefined for all. */
   readonly window: number | undefined;
   readonly cacheType: keyof typeof CACHES;
   /** The factor of a coded cache's codes, float32 [1]; absent for a plain cache. */
@@ -48,11 +47,12 @@ export function pluginSelfAttention(g: GraphBuilder, attention: PluginAttention)
   const presents: [string, Value][] = [];
   return {
     attend(layer, qkv) {
-      const record = recordLayer(g, attention, qkv);
+      const rope = attention.rope(layer);
+      const record = recordLayer(g, attention, rope, qkv);
       const given: Readonly<Record<string, Value | undefined>> = {
         qkv,
-        cos: attention.rope?.cos,
-        sin: attention.rope?.sin,
+        cos: rope?.cos,
+        sin: rope?.sin,
         ...(attention.kvScale && { kv_scale: attention.kvScale(layer) }),
       };
       const stateOf = ({ name, dtype, shape }: Value): Value => {
@@ -85,11 +85,11 @@ export function pluginSelfAttention(g: GraphBuilder, attention: PluginAttention)
   };
 }
 
-function attributesOf({ heads, kvHeads, headDim, window, cacheType }: PluginAttention) {
+function attributesOf({ heads, kvHeads, scale, window, cacheType }: PluginAttention) {
   return {
     num_heads: { int: heads },
     num_kv_heads: { int: kvHeads },
-    scale: { float: scoreScale(headDim) },
+    scale: { float: scale },
     window: { int: window ?? 0 },
     cache: { int: CACHES[cacheType] },
   };
@@ -103,10 +103,14 @@ export function hasAttentionKernel(compute: Dtype, headDim: number, tokensPerBlo
 }
 
 /** One layer, number 0, from its product for q, k, v to what its output product takes. */
-function recordLayer({ dialect }: GraphBuilder, attention: PluginAttention, { dtype, shape }: Value): Graph {
+function recordLayer(
+  { dialect }: GraphBuilder,
+  attention: PluginAttention,
+  rope: RopeTables | undefined,
+  { dtype, shape }: Value,
+): Graph {
   const b = new GraphBuilder(GPT_ATTENTION.name, dialect);
   const qkv = b.input("qkv", dtype, shape);
-  const { rope } = attention;
   const tables = rope && {
     cos: b.input("cos", rope.cos.dtype, rope.cos.shape),
     sin: b.input("sin", rope.sin.dtype, rope.sin.shape),
@@ -116,7 +120,8 @@ function recordLayer({ dialect }: GraphBuilder, attention: PluginAttention, { dt
     if (scale === undefined) throw new Error("a plain cache has no scale");
     return b.cast(scale, dtype);
   };
-  const standard = standardSelfAttention(b, attention, tables, attention.cacheOn(b, qkv, scaleOf));
+  const scoring = { scale: attention.scale, rope: () => tables, window: () => attention.window };
+  const standard = standardSelfAttention(b, attention, scoring, attention.cacheOn(b, qkv, scaleOf));
   b.output(standard.attend(0, qkv), "y");
   standard.finish();
   return b.finish();

@@ -1,22 +1,18 @@
 import type { Graph, Value } from "../../graph/graph.ts";
 import { dimOf, GraphBuilder } from "../../graph/ops.ts";
-import { formOfCodes, kvScaleName, plainForm } from "../../layers/cache-form.ts";
+import { softCap } from "../../layers/attention.ts";
 import { allGather, type TpGroup, tpGroup } from "../../layers/collective.ts";
 import { lookUp, promptTuningEmbedding } from "../../layers/embedding.ts";
-import { GPT_ATTENTION, hasAttentionKernel, pluginSelfAttention } from "../../layers/fused/gpt-attention.ts";
 import { PROMPT_TUNING_EMBEDDING, wholePromptTuningEmbedding } from "../../layers/fused/prompt-tuning-embedding.ts";
-import { continuousCache, type KvCache, staticCache } from "../../layers/kv-cache.ts";
 import { linear, rowParallelLinear } from "../../layers/linear.ts";
 import { LoraInputs } from "../../layers/lora.ts";
-import { gatedMlp, plainMlp } from "../../layers/mlp.ts";
+import { fusedMlp, gatedMlp, plainMlp } from "../../layers/mlp.ts";
 import { addLayerNorm, addRmsNorm, layerNorm, type NormOfSum, rmsNorm } from "../../layers/norm.ts";
-import { pagedCache } from "../../layers/paged-cache.ts";
-import { type RopeTables, ropeTables } from "../../layers/rope.ts";
-import { ropeFrequencies } from "../../layers/rope-scaling.ts";
-import { type SelfAttention, standardSelfAttention } from "../../layers/self-attention.ts";
+import { normQueriesAndKeys, type SelfAttention } from "../../layers/self-attention.ts";
 import { WeightSource } from "../../layers/weights.ts";
 import type { GraphOptions } from "../architecture.ts";
 import type { DecoderSpec, ModelSpec } from "../spec.ts";
+import { decoderAttention } from "./decoder-attention.ts";
 
 /** What one rank holds of the model. */
 interface Rank {
@@ -70,7 +66,7 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
     group: tpGroup(options.tpSize, options.ppSize, options.rank),
     head: options.shareEmbedding ? "transformer.vocab_embedding" : "lm_head",
     logitsDtype: options.logitsDtype ?? "float32",
-    attention: attentionOf(g, w, language, rank, options, positionIds),
+    attention: decoderAttention(g, w, language, { ...rank, headDim: language.headDim }, options, positionIds),
   };
 
   let x = g.tap("inputs_embeds", entry);
@@ -90,35 +86,6 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
   return g.finish();
 }
 
-/** One node a layer where GptAttention is one; learned positions are added to the embeddings and rotate nothing. */
-function attentionOf(
-  g: GraphBuilder,
-  w: WeightSource,
-  spec: DecoderSpec,
-  { heads, kvHeads }: Rank,
-  options: GraphOptions,
-  positionIds: Value,
-): SelfAttention {
-  const { headDim, slidingWindow: window } = spec;
-  const { kvCache, computeDtype, quantization } = options;
-  const rope = spec.positions === "rope" ? rotary(g, spec, options, positionIds) : undefined;
-  const algo = quantization?.kvCacheQuantAlgo ?? null;
-  const cacheOn = (b: GraphBuilder, like: Value, scale: (layer: number) => Value): KvCache => {
-    const form = algo === null ? plainForm(computeDtype) : formOfCodes(b, algo, scale);
-    if (kvCache.type === "static") return staticCache(b, form, like, kvCache.capacity, window);
-    if (kvCache.type === "paged") return pagedCache(b, form, like, kvCache.tokensPerBlock, window);
-    return continuousCache(b, form, like, window);
-  };
-  const sizes = { heads, kvHeads, headDim };
-  const block = kvCache.type === "paged" ? kvCache.tokensPerBlock : undefined;
-  if (g.plugins.has(GPT_ATTENTION.name) && hasAttentionKernel(computeDtype, headDim, block)) {
-    const kvScale = algo !== null && { kvScale: (layer: number) => g.weight(kvScaleName(layer), "float32", [1]) };
-    return pluginSelfAttention(g, { ...sizes, rope, window, cacheType: kvCache.type, ...kvScale, cacheOn });
-  }
-  const scale = (layer: number): Value => w.float32(g, kvScaleName(layer), [1]);
-  return standardSelfAttention(g, sizes, rope, cacheOn(g, positionIds, scale));
-}
-
 function rankOf(spec: DecoderSpec, { tpSize, ppSize, rank }: GraphOptions): Rank {
   const stage = Math.floor(rank / tpSize);
   return {
@@ -130,12 +97,6 @@ function rankOf(spec: DecoderSpec, { tpSize, ppSize, rank }: GraphOptions): Rank
     first: stage === 0,
     last: stage === ppSize - 1,
   };
-}
-
-function rotary(g: GraphBuilder, spec: DecoderSpec, options: GraphOptions, positionIds: Value): RopeTables {
-  const { headDim, ropeTheta, ropeScaling, maxPositions } = spec;
-  const frequencies = ropeFrequencies(headDim, ropeTheta, maxPositions, ropeScaling);
-  return ropeTables(g, positionIds, frequencies, options.computeDtype);
 }
 
 function embed(
@@ -155,16 +116,19 @@ function embed(
       at,
       group,
     );
-  const words = (at: Value): Value => from("vocab_embedding", spec.vocabSize, at);
+  const words = (at: Value): Value => {
+    const rows = from("vocab_embedding", spec.vocabSize, at);
+    return spec.embeddingScale === undefined ? rows : g.multiply(rows, g.scalar(spec.embeddingScale, rows.dtype));
+  };
   const x = options.promptTable ? promptTuned(g, w, spec, options, ids, words) : words(ids);
   return spec.positions === "rope" ? x : g.add(x, from("position_embedding", spec.maxPositions, positionIds));
 }
 
-/** A plugin looks up words itself, so it takes a table that is whole on this rank. */
+/** A plugin looks up words itself, so it takes a table that is whole on this rank and has the rows as they are used. */
 function promptTuned(
   g: GraphBuilder,
   w: WeightSource,
-  { vocabSize, hiddenSize }: DecoderSpec,
+  { vocabSize, hiddenSize, embeddingScale }: DecoderSpec,
   { computeDtype, parallelEmbedding }: GraphOptions,
   ids: Value,
   words: (ids: Value) => Value,
@@ -174,13 +138,14 @@ function promptTuned(
     tasks: g.input("tasks", "int32", ["batch", 1]),
     vocabSize: g.input("prompt_vocab_size", "int32", [1]),
   };
-  if (parallelEmbedding !== undefined || !g.plugins.has(PROMPT_TUNING_EMBEDDING.name))
+  const asStored = parallelEmbedding === undefined && embeddingScale === undefined;
+  if (!asStored || !g.plugins.has(PROMPT_TUNING_EMBEDDING.name))
     return promptTuningEmbedding(g, ids, vocabSize, words, prompt);
   const table = w.get(g, "transformer.vocab_embedding.weight", [vocabSize, hiddenSize]);
   return wholePromptTuningEmbedding(g, ids, table, prompt);
 }
 
-/** Pre-norm: x + f(norm(x)) twice; post-norm: norm(x + f(x)) twice. */
+/** Pre-norm: x + f(norm(x)) twice; post-norm: norm(x + f(x)) twice; both: x + norm(f(norm(x))) twice. */
 function decoderLayer(c: Context, x: Value, layer: number): Value {
   const { g } = c;
   const name = `transformer.layers.${layer}`;
@@ -190,7 +155,13 @@ function decoderLayer(c: Context, x: Value, layer: number): Value {
     const middle = norm(c, g.add(x, attend(x)), `${name}.input_layernorm`);
     return norm(c, g.add(middle, feed(middle)), `${name}.post_layernorm`);
   }
-  const { y, sum } = addNorm(c, attend(norm(c, x, `${name}.input_layernorm`)), x, `${name}.post_layernorm`);
+  const attended = attend(norm(c, x, `${name}.input_layernorm`));
+  if (c.spec.outputNorms) {
+    const normed = norm(c, attended, `${name}.post_layernorm`);
+    const { y, sum } = addNorm(c, normed, x, `${name}.pre_feedforward_layernorm`);
+    return g.add(sum, norm(c, feed(y), `${name}.post_feedforward_layernorm`));
+  }
+  const { y, sum } = addNorm(c, attended, x, `${name}.post_layernorm`);
   return g.add(sum, feed(y));
 }
 
@@ -203,12 +174,14 @@ function norm({ g, w, spec }: Context, x: Value, name: string): Value {
   return (spec.norm === "rms" ? rmsNorm : layerNorm)(g, w, x, name, spec.normEps);
 }
 
+const MLPS = { gated: gatedMlp, fused: fusedMlp, plain: plainMlp } as const;
+
 function feedForward({ g, w, spec, rank, group }: Context, x: Value, name: string): Value {
   const sizes = { intermediate: rank.intermediate, activation: spec.activation, bias: spec.mlpBias };
-  return (spec.mlp === "gated" ? gatedMlp : plainMlp)(g, w, x, name, sizes, group);
+  return MLPS[spec.mlp](g, w, x, name, sizes, group);
 }
 
-/** qkv → attention over the cache → dense. */
+/** qkv → norms of q and k → attention over the cache → dense. */
 function selfAttention(c: Context, x: Value, layer: number, name: string): Value {
   const { g, w, spec, rank } = c;
   const qSize = rank.heads * spec.headDim;
@@ -217,8 +190,10 @@ function selfAttention(c: Context, x: Value, layer: number, name: string): Value
     out: qSize + 2 * rank.kvHeads * spec.headDim,
     bias: spec.attentionBias,
   });
+  const heads = { ...rank, headDim: spec.headDim };
+  const ready = spec.qkNorm ? normQueriesAndKeys(g, w, qkv, heads, name, spec.normEps) : qkv;
   const sizes = { in: qSize, out: spec.hiddenSize, bias: spec.outputBias };
-  return rowParallelLinear(g, w, c.attention.attend(layer, qkv), `${name}.dense`, sizes, c.group);
+  return rowParallelLinear(g, w, c.attention.attend(layer, ready), `${name}.dense`, sizes, c.group);
 }
 
 /**
@@ -232,5 +207,7 @@ function logits(c: Context, x: Value, lastTokenIds: Value): Value {
   const all = allGather(g, linear(g, w, normed, c.head, { in: spec.hiddenSize, out: rank.vocab }), c.group);
   // The last rank's rows beyond the vocabulary are padding.
   const words = dimOf(all, 1) === spec.vocabSize ? all : g.slice(all, 1, 0, spec.vocabSize);
-  return g.cast(words, c.logitsDtype);
+  const { logitCap } = spec;
+  const bounded = logitCap === undefined ? words : softCap(g, g.cast(words, "float32"), logitCap);
+  return g.cast(bounded, c.logitsDtype);
 }

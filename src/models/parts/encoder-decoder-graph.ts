@@ -109,8 +109,8 @@ export function encoderDecoderGraph(model: ModelSpec, options: GraphOptions): Gr
   const encoderMask = paddingMask(g, g.input("encoder_attention_mask", "int32", ["batch", "encoder_seq"]), like);
   const mask =
     pair.relative === undefined
-      ? cache.mask
-      : maskedBias(g, cache.mask, bias(c, "decoder_layers.0.self_attention.rel_attn_table", cache.distances()));
+      ? cache.mask()
+      : maskedBias(g, cache.mask(), bias(c, "decoder_layers.0.self_attention.rel_attn_table", cache.distances()));
   let x = g.tap("inputs_embeds", hidden);
   for (let layer = 0; layer < c.layers; layer++) {
     x = g.tap(

@@ -1,0 +1,97 @@
+import type { Value } from "../../graph/graph.ts";
+import type { GraphBuilder } from "../../graph/ops.ts";
+import { formOfCodes, kvScaleName, plainForm } from "../../layers/cache-form.ts";
+import { GPT_ATTENTION, hasAttentionKernel, pluginSelfAttention } from "../../layers/fused/gpt-attention.ts";
+import { continuousCache, type KvCache, staticCache } from "../../layers/kv-cache.ts";
+import { pagedCache } from "../../layers/paged-cache.ts";
+import { type RopeTables, ropeTables } from "../../layers/rope.ts";
+import { type RopeFrequencies, ropeFrequencies } from "../../layers/rope-scaling.ts";
+import { type HeadSizes, type SelfAttention, standardSelfAttention } from "../../layers/self-attention.ts";
+import type { WeightSource } from "../../layers/weights.ts";
+import type { GraphOptions } from "../architecture.ts";
+import type { DecoderSpec, LayerKind } from "../spec.ts";
+
+/**
+ * Attention of a rank's layers over the cache that the options ask for. One node a layer where GptAttention computes the
+ * model: its kernels have no soft-cap, and all nodes of a graph share one body, so that layers with other windows than
+ * their neighbours keep the standard form, in all layers.
+ */
+export function decoderAttention(
+  g: GraphBuilder,
+  w: WeightSource,
+  spec: DecoderSpec,
+  sizes: HeadSizes,
+  options: GraphOptions,
+  positionIds: Value,
+): SelfAttention {
+  const { kvCache, computeDtype, quantization } = options;
+  const kinds = kindsOf(spec, options);
+  const windows = [...new Set(kinds.map(({ window }) => window))];
+  const block = kvCache.type === "paged" ? kvCache.tokensPerBlock : undefined;
+  const asNodes =
+    g.plugins.has(GPT_ATTENTION.name) &&
+    hasAttentionKernel(computeDtype, spec.headDim, block) &&
+    windows.length === 1 &&
+    spec.scoreCap === undefined;
+  const tables = tablesOf(g, spec, options, positionIds, kinds, asNodes);
+  const algo = quantization?.kvCacheQuantAlgo ?? null;
+  const cacheOn = (b: GraphBuilder, like: Value, scale: (layer: number) => Value): KvCache => {
+    const form = algo === null ? plainForm(computeDtype) : formOfCodes(b, algo, scale);
+    if (kvCache.type === "static") return staticCache(b, form, like, kvCache.capacity, windows);
+    if (kvCache.type === "paged") return pagedCache(b, form, like, kvCache.tokensPerBlock, windows);
+    return continuousCache(b, form, like, windows);
+  };
+  const rope = (layer: number): RopeTables | undefined => tables.get(kindAt(kinds, layer).rope);
+  const scale = 1 / Math.sqrt(spec.queryPreAttnScalar ?? spec.headDim);
+  if (asNodes) {
+    const kvScale = algo !== null && { kvScale: (layer: number) => g.weight(kvScaleName(layer), "float32", [1]) };
+    const [window] = windows;
+    return pluginSelfAttention(g, { ...sizes, scale, rope, window, cacheType: kvCache.type, ...kvScale, cacheOn });
+  }
+  const window = (layer: number): number | undefined => kindAt(kinds, layer).window;
+  const cacheScale = (layer: number): Value => w.float32(g, kvScaleName(layer), [1]);
+  const scoring = { scale, cap: spec.scoreCap, rope, window };
+  return standardSelfAttention(g, sizes, scoring, cacheOn(g, positionIds, cacheScale));
+}
+
+/** Of this rank's layers; learned positions are added to the embeddings and rotate nothing. */
+function kindsOf(spec: DecoderSpec, { tpSize, ppSize, rank }: GraphOptions): readonly LayerKind[] {
+  const layers = spec.layers / ppSize;
+  const first = layers * Math.floor(rank / tpSize);
+  const usual: LayerKind = {
+    rope: spec.positions === "rope" ? "global" : "none",
+    ...(spec.slidingWindow !== undefined && { window: spec.slidingWindow }),
+  };
+  return spec.layerKinds?.slice(first, first + layers) ?? Array<LayerKind>(layers).fill(usual);
+}
+
+function kindAt(kinds: readonly LayerKind[], layer: number): LayerKind {
+  const kind = kinds[layer];
+  if (kind === undefined) throw new Error(`layer ${layer} of ${kinds.length}`);
+  return kind;
+}
+
+/**
+ * cos and sin of each way of counting that a layer has. Nodes that share a body all have tables, or none: beside layers
+ * with positions one without gets angles of zero.
+ */
+function tablesOf(
+  g: GraphBuilder,
+  spec: DecoderSpec,
+  { computeDtype }: GraphOptions,
+  positionIds: Value,
+  kinds: readonly LayerKind[],
+  asNodes: boolean,
+): ReadonlyMap<LayerKind["rope"], RopeTables> {
+  const ropes = new Set(kinds.map(({ rope }) => rope));
+  const wanted = [...ropes].filter(rope => rope !== "none" || (asNodes && ropes.size > 1));
+  return new Map(wanted.map(rope => [rope, ropeTables(g, positionIds, frequenciesOf(spec, rope), computeDtype)]));
+}
+
+function frequenciesOf(spec: DecoderSpec, rope: LayerKind["rope"]): RopeFrequencies {
+  const { ropeTheta, localRopeTheta = ropeTheta, ropeScaling, maxPositions } = spec;
+  const rotated = spec.rotaryDim ?? spec.headDim;
+  if (rope === "none") return { frequencies: new Float32Array(rotated / 2), attentionFactor: 1 };
+  if (rope === "local") return ropeFrequencies(rotated, localRopeTheta, maxPositions);
+  return ropeFrequencies(rotated, ropeTheta, maxPositions, ropeScaling);
+}
