@@ -3,7 +3,9 @@
 #include "abi.h"
 #include "call.h"
 #include "guard.h"
+#include "stream_state.h"
 #include <algorithm>
+#include <array>
 #include <cuda_runtime_api.h>
 #include <cstring>
 #include <memory>
@@ -17,6 +19,7 @@ namespace
 {
 // Functions of this version are all that is used, so that older runtimes load the library.
 constexpr uint32_t kAPI_VERSION = 20;
+constexpr int32_t kMAX_TENSORS = 24;
 
 ONNXTensorElementDataType elementType(int32_t dtype) noexcept
 {
@@ -73,16 +76,14 @@ struct Kernel
         : op(op)
         , api(api)
         , attributes(op.facts->attributesBytes)
+        , allocator(nullptr, api.ReleaseAllocator)
     {
         for (int32_t i = 0; i < op.facts->nbAttributes; ++i)
             readAttribute(info, op.facts->attributes[i]);
-        auto const bytes = op.facts->stateBytes;
-        if (bytes > 0 && (cudaMalloc(&state, bytes) != cudaSuccess || cudaMemset(state, 0, bytes) != cudaSuccess))
-            throw Failure(std::string(op.facts->name) + ": no device memory for its state");
+        OrtAllocator* found = nullptr;
+        check(api, api.KernelInfoGetAllocator(info, OrtMemTypeDefault, &found));
+        allocator.reset(found);
     }
-    Kernel(Kernel const&) = delete;
-    Kernel& operator=(Kernel const&) = delete;
-    ~Kernel() { cudaFree(state); }
 
     void readAttribute(OrtKernelInfo const* info, MmtrtAttributeFacts const& facts)
     {
@@ -108,11 +109,29 @@ struct Kernel
     }
 
     void compute(OrtKernelContext* context);
+    void launch(OrtKernelContext* context, MmtrtCall& call) const;
 
     Op const& op;
     OrtApi const& api;
     std::vector<char> attributes;
-    void* state{nullptr};
+    // The provider's arena, where the memory of its own operators comes from.
+    std::unique_ptr<OrtAllocator, void (*)(OrtAllocator*)> allocator;
+    StateUser stateUser;
+};
+
+using Tensors = std::array<MmtrtTensor, kMAX_TENSORS>;
+
+struct Shape
+{
+    std::array<int64_t, MMTRT_MAX_RANK> dims{};
+    int32_t rank{0};
+
+    void append(int64_t size)
+    {
+        if (rank == MMTRT_MAX_RANK)
+            throw Failure("an output of more than 8 axes");
+        dims[rank++] = size;
+    }
 };
 
 MmtrtTensor tensorOf(OrtApi const& api, OrtValue const* value, int32_t dtype)
@@ -138,7 +157,7 @@ MmtrtTensor tensorOf(OrtApi const& api, OrtValue const* value, int32_t dtype)
     return tensor;
 }
 
-int64_t valueOf(MmtrtTerm const& term, Kernel const& kernel, std::vector<MmtrtTensor> const& inputs)
+int64_t valueOf(MmtrtTerm const& term, Kernel const& kernel, Tensors const& inputs)
 {
     if (term.input == MMTRT_CONSTANT)
         return term.value;
@@ -151,7 +170,7 @@ int64_t valueOf(MmtrtTerm const& term, Kernel const& kernel, std::vector<MmtrtTe
     return tensor.dims[axis];
 }
 
-int64_t sizeOf(MmtrtDim const& dim, Kernel const& kernel, std::vector<MmtrtTensor> const& inputs)
+int64_t sizeOf(MmtrtDim const& dim, Kernel const& kernel, Tensors const& inputs)
 {
     int64_t const a = valueOf(dim.a, kernel, inputs);
     int64_t const b = valueOf(dim.b, kernel, inputs);
@@ -166,24 +185,21 @@ int64_t sizeOf(MmtrtDim const& dim, Kernel const& kernel, std::vector<MmtrtTenso
 }
 
 // Aliased outputs have their input's shape; the caller makes it in place by binding one buffer to both.
-std::vector<int64_t> outputShape(Kernel const& kernel, std::vector<MmtrtTensor> const& inputs, int32_t index)
+Shape outputShape(Kernel const& kernel, Tensors const& inputs, int32_t index)
 {
     auto const& facts = *kernel.op.facts;
     auto const& output = facts.outputs[index];
-    std::vector<int64_t> shape;
-    if (int32_t const alias = aliasedInput(facts, kernel.attributes.data(), index); alias >= 0)
+    int32_t const alias = aliasedInput(facts, kernel.attributes.data(), index);
+    int32_t const from = alias >= 0 ? alias : output.leadingOf;
+    Shape shape;
+    if (from >= 0)
     {
-        auto const& tensor = inputs.at(alias);
-        shape.assign(tensor.dims, tensor.dims + tensor.rank);
-        return shape;
+        int32_t const axes = inputs[from].rank - (alias >= 0 ? 0 : facts.inputs[from].rank);
+        for (int32_t j = 0; j < axes; ++j)
+            shape.append(inputs[from].dims[j]);
     }
-    if (output.leadingOf >= 0)
-    {
-        auto const& tensor = inputs.at(output.leadingOf);
-        shape.assign(tensor.dims, tensor.dims + std::max(0, tensor.rank - facts.inputs[output.leadingOf].rank));
-    }
-    for (int32_t j = 0; j < output.rank; ++j)
-        shape.push_back(sizeOf(output.dims[j], kernel, inputs));
+    for (int32_t j = 0; j < output.rank && alias < 0; ++j)
+        shape.append(sizeOf(output.dims[j], kernel, inputs));
     return shape;
 }
 
@@ -192,45 +208,61 @@ void Kernel::compute(OrtKernelContext* context)
     auto const& facts = *op.facts;
     size_t count = 0;
     check(api, api.KernelContext_GetInputCount(context, &count));
-    std::vector<MmtrtTensor> inputs;
+    if (static_cast<int32_t>(count) > facts.nbInputs)
+        throw Failure("more inputs than plugin.yaml names");
+    // On the stack: a step of a large decoder calls this hundreds of times.
+    Tensors inputs;
+    Tensors outputs;
     for (size_t i = 0; i < count; ++i)
     {
         OrtValue const* value = nullptr;
         check(api, api.KernelContext_GetInput(context, i, &value));
-        inputs.push_back(tensorOf(api, value, op.dtypes[i]));
-        dropLeftOut(inputs.back(), facts.inputs[i]);
+        inputs[i] = tensorOf(api, value, op.dtypes[i]);
+        dropLeftOut(inputs[i], facts.inputs[i]);
     }
-    std::vector<MmtrtTensor> outputs;
     for (int32_t i = 0; i < facts.nbOutputs; ++i)
     {
-        auto const shape = outputShape(*this, inputs, i);
+        Shape const shape = outputShape(*this, inputs, i);
         OrtValue* value = nullptr;
-        check(api, api.KernelContext_GetOutput(context, i, shape.data(), shape.size(), &value));
-        outputs.push_back(tensorOf(api, value, op.dtypes[facts.nbInputs + i]));
+        check(api, api.KernelContext_GetOutput(context, i, shape.dims.data(), shape.rank, &value));
+        outputs[i] = tensorOf(api, value, op.dtypes[facts.nbInputs + i]);
     }
     MmtrtCall call{};
     call.inputs = inputs.data();
     call.outputs = outputs.data();
-    call.nbInputs = static_cast<int32_t>(inputs.size());
+    call.nbInputs = static_cast<int32_t>(count);
     call.nbOutputs = facts.nbOutputs;
     call.attributes = attributes.data();
-    call.state = state;
     check(api, api.KernelContext_GetGPUComputeStream(context, &call.stream));
+    if (!shareAliased(facts, attributes.data(), inputs.data(), outputs.data(), static_cast<cudaStream_t>(call.stream)))
+        throw Failure(std::string(facts.name) + ": a tensor that is updated in place cannot be copied");
+    launch(context, call);
+}
+
+// Nothing here waits, and after the first call of a stream nothing asks CUDA for memory: calls may be captured into a graph.
+void Kernel::launch(OrtKernelContext* context, MmtrtCall& call) const
+{
+    auto const& facts = *op.facts;
+    if (facts.stateBytes > 0)
+    {
+        call.state = stateUser.of(static_cast<cudaStream_t>(call.stream));
+        if (call.state == nullptr)
+            throw Failure(std::string(facts.name) + ": no device memory for its state");
+    }
     call.workspaceBytes = facts.workspace(&call);
     if (call.workspaceBytes < 0)
         throw Failure(mmtrt_last_error());
-    auto const stream = static_cast<cudaStream_t>(call.stream);
-    if (!shareAliased(facts, attributes.data(), inputs.data(), outputs.data(), stream))
-        throw Failure(std::string(facts.name) + ": a tensor that is updated in place cannot be copied");
-    // From the device's memory pool, in the order of the stream: no synchronization, and reused by the next call.
-    if (call.workspaceBytes > 0 && cudaMallocAsync(&call.workspace, call.workspaceBytes, stream) != cudaSuccess)
-        throw Failure(std::string(facts.name) + ": no device memory for its workspace");
-    int32_t const status = facts.run(&call);
-    std::string const error = status == MMTRT_OK ? "" : mmtrt_last_error();
-    if (call.workspace != nullptr)
-        cudaFreeAsync(call.workspace, stream);
-    if (status != MMTRT_OK)
-        throw Failure(error);
+    // The arena gives freed memory to the same stream alone, so it may go back before the kernel has run.
+    auto const giveBack = [this](void* memory) { allocator->Free(allocator.get(), memory); };
+    std::unique_ptr<void, decltype(giveBack)> workspace(nullptr, giveBack);
+    if (call.workspaceBytes > 0)
+    {
+        auto const* const where = allocator->Info(allocator.get());
+        check(api, api.KernelContext_GetScratchBuffer(context, where, static_cast<size_t>(call.workspaceBytes), &call.workspace));
+        workspace.reset(call.workspace);
+    }
+    if (facts.run(&call) != MMTRT_OK)
+        throw Failure(mmtrt_last_error());
 }
 
 OrtStatus* failure(OrtApi const& api, char const* text) noexcept { return api.CreateStatus(ORT_FAIL, text); }
@@ -308,16 +340,15 @@ void combinations(MmtrtPluginFacts const& facts, std::vector<int32_t> dtypes, st
     }
 }
 
-// There until the process ends: sessions keep pointers into it.
-std::vector<std::unique_ptr<Op>>& allOps()
+std::vector<std::unique_ptr<Op>> makeOps()
 {
-    static std::vector<std::unique_ptr<Op>> ops;
-    if (!ops.empty())
-        return ops;
+    std::vector<std::unique_ptr<Op>> ops;
     int32_t count = 0;
     auto const* const table = mmtrt_plugins(&count);
     for (int32_t i = 0; i < count; ++i)
     {
+        if (std::max(table[i].nbInputs, table[i].nbOutputs) > kMAX_TENSORS)
+            throw Failure(std::string(table[i].name) + " has more tensors than this adapter passes on");
         std::vector<std::vector<int32_t>> all;
         combinations(table[i], {}, all);
         for (auto& dtypes : all)
@@ -327,6 +358,21 @@ std::vector<std::unique_ptr<Op>>& allOps()
         }
     }
     return ops;
+}
+
+// One for all sessions of the process, which keep pointers into it: it and its operators stay until the end.
+OrtCustomOpDomain* domain(OrtApi const& api)
+{
+    static OrtCustomOpDomain* const made = [&api]
+    {
+        static std::vector<std::unique_ptr<Op>> const ops = makeOps();
+        OrtCustomOpDomain* created = nullptr;
+        check(api, api.CreateCustomOpDomain("mmtrt", &created));
+        for (auto const& op : ops)
+            check(api, api.CustomOpDomain_Add(created, op.get()));
+        return created;
+    }();
+    return made;
 }
 } // namespace
 } // namespace mmtrt
@@ -339,12 +385,7 @@ extern "C" MMTRT_API OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions
     return mmtrt::guard(
         [&]() -> OrtStatus*
         {
-            OrtCustomOpDomain* domain = nullptr;
-            mmtrt::check(*api, api->CreateCustomOpDomain("mmtrt", &domain));
-            for (auto const& op : mmtrt::allOps())
-                mmtrt::check(*api, api->CustomOpDomain_Add(domain, op.get()));
-            // The session options keep the domain.
-            mmtrt::check(*api, api->AddCustomOpDomain(options, domain));
+            mmtrt::check(*api, api->AddCustomOpDomain(options, mmtrt::domain(*api)));
             return nullptr;
         },
         [&](char const* text) { return mmtrt::failure(*api, text); });
