@@ -7,6 +7,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { setup as makeWeights } from "../test/support/seeded-weights.ts";
+
+await makeWeights();
 
 const LIMIT = 0.25;
 const [python = "python3", ...wanted] = process.argv.slice(2);

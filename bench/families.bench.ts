@@ -17,6 +17,9 @@ import {
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { setup as makeWeights } from "../test/support/seeded-weights.ts";
+
+await makeWeights();
 
 const BIN = fileURLToPath(new URL("../bin/mmtrt.js", import.meta.url));
 const LIMITS = { ratio: 1.5, rss: 250e6, graphs: 3 };

@@ -8,6 +8,9 @@ import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { MatrixResult, StepResult } from "../src/build/matrix/events.ts";
+import { setup as makeWeights } from "../test/support/seeded-weights.ts";
+
+await makeWeights();
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const FAMILIES = ["blip2-opt", "blip2-t5", "gpt2", "llava", "nougat", "vila"] as const;

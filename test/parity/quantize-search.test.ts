@@ -60,16 +60,13 @@ describe("the search for a format", { timeout: 120_000 }, () => {
   });
 
   it("passes over formats that the model cannot have and those that answer worse, and then leaves nothing", async () => {
-    // Of these ten the trained model answers one differently in any format.
+    // Of these ten the trained model answers one differently in INT4.
     const cases = await casesOf("blip2-opt-shapes", 170, 10);
-    const given = await request("blip2-opt-shapes", cases, ["int4_g128", "int4", "int8"]);
+    const given = await request("blip2-opt-shapes", cases, ["int4_g128", "int4"]);
     const { float, trials, chosen, refused } = await searchFormat(given);
     expect([float.accuracy, chosen]).toEqual([1, null]);
     expect(refused.map(({ format, problems }) => [format, problems[0]?.code])).toEqual([["int4_g128", "CKP083"]]);
-    expect(trials.map(({ format, kept }) => [format, kept])).toEqual([
-      ["int4", false],
-      ["int8", false],
-    ]);
+    expect(trials.map(({ format, accuracy, kept }) => [format, accuracy, kept])).toEqual([["int4", 0.9, false]]);
     await expect(access(given.convert.outputDir)).rejects.toThrow();
     const page = renderQuantizeReport({
       ...{ version: "0", model: "<b>", date: new Date(0), trials, chosen, least: 1, float },
@@ -78,7 +75,7 @@ describe("the search for a format", { timeout: 120_000 }, () => {
     expect(page).toContain("Quantization of &lt;b&gt;");
     expect(page).toContain("int4_g128: a &amp; b");
     expect(page).toContain("layers.3.mlp.proj");
-    expect(page.match(/<svg /g)).toHaveLength(4);
+    expect(page.match(/<svg /g)).toHaveLength(2);
     expect(page).not.toMatch(/<script|https?:\/\/(?!www\.w3\.org)/);
   });
 });

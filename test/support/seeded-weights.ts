@@ -1,10 +1,13 @@
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { writeSafetensors } from "../../src/formats/safetensors.ts";
 import { cast, type TensorRecipe } from "../../src/tensor/index.ts";
+import { unpack } from "./packed-weights.ts";
 
 const PARITY = fileURLToPath(new URL("../fixtures/parity", import.meta.url));
+const TRAINED = fileURLToPath(new URL("../fixtures/models", import.meta.url));
+const PACKED = ".packed";
 
 interface SeededWeights {
   readonly seed: number;
@@ -13,15 +16,29 @@ interface SeededWeights {
 }
 
 /**
- * Before the first test: model.safetensors of every fixture that keeps weights.json in its place (9 MB that the repository
- * need not carry). test/reference/seeded.py says what the numbers are and made the references from the same ones.
+ * Before the first test: model.safetensors of every fixture that keeps less in its place (17 MB that the repository need not
+ * carry). weights.json is a seed, and test/reference/seeded.py says what the numbers are; trained weights are packed.
  */
 export async function setup(): Promise<void> {
+  await makeSeeded();
+  unpackTrained();
+}
+
+async function makeSeeded(): Promise<void> {
   for (const name of readdirSync(PARITY)) {
     const [recipe, model] = [join(PARITY, name, "weights.json"), join(PARITY, name, "model.safetensors")];
     if (!existsSync(recipe) || isNewer(model, recipe)) continue;
     const weights = JSON.parse(readFileSync(recipe, "utf8")) as SeededWeights;
     await writeSafetensors(model, recipesOf(weights), { metadata: { format: "pt" } });
+  }
+}
+
+function unpackTrained(): void {
+  for (const name of readdirSync(TRAINED, { recursive: true, encoding: "utf8" })) {
+    if (!name.endsWith(PACKED)) continue;
+    const packed = join(TRAINED, name);
+    const model = packed.slice(0, -PACKED.length);
+    if (!isNewer(model, packed)) writeFileSync(model, unpack(readFileSync(packed)));
   }
 }
 
