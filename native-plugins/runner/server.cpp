@@ -1,0 +1,229 @@
+#include "server.h"
+#include "version.h"
+#include <new>
+
+namespace mmtrt::runner
+{
+namespace
+{
+Json problemJson(Problem const& problem)
+{
+    return Json::Object{{"code", problem.code}, {"what", problem.what}, {"at", problem.at}, {"why", problem.why}, {"fix", problem.fix}};
+}
+
+Problem const kNO_HOST_MEMORY{"RUN054", "the machine has no memory left for the request", "mmtrt-runner",
+    "logits, tokens and pictures are kept in the host's memory beside the device's", "lower --batch_size or --num_beams, or give fewer images at once"};
+
+int64_t idOf(Frame const& frame) { return frame.header.get("id").integer("id", 0, int64_t{1} << 53); }
+
+GenerateRequest readRequest(Frame const& frame)
+{
+    GenerateRequest request;
+    request.options = readOptions(frame.header.get("options"));
+    for (Json const& one : frame.header.get("prompts").list("prompts"))
+        request.prompts.push_back(int32List(one, "a token id", 0, INT32_MAX));
+    // Placeholders of images may be negative.
+    for (Json const& one : frame.header.get("seen").list("seen"))
+        request.seen.push_back(int32List(one, "a token id", INT32_MIN, INT32_MAX));
+    request.tasks = int32List(frame.header.get("tasks"), "a task", -1, 1 << 20);
+    if (request.prompts.empty() || request.prompts.size() != request.seen.size() || request.prompts.size() != request.tasks.size())
+        refuseMessage("a request has " + std::to_string(request.prompts.size()) + " prompts, " + std::to_string(request.seen.size())
+            + " lists of seen tokens and " + std::to_string(request.tasks.size()) + " tasks");
+    for (auto const& tensor : frame.tensors)
+    {
+        if (tensor.name != "pixels" || tensor.dtype != Dtype::kFLOAT32)
+            refuseMessage("a request comes with a tensor " + tensor.name.substr(0, 80));
+        request.pixelShape = tensor.shape;
+        request.pixels = reinterpret_cast<float const*>(frame.payload.data() + tensor.offset);
+    }
+    return request;
+}
+
+Json outputs(std::vector<Generated> const& answers)
+{
+    Json::Array list;
+    for (auto const& answer : answers)
+    {
+        Json::Object one{{"token_ids", toJson(answer.tokens)}, {"finish_reason", answer.stopped ? "stop" : "length"}};
+        if (answer.score)
+            one.emplace_back("score", *answer.score);
+        list.emplace_back(std::move(one));
+    }
+    return list;
+}
+
+Json numbers(std::vector<double> const& values)
+{
+    Json::Array list;
+    for (double const value : values)
+        list.emplace_back(value);
+    return list;
+}
+} // namespace
+
+int32_t Server::serve()
+{
+    try
+    {
+        Json::Array engines;
+        for (auto const& kind : engineKinds())
+            engines.emplace_back(kind);
+        send({{"kind", "hello"}, {"protocol", kPROTOCOL}, {"version", kVERSION}, {"engines", engines}});
+        while (auto const frame = mInbox.next())
+            handle(*frame);
+        return 0;
+    }
+    catch (Cancelled const&)
+    {
+        // Whoever asked is gone.
+        return 0;
+    }
+    catch (Failure const& failure)
+    {
+        mWriter.write({{"kind", "problem"}, {"fatal", true}, {"problems", Json::Array{problemJson(failure.problem())}}});
+        return 1;
+    }
+}
+
+// What the other side got wrong ends the conversation; what went wrong with a request ends the request.
+void Server::handle(Frame const& frame)
+{
+    auto const kind = frame.kind();
+    auto const answer = [&](Problem const& problem)
+    {
+        Json::Object message{{"kind", "problem"}, {"fatal", false}, {"problems", Json::Array{problemJson(problem)}}};
+        if (!frame.header.get("id").isNull())
+            message.emplace_back("id", frame.header.get("id"));
+        send(std::move(message));
+    };
+    try
+    {
+        if (kind == "open")
+            open(frame);
+        else if (kind == "constants")
+            constants(frame);
+        else if (kind == "generate")
+            generate(frame);
+        else if (kind != "end" && kind != "cancel" && kind != "verdict")
+            // Those three may come for a request that has just ended.
+            refuseMessage("a message is of the kind " + kind.substr(0, 40));
+    }
+    catch (Failure const& failure)
+    {
+        if (failure.problem().code == "RUN050")
+            throw;
+        answer(failure.problem());
+    }
+    catch (std::bad_alloc const&)
+    {
+        answer(kNO_HOST_MEMORY);
+    }
+}
+
+void Server::open(Frame const& frame)
+{
+    mSession.reset();
+    mSession = std::make_unique<Session>(readOpen(frame.header));
+    Json::Object message{{"kind", "ready"}};
+    for (auto& member : mSession->describe())
+        message.push_back(std::move(member));
+    send(std::move(message));
+}
+
+void Server::constants(Frame const& frame)
+{
+    if (mSession == nullptr)
+        refuseMessage("constants come before open");
+    for (auto const& tensor : frame.tensors)
+        mSession->setConstant(tensor, frame.payload.data() + tensor.offset);
+    send({{"kind", "kept"}, {"count", frame.tensors.size()}});
+}
+
+void Server::generate(Frame const& frame)
+{
+    if (mSession == nullptr)
+        refuseMessage("a request comes before open");
+    int64_t const id = idOf(frame);
+    std::vector<double> stepMs;
+    try
+    {
+        auto const request = readRequest(frame);
+        auto const result = mSession->generate(request, hooksFor(id, frame.header.get("watched").flag("watched"), stepMs));
+        send({{"kind", "result"}, {"id", id}, {"outputs", outputs(result.answers)}, {"visual_ms", result.visualMs}, {"prefill_ms", result.prefillMs},
+            {"decode_ms", numbers(stepMs)}, {"memory", mSession->memory()}});
+    }
+    catch (Cancelled const&)
+    {
+        send({{"kind", "cancelled"}, {"id", id}});
+    }
+}
+
+SearchHooks Server::hooksFor(int64_t id, bool watched, std::vector<double>& stepMs)
+{
+    SearchHooks hooks;
+    hooks.onStep = [&stepMs](double ms) { stepMs.push_back(ms); };
+    hooks.poll = [this, id](std::vector<bool>& ended) { poll(id, ended); };
+    hooks.onTokens = [this, id](std::vector<std::pair<int32_t, int32_t>> const& chosen)
+    {
+        std::vector<int32_t> items;
+        std::vector<int32_t> tokens;
+        for (auto const& [item, token] : chosen)
+        {
+            items.push_back(item);
+            tokens.push_back(token);
+        }
+        send({{"kind", "tokens"}, {"id", id}, {"items", toJson(items)}, {"tokens", toJson(tokens)}});
+    };
+    if (watched)
+        hooks.endsAnswer = [this, id](int32_t item, std::vector<std::vector<int32_t>> const& answers) { return ask(id, item, answers); };
+    return hooks;
+}
+
+// What has come for this request meanwhile.
+void Server::poll(int64_t id, std::vector<bool>& ended)
+{
+    while (auto const frame = mInbox.poll())
+    {
+        auto const kind = frame->kind();
+        if (kind != "cancel" && kind != "end")
+            refuseMessage("a message of the kind " + kind.substr(0, 40) + " comes while a request runs");
+        if (idOf(*frame) != id)
+            continue;
+        if (kind == "cancel")
+            throw Cancelled();
+        ended[static_cast<size_t>(frame->header.get("item").integer("item", 0, static_cast<int64_t>(ended.size()) - 1))] = true;
+    }
+}
+
+std::vector<bool> Server::ask(int64_t id, int32_t item, std::vector<std::vector<int32_t>> const& answers)
+{
+    Json::Array list;
+    for (auto const& answer : answers)
+        list.push_back(toJson(answer));
+    send({{"kind", "ask"}, {"id", id}, {"item", item}, {"answers", list}});
+    while (auto const frame = mInbox.next())
+    {
+        auto const kind = frame->kind();
+        if (idOf(*frame) != id)
+            continue;
+        if (kind == "cancel")
+            throw Cancelled();
+        if (kind != "verdict")
+            refuseMessage("a message of the kind " + kind.substr(0, 40) + " comes in place of a verdict");
+        auto const& ends = frame->header.get("ends").list("ends");
+        if (ends.size() != answers.size())
+            refuseMessage("a verdict is about " + std::to_string(ends.size()) + " answers; " + std::to_string(answers.size()) + " were asked about");
+        std::vector<bool> verdict;
+        for (Json const& one : ends)
+            verdict.push_back(one.flag("ends"));
+        return verdict;
+    }
+    throw Cancelled();
+}
+
+void Server::send(Json::Object message)
+{
+    if (!mWriter.write(std::move(message)))
+        throw Cancelled();
+}
+} // namespace mmtrt::runner
