@@ -1,4 +1,4 @@
-"""Times weight-only products beside PyTorch's in one process; one JSON line each. python3 bench_matmul.py LIBRARY [LIBRARY …]
+"""Times weight-only and 16-bit products beside PyTorch's in one process; one JSON line each. python3 bench_matmul.py LIBRARY [LIBRARY …]
 
 As bench_kernels.py: each call is a CUDA graph replayed after 256 MiB of writes; medians of 30.
 """
@@ -11,6 +11,7 @@ import torch
 from harness import Int4, Library, pack_int4
 
 MATRICES = [(4096, 12288), (4096, 11008), (11008, 4096), (4096, 32000)]
+GEMMS = MATRICES + [(4096, 4096), (4096, 22016)]
 ROWS = [1, 8, 16, 64, 512]
 FLUSH = torch.empty(1 << 26, device="cuda")
 
@@ -61,6 +62,19 @@ class Weight:
         self.zeros = torch.randn(k // 128, n, 2, device="cuda", dtype=torch.bfloat16)
 
 
+def bench_gemms(libraries):
+    for k, n in GEMMS:
+        weight = torch.randn(n, k, device="cuda", dtype=torch.bfloat16)
+        for m in ROWS:
+            x = torch.randn(m, k, device="cuda", dtype=torch.bfloat16)
+            y = torch.empty(m, n, device="cuda", dtype=torch.bfloat16)
+            seconds = {"bf16": bench(lambda: x @ weight.t())}
+            for library in libraries:
+                if "Gemm" in library.plugins:
+                    seconds[library.file] = bench(library["Gemm"].prepare([x, weight], [y]))
+            report("gemm", m, k, n, 2 * k * n, seconds)
+
+
 def main():
     libraries = [Library(file) for file in sys.argv[1:]]
     tiny = torch.empty(4, device="cuda")
@@ -80,6 +94,7 @@ def main():
                 int8[library.file] = bench(plugin.prepare([x, w.int8, w.channel], [y], group_size=w.k))
             report("int4_g128_matmul", m, w.k, w.n, w.k * w.n // 2 + w.grouped.numel() * 2, int4)
             report("int8_matmul", m, w.k, w.n, w.k * w.n, int8)
+    bench_gemms(libraries)
 
 
 if __name__ == "__main__":

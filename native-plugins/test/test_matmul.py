@@ -1,4 +1,4 @@
-"""Weight-only products of any number of rows against float64, on a GPU:
+"""Weight-only and 16-bit products of any number of rows against float64, on a GPU:
 
     MMTRT_PLUGIN_LIBRARY=libmmtrt_plugins.so python3 -m pytest -q --tb=line test_matmul.py
 """
@@ -140,3 +140,76 @@ def test_the_workspace_for_many_rows_is_enough_for_fewer(library, bits, prequant
 
     sizes = [size(rows) for rows in [1, 2, 4, 8, 9, 16, 32, 33, 64, 65, 127, 128, 129, 200, 256, 400, 512, 989, 2000]]
     assert sizes == sorted(sizes)
+
+
+GEMMS = [
+    # rows, K, N
+    (1, 8, 1),
+    (1, 4096, 12288),
+    (1, 11008, 4096),
+    (2, 72, 17),
+    (3, 2056, 1001),
+    (7, 4096, 4096),
+    (8, 1040, 19),
+    (8, 11008, 4096),
+    (9, 4096, 11008),
+    (16, 2048, 989),
+    (17, 1040, 1000),
+    (19, 264, 1001),
+    (64, 4096, 4096),
+    (129, 512, 33),
+    (512, 4096, 11008),
+    (989, 520, 136),
+]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("rows,k,n", GEMMS)
+def test_gemm_equals_float64(library, dtype, rows, k, n):
+    x, weight = torch.randn(rows, k, device="cuda").to(dtype), torch.randn(n, k, device="cuda").to(dtype)
+    y = poisoned(rows, n, dtype=dtype)
+    library["Gemm"]([x, weight], [y])
+    compare(f"{dtype} {rows}x{k}x{n}", y, x.double() @ weight.double().t())
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("activation", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("rows,k,n", [(1, 4096, 1001), (8, 1040, 992), (16, 520, 19), (19, 1040, 1001), (300, 512, 136)])
+def test_gemm_adds_the_bias_and_activates(library, dtype, activation, rows, k, n):
+    x, weight = torch.randn(rows, k, device="cuda").to(dtype), (torch.randn(n, k, device="cuda") * k**-0.5).to(dtype)
+    bias = torch.randn(n, device="cuda").to(dtype)
+    y = poisoned(rows, n, dtype=dtype)
+    library["Gemm"]([x, weight, bias], [y], activation=activation)
+    want = activated(x.double() @ weight.double().t() + bias.double(), activation)
+    compare(f"{dtype} {rows}x{k}x{n} activation {activation}", y, want)
+
+
+@pytest.mark.parametrize("rows", [1, 8, 16, 64, 300])
+def test_gemm_gives_the_same_bits_each_time_and_in_a_graph(library, rows):
+    x, weight = torch.randn(rows, 4096, device="cuda").bfloat16(), torch.randn(4096, 4096, device="cuda").bfloat16()
+    results = []
+    for _ in range(10):
+        y = poisoned(rows, 4096, dtype=torch.bfloat16)
+        library["Gemm"]([x, weight], [y])
+        results.append(y)
+    assert all(torch.equal(results[0], y) for y in results[1:])
+    y = poisoned(rows, 4096, dtype=torch.bfloat16)
+    launch = library["Gemm"].prepare([x, weight], [y])
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        launch()
+    graph.replay()
+    torch.cuda.synchronize()
+    assert torch.equal(results[0], y)
+
+
+def test_gemms_in_a_row_wait_for_each_other(library):
+    """Each may begin beside the end of the one before, whose result it reads."""
+    weights = [(torch.randn(4096, 4096, device="cuda") / 64).bfloat16() for _ in range(24)]
+    rows = [torch.randn(1, 4096, device="cuda").bfloat16()] + [poisoned(1, 4096, dtype=torch.bfloat16) for _ in weights]
+    launches = [library["Gemm"].prepare([rows[i], w], [rows[i + 1]]) for i, w in enumerate(weights)]
+    for launch in launches:
+        launch()
+    torch.cuda.synchronize()
+    for i, w in enumerate(weights):
+        compare(f"product {i}", rows[i + 1], rows[i].double() @ w.double().t())
