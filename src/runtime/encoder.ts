@@ -1,6 +1,6 @@
 import { throwIfAny } from "../diagnostics/index.ts";
 import type { Attended } from "./calls.ts";
-import type { RequestSize } from "./decoder.ts";
+import type { RequestSize } from "./decoder-limits.ts";
 import { pairTokens } from "./generation-config.ts";
 import { pickRows } from "./kv-cache.ts";
 import { type Feeds, fromFloat32, type OrtGraph, type OrtOptions, type Tensor } from "./ort.ts";
@@ -38,7 +38,7 @@ export async function encoderOf(engine: RunnableEngine, { encoder, cross }: Enco
   const tokens = await pairTokens(engine);
   return {
     startToken: tokens?.start ?? 0,
-    check: (size, at) => checkSize(engine, size, at),
+    check: (size, at) => checkEncoder(engine, size, at),
     async run(prompts, features) {
       const { output, mask } =
         encoder === undefined
@@ -53,7 +53,12 @@ export async function encoderOf(engine: RunnableEngine, { encoder, cross }: Enco
   };
 }
 
-function checkSize({ encoder, llm, manifest }: RunnableEngine, size: RequestSize, at: string): void {
+/** @throws MmtrtError RUN010 for a request that no profile of the encoder's graphs takes. */
+export function checkEncoder(
+  { encoder, llm, manifest }: Pick<RunnableEngine, "encoder" | "llm" | "manifest">,
+  size: RequestSize,
+  at: string,
+): void {
   const { batch, promptTokens, tableRows } = size;
   const cross = llm.cross;
   const hidden = cross?.io.find(({ name }) => name === "encoder_output")?.shape[2] ?? 1;
