@@ -137,4 +137,54 @@ export const RUN = {
     about:
       "`mpirun -n N mmtrt run` (or srun) starts N processes, one for each rank of the engine. With the onnxruntime backend the first of them runs all ranks and the others end at once, so no launcher is needed.",
   },
+  RUN050: {
+    title: "mmtrt and its runner do not understand each other",
+    about:
+      "The native runner and mmtrt exchange frames of announced sizes over standard input and output. A frame that is none, or a message that is out of place, ends the runner with exit code 1. Both sides have to be of one version: `mmtrt plugins build` compiles the runner that belongs to the installed mmtrt.",
+  },
+  RUN051: {
+    title: "the runner has ended",
+    about:
+      "The native runner is a process of its own. When it ends before it has answered (killed for memory, crashed in a library or a kernel) mmtrt says how it ended and its last line, and ends with a problem instead of waiting.",
+    exit: 3,
+  },
+  RUN052: {
+    title: "a library that the runner needs cannot be loaded",
+    about:
+      "The runner links none of CUDA, ONNX Runtime and TensorRT and loads them when it starts: libonnxruntime of the onnxruntime-node package or of --onnxruntime_library, its CUDA provider, libcudart, libnvinfer, and the plugin library. The system's loader must find them and what they need.",
+    exit: 3,
+  },
+  RUN053: {
+    title: "the runner cannot open an engine",
+    about:
+      "ONNX Runtime or TensorRT refused a file of the engine directory: it is damaged, of another version, for another GPU, or has an operator that the library lacks.",
+  },
+  RUN054: {
+    title: "the device has no memory left",
+    about:
+      "Weights, keys and values, and what a step computes lie in the device's memory together. The problem says how much was asked for, for what, how much is free, and which option lowers it.",
+    exit: 3,
+  },
+  RUN055: {
+    title: "there is no runner",
+    about:
+      "--device cuda, and --runner, run the engines in mmtrt's native runner, which `mmtrt plugins build` compiles for this machine: with nvcc for GPUs, with g++ alone for the CPU.",
+    exit: 3,
+  },
+  RUN056: {
+    title: "the runner does not do this",
+    about:
+      "What the in-process session of ONNX Runtime does and the native runner does not, or what this runner was compiled without.",
+    exit: 2,
+  },
+  RUN057: {
+    title: "the engine does not fit its directory or the machine",
+    about:
+      "The runner compares what it opened with what config.json and mmtrt.json say (inputs and outputs, the ONNX file's hash, the plugin library's ABI), and asks for the GPU that was named.",
+  },
+  RUN058: {
+    title: "a call of the device failed",
+    about: "ONNX Runtime, TensorRT or CUDA reported an error while a request ran; the problem has its words.",
+    exit: 3,
+  },
 } as const satisfies Record<string, CodeInfo>;
