@@ -132,7 +132,7 @@ export interface SwinSpec {
 
 /** A ViT-like image encoder with its choice of output layer. */
 export interface VisionSpec {
-  readonly kind: "clip" | "siglip" | "eva";
+  readonly kind: "clip" | "siglip" | "eva" | "internvit";
   readonly imageSize: number;
   readonly patchSize: number;
   readonly channels: number;
@@ -151,8 +151,12 @@ export interface VisionSpec {
    * `ModelSpec.visualTokens` cuts images.
    */
   readonly numVisualFeatures: number;
-  /** false: the fused q, k, v product has no bias (EVA towers only). */
+  /** false: the products of q, k and v have no bias (EVA towers, InternViT). */
   readonly qkvBias?: boolean;
+  /** Layers have RMS norms (InternViT-6B); LayerNorms where it is absent. */
+  readonly norm?: "rms";
+  /** Queries and keys are normed whole, all heads together, by RMS (InternViT-6B). */
+  readonly qkNorm?: boolean;
 }
 
 /** Learned queries that gather an image into a few rows (BLIP-2). */
@@ -174,9 +178,12 @@ export interface QFormerSpec {
 export interface ProjectorSpec {
   /**
    * linear: BLIP-2's one product · mlp2: LLaVA's two · mlp: `depth` products with activations between · mlp_downsample:
-   * each 2 × 2 patches side by side, a norm, two products · identity: nothing.
+   * each 2 × 2 patches side by side, a norm, two products · shuffle_mlp2: the same of `shuffle` × `shuffle`, row by row (InternVL) ·
+   * identity: nothing.
    */
-  readonly kind: "linear" | "mlp2" | "mlp" | "mlp_downsample" | "identity";
+  readonly kind: "linear" | "mlp2" | "mlp" | "mlp_downsample" | "shuffle_mlp2" | "identity";
+  /** Patches along each edge that become one row. */
+  readonly shuffle?: number;
   /** Products of an `mlp`. */
   readonly depth?: number;
   readonly inputSize: number;

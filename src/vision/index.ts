@@ -1,3 +1,4 @@
+export { type AspectRatioTilesRule, gridForAspectRatio } from "./aspect-ratio-tiles.ts";
 export type { FixedRule } from "./fixed.ts";
 export { type LongestEdgeTilesRule, resizedForTiles } from "./longest-edge-tiles.ts";
 export * from "./rule.ts";

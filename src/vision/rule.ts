@@ -1,14 +1,16 @@
+import { ASPECT_RATIO_TILES, type AspectRatioTilesRule } from "./aspect-ratio-tiles.ts";
 import { FIXED, type FixedRule } from "./fixed.ts";
 import { LONGEST_EDGE_TILES, type LongestEdgeTilesRule } from "./longest-edge-tiles.ts";
 import type { ImageSize, ImageTokens, PromptPiece, TokenBounds, VisualKind } from "./tokens.ts";
 
 /** How many tokens an image brings, as a function of its size; ADR 9. Stands in the manifest as it is. */
-export type VisualTokenRule = FixedRule | LongestEdgeTilesRule;
+export type VisualTokenRule = FixedRule | LongestEdgeTilesRule | AspectRatioTilesRule;
 
 /** Every kind by its name: one more is a file and two lines here. */
 const KINDS: { readonly [K in VisualTokenRule["kind"]]: VisualKind<Extract<VisualTokenRule, { kind: K }>> } = {
   fixed: FIXED,
   longest_edge_tiles: LONGEST_EDGE_TILES,
+  aspect_ratio_tiles: ASPECT_RATIO_TILES,
 };
 
 /** The table's entry for a rule: of that rule's own kind, which the compiler cannot tell for a union. */

@@ -46,8 +46,8 @@ function withTie(c: ConfigReader, language: DecoderSpec): DecoderSpec {
   return { ...language, tiedEmbeddings: c.boolean("tie_word_embeddings", false) || language.tiedEmbeddings };
 }
 
-/** `vision_feature_layer` and `vision_feature_select_strategy` with LlavaConfig's defaults. */
-export function readFeatureChoice(c: ConfigReader): FeatureChoice {
+/** `vision_feature_layer` (`fallback` where it is not set) and `vision_feature_select_strategy`. */
+export function readFeatureChoice(c: ConfigReader, fallback = -2): FeatureChoice {
   const strategy = c.choice("vision_feature_select_strategy", ["default", "full"], "default");
   const several = Array.isArray(c.raw("vision_feature_layer"));
   if (several) {
@@ -59,7 +59,10 @@ export function readFeatureChoice(c: ConfigReader): FeatureChoice {
       "convert a checkpoint that takes its features from one layer",
     );
   }
-  return { layer: several ? -2 : c.signed("vision_feature_layer", -2), dropClassToken: strategy === "default" };
+  return {
+    layer: several ? fallback : c.signed("vision_feature_layer", fallback),
+    dropClassToken: strategy === "default",
+  };
 }
 
 function readProjector(c: ConfigReader, vision: VisionSpec, language: DecoderSpec): ProjectorSpec {

@@ -3,6 +3,7 @@ import { dimOf, type GraphBuilder } from "../../graph/ops.ts";
 import { activate } from "../../layers/activation.ts";
 import { linear } from "../../layers/linear.ts";
 import { layerNorm } from "../../layers/norm.ts";
+import { pixelShuffle } from "../../layers/pixel-shuffle.ts";
 import type { WeightSource } from "../../layers/weights.ts";
 import type { NameRule, VisualRule } from "../architecture.ts";
 import type { ProjectorSpec } from "../spec.ts";
@@ -10,7 +11,7 @@ import { visualLinear, visualNorm } from "./weight-rules.ts";
 
 const PREFIX = "multi_modal_projector";
 
-/** PyTorch's LayerNorm, which mlp_downsample has with its default. */
+/** PyTorch's LayerNorm, which is used with its default. */
 const NORM_EPS = 1e-5;
 
 /** transformers 5 puts the projector under `model.`. */
@@ -29,8 +30,8 @@ function layerNames({ kind, depth }: ProjectorSpec): string[] {
 /** Inputs and outputs of the linear layers, first to last. */
 function layerSizes(projector: ProjectorSpec): { name: string; in: number; out: number }[] {
   const names = layerNames(projector);
-  const { inputSize, hiddenSize, outputSize } = projector;
-  const first = projector.kind === "mlp_downsample" ? 4 * inputSize : inputSize;
+  const { hiddenSize, outputSize } = projector;
+  const first = foldedSize(projector);
   return names.map((name, i) => ({
     name,
     in: i === 0 ? first : hiddenSize,
@@ -38,17 +39,25 @@ function layerSizes(projector: ProjectorSpec): { name: string; in: number; out: 
   }));
 }
 
+/** Channels after neighbours are put side by side. */
+function foldedSize({ kind, inputSize, shuffle = 1 }: ProjectorSpec): number {
+  return inputSize * (kind === "mlp_downsample" ? 2 : shuffle) ** 2;
+}
+
 export function projectorWeights(projector: ProjectorSpec): VisualRule[] {
-  const norm = projector.kind === "mlp_downsample" ? visualNorm(`${PREFIX}.norm`, 4 * projector.inputSize) : [];
+  const folds = projector.kind === "mlp_downsample" || projector.kind === "shuffle_mlp2";
+  const norm = folds ? visualNorm(`${PREFIX}.norm`, foldedSize(projector)) : [];
   const layers = layerSizes(projector).flatMap(layer => visualLinear(layer.name, layer.out, layer.in, projector.bias));
   return [...norm, ...layers];
 }
 
-/** Linear layers with the activation between them, after a 2 × 2 fold and a norm in mlp_downsample. */
+/** Linear layers with the activation between them, after a fold of neighbours and a norm where the kind has them. */
 export function project(g: GraphBuilder, w: WeightSource, projector: ProjectorSpec, features: Value): Value {
   const { kind, bias, activation } = projector;
-  let x =
-    kind === "mlp_downsample" ? layerNorm(g, w, foldNeighbours(g, features), `${PREFIX}.norm`, NORM_EPS) : features;
+  let x = features;
+  if (kind === "mlp_downsample") x = layerNorm(g, w, foldNeighbours(g, x), `${PREFIX}.norm`, NORM_EPS);
+  if (kind === "shuffle_mlp2")
+    x = layerNorm(g, w, pixelShuffle(g, x, projector.shuffle ?? 1), `${PREFIX}.norm`, NORM_EPS);
   for (const [i, layer] of layerSizes(projector).entries()) {
     x = linear(g, w, i === 0 ? x : activate(g, x, activation), layer.name, { in: layer.in, out: layer.out, bias });
   }

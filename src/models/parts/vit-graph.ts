@@ -3,7 +3,7 @@ import { dimOf, type GraphBuilder } from "../../graph/ops.ts";
 import { activate } from "../../layers/activation.ts";
 import { attention, mergeHeads, splitHeads } from "../../layers/attention.ts";
 import { linear } from "../../layers/linear.ts";
-import { layerNorm } from "../../layers/norm.ts";
+import { layerNorm, rmsNorm } from "../../layers/norm.ts";
 import type { WeightSource } from "../../layers/weights.ts";
 import type { VisionSpec } from "../spec.ts";
 import { patchesPerSide, TOWERS, towerTokens } from "./vit.ts";
@@ -44,21 +44,25 @@ function embedPatches(g: GraphBuilder, w: WeightSource, vision: VisionSpec, pixe
   return g.add(g.concat([g.expand(token, shape, ["batch", 1, hiddenSize]), patches], 1), positions);
 }
 
+/** The default of InternViT's norms of queries and keys, which no config sets. */
+const QK_NORM_EPS = 1e-6;
+
 /** Pre-norm transformer layer, every row seeing every other. */
 function encoderLayer(g: GraphBuilder, w: WeightSource, vision: VisionSpec, x: Value, name: string): Value {
   const { hiddenSize, intermediateSize, activation, normEps } = vision;
-  const normed = layerNorm(g, w, x, `${name}.layer_norm1`, normEps);
-  const middle = g.add(
-    x,
-    g.scope("attention", () => selfAttention(g, w, vision, normed, `${name}.self_attn`)),
-  );
-  const normedMiddle = layerNorm(g, w, middle, `${name}.layer_norm2`, normEps);
+  const norm = vision.norm === "rms" ? rmsNorm : layerNorm;
+  const scaled = (given: Value, lambda: string): Value =>
+    TOWERS[vision.kind].layerScale ? g.multiply(given, w.get(g, `${name}.${lambda}`, [hiddenSize])) : given;
+  const normed = norm(g, w, x, `${name}.layer_norm1`, normEps);
+  const seen = g.scope("attention", () => selfAttention(g, w, vision, normed, `${name}.self_attn`));
+  const middle = g.add(x, scaled(seen, "lambda_1"));
+  const normedMiddle = norm(g, w, middle, `${name}.layer_norm2`, normEps);
   const fed = g.scope("mlp", () => {
     const up = linear(g, w, normedMiddle, `${name}.mlp.fc1`, { in: hiddenSize, out: intermediateSize, bias: true });
     const down = { in: intermediateSize, out: hiddenSize, bias: true };
     return linear(g, w, activate(g, up, activation), `${name}.mlp.fc2`, down);
   });
-  return g.add(middle, fed);
+  return g.add(middle, scaled(fed, "lambda_2"));
 }
 
 function selfAttention(g: GraphBuilder, w: WeightSource, vision: VisionSpec, x: Value, name: string): Value {
@@ -66,9 +70,12 @@ function selfAttention(g: GraphBuilder, w: WeightSource, vision: VisionSpec, x: 
   const { fusedQkv, outProjection } = TOWERS[vision.kind];
   const square = { in: hidden, out: hidden, bias: true };
   const bias = vision.qkvBias !== false;
-  const parts = fusedQkv
-    ? g.split(linear(g, w, x, `${name}.qkv`, { in: hidden, out: 3 * hidden, bias }), [hidden, hidden, hidden], 2)
-    : ["q_proj", "k_proj", "v_proj"].map(part => linear(g, w, x, `${name}.${part}`, square));
+  const parts: Value[] = fusedQkv
+    ? [...g.split(linear(g, w, x, `${name}.qkv`, { in: hidden, out: 3 * hidden, bias }), [hidden, hidden, hidden], 2)]
+    : ["q_proj", "k_proj", "v_proj"].map(part => linear(g, w, x, `${name}.${part}`, { ...square, bias }));
+  if (vision.qkNorm)
+    for (const [i, norm] of ["q_norm", "k_norm"].entries())
+      parts[i] = rmsNorm(g, w, parts[i] as Value, `${name}.${norm}`, QK_NORM_EPS);
   return linear(g, w, multiHead(g, parts as [Value, Value, Value], heads), `${name}.${outProjection}`, square);
 }
 

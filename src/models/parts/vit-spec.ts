@@ -53,6 +53,22 @@ const FAMILIES: Readonly<Record<string, Family>> = {
     normEps: 1e-6,
     ignored: ["dropout", "projection_dim"],
   },
+  internvl_vision: {
+    kind: "internvit",
+    sizes: {
+      ...{
+        hidden_size: 1024,
+        intermediate_size: 4096,
+        num_hidden_layers: 24,
+        num_attention_heads: 16,
+        num_channels: 3,
+      },
+      ...{ image_size: 448, patch_size: 14 },
+    },
+    activation: "gelu",
+    normEps: 1e-6,
+    ignored: ["hidden_dropout_prob", "projection_dropout", "layer_scale_init_value"],
+  },
 };
 
 const ACTIVATIONS: Readonly<Record<string, VisionSpec["activation"]>> = {
@@ -88,10 +104,11 @@ export function readVision(
   const type = c.raw("model_type");
   const family = FAMILIES[supported.find(known => known === type) ?? supported[0] ?? ""] as Family;
   const size = (key: keyof Family["sizes"]): number => readSize(c, key, family.sizes[key]);
+  const edge = (key: "image_size" | "patch_size"): number => readEdge(c, key, family.sizes[key]);
   readCommonKeys(c);
   c.ignore(...family.ignored, "tie_word_embeddings");
   const [hiddenSize, heads, layers] = [size("hidden_size"), size("num_attention_heads"), size("num_hidden_layers")];
-  const [imageSize, patchSize] = [size("image_size"), size("patch_size")];
+  const [imageSize, patchSize] = [edge("image_size"), edge("patch_size")];
   checkSizes(c, { hiddenSize, heads, imageSize, patchSize });
   const tokens = towerTokens({ kind: family.kind, imageSize, patchSize });
   return {
@@ -109,6 +126,39 @@ export function readVision(
     dropClassToken: feature.dropClassToken,
     numVisualFeatures: feature.dropClassToken ? tokens - 1 : tokens,
     ...(family.kind === "eva" && { qkvBias: c.boolean("qkv_bias", true) }),
+    ...(family.kind === "internvit" && readInternvit(c)),
+  };
+}
+
+/** One number, or twice the same one: height and width. */
+function readEdge(c: ConfigReader, key: string, fallback: number): number {
+  const value = c.raw(key);
+  if (!Array.isArray(value)) return readSize(c, key, fallback);
+  const [height, width] = value;
+  if (value.length === 2 && height === width && Number.isSafeInteger(height) && height > 0 && height <= MAX_EDGE)
+    return height;
+  c.problem(
+    "SPC002",
+    key,
+    `is ${JSON.stringify(value)}; expected a whole number, or the same one twice`,
+    "images and patches are squares",
+    `give ${key} as it was trained`,
+  );
+  return fallback;
+}
+
+const MAX_EDGE = 16_384;
+
+/** What tells InternViT-300M and 6B apart. */
+function readInternvit(c: ConfigReader): Pick<VisionSpec, "qkvBias" | "norm" | "qkNorm"> {
+  c.only("use_absolute_position_embeddings", [true], "without a position each, patches would be without order");
+  c.only("use_mask_token", [false], "a mask token is for training alone");
+  c.only("use_mean_pooling", [true], "a norm would follow the last layer");
+  const rms = c.choice("norm_type", ["layer_norm", "rms_norm"], "layer_norm") === "rms_norm";
+  return {
+    qkvBias: c.boolean("attention_bias", false),
+    ...(rms && { norm: "rms" }),
+    ...(c.boolean("use_qk_norm", false) && { qkNorm: true }),
   };
 }
 

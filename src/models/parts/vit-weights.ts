@@ -59,16 +59,22 @@ function unusedLayers({ layers, runLayers }: VisionSpec): number[] {
 
 function encoderLayer(vision: VisionSpec, name: string): VisualRule[] {
   const { hiddenSize: hidden, intermediateSize, qkvBias } = vision;
-  const { fusedQkv, outProjection } = TOWERS[vision.kind];
+  const { fusedQkv, outProjection, layerScale } = TOWERS[vision.kind];
+  const vectors = (...names: readonly string[]): VisualRule[] =>
+    names.map(one => ({ name: `${name}.${one}`, shape: [hidden] }));
+  const norm = (one: string): VisualRule[] =>
+    vision.norm === "rms" ? vectors(`${one}.weight`) : visualNorm(`${name}.${one}`, hidden);
   return [
-    ...visualNorm(`${name}.layer_norm1`, hidden),
+    ...norm("layer_norm1"),
     ...(fusedQkv
       ? visualLinear(`${name}.self_attn.qkv`, 3 * hidden, hidden, qkvBias !== false)
       : ["q_proj", "k_proj", "v_proj"].flatMap(part =>
-          visualLinear(`${name}.self_attn.${part}`, hidden, hidden, true),
+          visualLinear(`${name}.self_attn.${part}`, hidden, hidden, qkvBias !== false),
         )),
+    ...(vision.qkNorm ? vectors("self_attn.q_norm.weight", "self_attn.k_norm.weight") : []),
     ...visualLinear(`${name}.self_attn.${outProjection}`, hidden, hidden, true),
-    ...visualNorm(`${name}.layer_norm2`, hidden),
+    ...norm("layer_norm2"),
+    ...(layerScale ? vectors("lambda_1", "lambda_2") : []),
     ...visualLinear(`${name}.mlp.fc1`, intermediateSize, hidden, true),
     ...visualLinear(`${name}.mlp.fc2`, hidden, intermediateSize, true),
   ];

@@ -17,6 +17,8 @@ export interface Tower {
   readonly fusedQkv: boolean;
   /** The attention's output product. */
   readonly outProjection: string;
+  /** What attention and MLP give is multiplied by a learned vector, `lambda_1` and `lambda_2`, before it is added to x. */
+  readonly layerScale?: boolean;
 }
 
 const CLIP: Tower = {
@@ -32,7 +34,7 @@ const CLIP: Tower = {
 
 const { preNorm: _, ...WITHOUT_PRE_NORM } = CLIP;
 
-/** CLIP: LLaVA and VILA · SigLIP: VILA 1.5 · EVA ViT-g: BLIP-2. */
+/** CLIP: LLaVA and VILA · SigLIP: VILA 1.5 · EVA ViT-g: BLIP-2 · InternViT: InternVL. */
 export const TOWERS: Readonly<Record<VisionSpec["kind"], Tower>> = {
   clip: CLIP,
   siglip: { ...WITHOUT_PRE_NORM, classToken: false, patchBias: true },
@@ -45,6 +47,7 @@ export const TOWERS: Readonly<Record<VisionSpec["kind"], Tower>> = {
     fusedQkv: true,
     outProjection: "projection",
   },
+  internvit: { ...WITHOUT_PRE_NORM, patchBias: true, bareTables: true, layerScale: true },
 };
 
 /** Patches along one edge; what does not fill a patch is cut off. */
