@@ -1,9 +1,11 @@
 import { MmtrtError } from "../diagnostics/index.ts";
 import { FilePool } from "../formats/file.ts";
 import { openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
+import { promptItem } from "../runtime/answer.ts";
 import { Assistant } from "../runtime/assistant.ts";
 import { type Fetches, type OrtOptions, openGraph, type Tensor, toFloat32 } from "../runtime/ort.ts";
 import { placeImages } from "../runtime/prompt.ts";
+import type { Session } from "../runtime/session.ts";
 import { fromStored, type TensorRecipe } from "../tensor/index.ts";
 import { joined, type RangeSource } from "./act-ranges.ts";
 import { type CalibrationItem, type CalibrationSample, MAX_TOKENS, sampleOf } from "./calibration-data.ts";
@@ -66,8 +68,9 @@ export async function measure(request: CalibrationRequest): Promise<void> {
     for (const item of request.items.slice(measured.done)) {
       request.signal?.throwIfAborted();
       const sample = await sampleOf(assistant, item, Math.min(MAX_TOKENS, request.maxPositions - features));
-      rows = evenly(request.rows, lengthOf(sample, features));
-      await prefill(assistant, sample);
+      const { prompts } = placeImages([promptItem(sample)], assistant.session.engine.manifest.model, "--calib_dataset");
+      rows = evenly(request.rows, prompts[0]?.length ?? 0);
+      await prefill(assistant, prompts, sample);
       assistant.forgetImages();
       collect(measured, latest, request);
       measured.done += 1;
@@ -83,19 +86,17 @@ export async function measure(request: CalibrationRequest): Promise<void> {
   }
 }
 
-function lengthOf({ ids, pixels }: CalibrationSample, features: number): number {
-  return ids.length + pixels.length * Math.max(0, features - 1);
-}
-
 /** `count` places spread over a text, as many as it has at most. */
 function evenly(count: number, length: number): Int32Array {
   const places = Math.min(count, length);
   return Int32Array.from({ length: places }, (_, i) => Math.floor(((i + 0.5) * length) / places));
 }
 
-async function prefill(assistant: Assistant, { ids, pixels }: CalibrationSample): Promise<void> {
-  const { session } = assistant;
-  const { prompts } = placeImages([{ ids, images: pixels.length }], session.engine.manifest.model, "--calib_dataset");
+async function prefill(
+  { session }: Assistant<Session>,
+  prompts: readonly (readonly number[])[],
+  { pixels }: CalibrationSample,
+): Promise<void> {
   await session.prefill(prompts, pixels.length > 0 ? await session.encodeImages(pixels) : undefined);
 }
 

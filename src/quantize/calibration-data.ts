@@ -19,7 +19,7 @@ export interface CalibrationItem {
   readonly ids?: readonly number[];
 }
 
-/** Ready for the model: placeholders of images are single ids. */
+/** Ready for the model: placeholders of images are single ids, but for models with markers about their features. */
 export interface CalibrationSample {
   readonly ids: readonly number[];
   readonly pixels: readonly PixelValues[];
@@ -110,11 +110,11 @@ export async function sampleOf(
     const tokenizer = await assistant.tokenizer();
     return { ids: tokenizer.encode(text, { addSpecialTokens: true }).slice(0, maxTokens), pixels: [] };
   }
-  const prompt = await assistant.promptIds(text, images.length, "auto");
+  const { ids: prompt, pixels } = await assistant.question(text, images, "auto");
   const tokenizer = await assistant.tokenizer();
   const rest = answer === "" ? [] : tokenizer.encode(` ${answer}`, { addSpecialTokens: false });
-  const pixels = await Promise.all(images.map(file => assistant.image(file)));
-  return { ids: [...prompt, ...rest].slice(0, maxTokens), pixels };
+  const features = pixels.reduce((sum, { tokens }) => sum + (tokens?.features ?? 0), 0);
+  return { ids: [...prompt, ...rest].slice(0, maxTokens + features), pixels };
 }
 
 function unusable(at: string, reason: string): Problem {

@@ -6,7 +6,7 @@ import { isRepeating } from "./generate/repetition.ts";
 import { readGenerationConfig } from "./generation-config.ts";
 import type { PixelValues } from "./image/preprocess.ts";
 import { NO_ADAPTER } from "./lora/bank.ts";
-import { type PromptBatch, placeImages } from "./prompt.ts";
+import { type PromptBatch, type PromptItem, placeImages } from "./prompt.ts";
 import type { Session } from "./session.ts";
 import { AnswerText } from "./text/answer-text.ts";
 import type { TextTokenizer } from "./text/tokenizer.ts";
@@ -115,9 +115,15 @@ function promptsOf(
     );
     return { prompts: questions.map(() => []), tableRows: 0, promptTokens: model.num_visual_features };
   }
-  const items = questions.map(({ ids, pixels }) => ({ ids, images: pixels.length }));
+  const items = questions.map(promptItem);
   const batch = placeImages(items, model, at);
   return { ...batch, promptTokens: Math.max(...batch.prompts.map(prompt => prompt.length)) };
+}
+
+/** What `placeImages` takes of a question. */
+export function promptItem({ ids, pixels }: Pick<Question, "ids" | "pixels">): PromptItem {
+  const features = pixels.flatMap(({ tokens }) => tokens?.features ?? []);
+  return { ids, images: pixels.length, ...(features.length > 0 && { features }) };
 }
 
 function needsOneImage(item: number, images: number, at: string): Problem {

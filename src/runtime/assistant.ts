@@ -58,7 +58,8 @@ export class Assistant {
   image(file: string): Promise<PixelValues> {
     this.#processor ??= this.#filesDir().then(openImageProcessor);
     const processor = this.#processor;
-    const loaded = this.#images.get(file) ?? processor.then(config => loadImage(file, config));
+    const { visual_tokens: rule } = this.session.engine.manifest.model;
+    const loaded = this.#images.get(file) ?? processor.then(config => loadImage(file, config, rule));
     this.#images.set(file, loaded);
     return loaded;
   }
@@ -75,10 +76,26 @@ export class Assistant {
     this.#images.clear();
   }
 
-  /** Token ids of a question about `images` pictures, in the model's prompt. */
-  async promptIds(question: string, images: number, format: PromptFormat): Promise<readonly number[]> {
+  /** Token ids of a question about pictures (or so many of them, where every one brings the same), in the model's prompt. */
+  async promptIds(
+    question: string,
+    images: number | readonly PixelValues[],
+    format: PromptFormat,
+  ): Promise<readonly number[]> {
     const writer = await this.writer();
-    return writer.encode(await writer.write(question, images, format));
+    const [count, seen] = typeof images === "number" ? [images, []] : [images.length, images];
+    const tokens = seen.flatMap(image => image.tokens ?? []);
+    return writer.encode(await writer.write(question, count, format), tokens);
+  }
+
+  images(files: readonly string[]): Promise<readonly PixelValues[]> {
+    return Promise.all(files.map(file => this.image(file)));
+  }
+
+  /** A question in words about pictures in files. Errors: those of `promptIds` and `image`. */
+  async question(text: string, files: readonly string[], format: PromptFormat): Promise<Question> {
+    const pixels = await this.images(files);
+    return { ids: await this.promptIds(text, pixels, format), pixels };
   }
 
   /** Answers a batch. Without a tokenizer the answers are token ids only. */

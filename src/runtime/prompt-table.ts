@@ -8,7 +8,9 @@ export interface Features {
   readonly hidden: number;
   /** rows × hidden. */
   readonly values: Float32Array;
-  /** SHA-256 of each image's pixels, where prefixes are reused; every image has as many rows. */
+  /** Rows of each image, where they differ; absent: all have as many. */
+  readonly imageRows?: readonly number[];
+  /** SHA-256 of each image's pixels, where prefixes are reused. */
   readonly hashes?: readonly string[];
 }
 

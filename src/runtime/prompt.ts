@@ -1,5 +1,6 @@
 import { fail, type Problem, throwIfAny } from "../diagnostics/index.ts";
 import type { EngineModel, EnginePrompt } from "../formats/engine-config.ts";
+import { type ImageTokens, promptPieces, tokenBounds } from "../vision/index.ts";
 import { type ChatTemplate, renderChat } from "./text/chat.ts";
 import type { TextTokenizer } from "./text/tokenizer.ts";
 
@@ -54,7 +55,10 @@ export class PromptWriter {
     return { text: filled(prompt ?? LLAVA_PROMPT, pictures, question), addSpecialTokens: true };
   }
 
-  encode({ text, addSpecialTokens, imagesBefore = 0 }: PromptText): readonly number[] {
+  /** `images` in the order of their placeholders, where the model has markers about their features. */
+  encode(prompt: PromptText, images: readonly ImageTokens[] = []): readonly number[] {
+    const { addSpecialTokens, imagesBefore = 0 } = prompt;
+    const text = this.#expanded(prompt.text, images);
     const { image_token_id: id } = this.#model;
     const before = id === null ? [] : new Array<number>(imagesBefore).fill(id);
     if (id === null || id >= 0 || this.imageWord === undefined)
@@ -74,6 +78,19 @@ export class PromptWriter {
       return [id, ...(ids[0] === bos && pieces[0]?.[0] === bos ? ids.slice(1) : ids)];
     });
     return [...before, ...words];
+  }
+
+  /** As processors do it: in the text, so that line breaks join those beside them into the tokens they would be. */
+  #expanded(text: string, images: readonly ImageTokens[]): string {
+    const { visual_tokens: rule } = this.#model;
+    const word = this.imageWord;
+    if (rule === undefined || word === undefined || !hasMarkers(this.#model)) return text;
+    const [first = "", ...rest] = text.split(word);
+    return rest.reduce((all, after, i) => {
+      const image = images[i];
+      const pieces = image === undefined ? [{ text: word }] : promptPieces(rule, image);
+      return `${all}${pieces.map(piece => ("text" in piece ? piece.text : word.repeat(piece.features))).join("")}${after}`;
+    }, first);
   }
 
   /**
@@ -114,37 +131,49 @@ export interface PromptBatch {
   readonly tableRows: number;
 }
 
+/** A prompt in token ids, and the images that its placeholders stand for. */
+export interface PromptItem {
+  readonly ids: readonly number[];
+  readonly images: number;
+  /** Features of each image, where they differ; absent: `num_visual_features` of each. */
+  readonly features?: readonly number[] | undefined;
+}
+
 /**
  * Replaces each image placeholder by the prompt-table ids of its features, vocab_size + 0, 1, 2 … over the whole batch:
  * every image of every item has rows of its own, so one task (0) serves all. Placeholders that a Hugging Face processor
  * has already repeated once a feature are taken one by one.
  * @throws MmtrtError RUN012 placeholders ≠ images; RUN013 an id outside the vocabulary; RUN016 an empty prompt.
  */
-export function placeImages(
-  items: readonly { readonly ids: readonly number[]; readonly images: number }[],
-  model: EngineModel,
-  at: string,
-): PromptBatch {
+export function placeImages(items: readonly PromptItem[], model: EngineModel, at: string): PromptBatch {
   const problems: Problem[] = [];
-  const features = model.num_visual_features;
   let row = 0;
-  const prompts = items.map(({ ids: given, images }, item) => {
+  const prompts = items.map(({ ids: given, images, features: each }, item) => {
+    const features = each ?? new Array<number>(images).fill(model.num_visual_features);
+    const all = features.reduce((sum, count) => sum + count, 0);
     const ids = withImagesFirst(given, images, model);
     if (ids.length === 0) problems.push(emptyPrompt(item, at));
     const outside = ids.find(id => (id < 0 || id >= model.vocab_size) && id !== model.image_token_id);
     if (outside !== undefined) problems.push(outsideVocabulary(outside, item, model, at));
     const found = model.image_token_id === null ? 0 : ids.filter(id => id === model.image_token_id).length;
-    const repeat = found === images ? features : found === images * features ? 1 : 0;
-    if (found > 0 || images > 0) {
-      if (repeat === 0) problems.push(placeholderMismatch(found, images, item, features, at));
-    }
+    const whole = found === images && !hasMarkers(model);
+    if (!whole && found !== all) problems.push(placeholderMismatch(found, images, item, all, model, at));
+    let image = 0;
     return ids.flatMap(id => {
       if (id !== model.image_token_id) return [id];
+      const repeat = whole ? (features[image++] ?? 0) : 1;
       return Array.from({ length: repeat }, () => model.vocab_size + row++);
     });
   });
   throwIfAny(problems);
   return { prompts, tableRows: row };
+}
+
+/** Tokens of a prompt with every image's features, placeholders repeated already or not. */
+export function promptLength({ ids, images, features: each }: PromptItem, model: EngineModel): number {
+  const found = ids.filter(id => id === model.image_token_id).length;
+  const all = each?.reduce((sum, count) => sum + count, 0) ?? images * model.num_visual_features;
+  return ids.length + (found <= images ? all - found : 0);
 }
 
 /** Ids of a model whose features come first may leave the placeholders out, as before transformers 4.46. */
@@ -154,14 +183,38 @@ function withImagesFirst(ids: readonly number[], images: number, model: EngineMo
   return [...new Array<number>(images).fill(id), ...ids];
 }
 
-function placeholderMismatch(found: number, images: number, item: number, features: number, at: string): Problem {
+function placeholderMismatch(
+  found: number,
+  images: number,
+  item: number,
+  features: number,
+  model: EngineModel,
+  at: string,
+): Problem {
+  const what = `prompt ${item + 1} has ${found} image placeholders for ${images} images`;
+  if (hasMarkers(model)) {
+    return {
+      code: "RUN012",
+      what: `${what}; expected ${features}, one a feature`,
+      at,
+      why: `${model.architecture} has tokens of its own around each tile's features, which ids must hold`,
+      fix: "give the ids as the model's processor makes them, or the prompt as --input_text",
+    };
+  }
   return {
     code: "RUN012",
-    what: `prompt ${item + 1} has ${found} image placeholders for ${images} images; expected ${images} (or ${images * features}, one a feature)`,
+    what: `${what}; expected ${images} (or ${features}, one a feature)`,
     at,
     why: "each placeholder is where one image's visual features go",
     fix: "write the placeholder as often as there are images, or not at all to have it put first",
   };
+}
+
+/** An image has other tokens in the prompt than its features: rows and columns of tiles. */
+function hasMarkers({ visual_tokens: rule }: EngineModel): boolean {
+  if (rule === undefined) return false;
+  const { features, tokens } = tokenBounds(rule).least;
+  return tokens > features;
 }
 
 function emptyPrompt(item: number, at: string): Problem {

@@ -1,17 +1,17 @@
 import { fail } from "../diagnostics/index.ts";
-import type { VisualEngineConfig } from "../formats/engine-config.ts";
 import { Decoder, type RequestSize } from "./decoder.ts";
 import type { Decoding } from "./decoding.ts";
 import { openEncoder } from "./encoder.ts";
 import type { PixelValues } from "./image/preprocess.ts";
 import { NO_ADAPTER, openLoraBank } from "./lora/bank.ts";
-import { fromFloat32, type OrtGraph, type OrtOptions, openGraph, toFloat32 } from "./ort.ts";
+import { type OrtGraph, type OrtOptions, openGraph } from "./ort.ts";
 import type { Features } from "./prompt-table.ts";
 import { openRanks } from "./ranks/open.ts";
 import { hashOf } from "./reuse/keys.ts";
 import { openReuse } from "./reuse/open.ts";
 import type { ReuseStats } from "./reuse/prefix-cache.ts";
 import { decoderOptions, openRunnable, type RunnableEngine } from "./runnable.ts";
+import { encodeImages } from "./visual/encode.ts";
 
 export interface SessionOptions extends OrtOptions {
   /** Bytes of keys, values and visual features that are kept for requests which begin alike; nothing is kept without it. */
@@ -98,59 +98,6 @@ export async function openSession(
       await visual?.close();
     },
   };
-}
-
-async function encodeImages(
-  graph: OrtGraph,
-  config: VisualEngineConfig,
-  images: readonly PixelValues[],
-): Promise<Features> {
-  const batch = Math.max(1, config.profiles[0]?.shapes.input?.max[0] ?? 1);
-  const chunks: Float32Array[] = [];
-  for (let first = 0; first < images.length; first += batch) {
-    chunks.push(await encodeBatch(graph, config, images.slice(first, first + batch)));
-  }
-  const values = chunks.length === 1 ? (chunks[0] as Float32Array) : concatenate(chunks);
-  const rows = images.length * config.num_visual_features;
-  return { rows, hidden: rows === 0 ? 0 : values.length / rows, values };
-}
-
-async function encodeBatch(
-  graph: OrtGraph,
-  config: VisualEngineConfig,
-  images: readonly PixelValues[],
-): Promise<Float32Array> {
-  const [channels, height, width] = config.image_shape;
-  const pixels = new Float32Array(images.length * channels * height * width);
-  for (const [i, image] of images.entries()) {
-    if (image.height !== height || image.width !== width) wrongSize(image, config);
-    pixels.set(image.data, i * channels * height * width);
-  }
-  const dtype = config.io.find(value => value.name === "input")?.dtype ?? "float32";
-  const input = fromFloat32(graph, dtype, pixels, [images.length, channels, height, width]);
-  const { output } = await graph.run({ input });
-  return toFloat32(output as NonNullable<typeof output>);
-}
-
-function concatenate(chunks: readonly Float32Array[]): Float32Array {
-  const all = new Float32Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  let offset = 0;
-  for (const chunk of chunks) {
-    all.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return all;
-}
-
-function wrongSize(image: PixelValues, config: VisualEngineConfig): never {
-  const [, height, width] = config.image_shape;
-  return fail({
-    code: "RUN010",
-    what: `a preprocessed picture has ${image.height} × ${image.width} pixels; the visual engine takes ${height} × ${width}`,
-    at: "tokenizer/preprocessor_config.json",
-    why: "the vision encoder's position table has one entry a patch",
-    fix: "use the image processor of the checkpoint that the engine was built from, or its --pixel_values",
-  });
 }
 
 function takesNoImages(dir: string): never {

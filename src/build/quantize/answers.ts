@@ -30,10 +30,7 @@ export async function accuracyOf(
   const generate = { ...GENERATE_DEFAULTS, maxNewTokens: options.maxNewTokens };
   const ask = async (batch: readonly AccuracyCase[]): Promise<readonly string[]> => {
     const questions = await Promise.all(
-      batch.map(async ({ question, images }) => ({
-        ids: await assistant.promptIds(question, images.length, "auto"),
-        pixels: await Promise.all(images.map(image => assistant.image(image))),
-      })),
+      batch.map(({ question, images }) => assistant.question(question, images, "auto")),
     );
     assistant.forgetImages();
     const { answers } = await assistant.ask(questions, { generate, at: options.at, signal: options.signal });

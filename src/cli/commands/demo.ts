@@ -105,9 +105,8 @@ async function buildEngines(checkpoint: string, outputDir: string, { signal, ori
 
 async function ask(assistant: Assistant, image: string, question: string, signal: AbortSignal): Promise<Answers> {
   const { eosTokenIds: _, ...defaults } = GENERATE_DEFAULTS;
-  const [ids, pixels] = await Promise.all([assistant.promptIds(question, 1, "auto"), assistant.image(image)]);
   const generate = { ...defaults, maxNewTokens: MAX_NEW_TOKENS };
-  return assistant.ask([{ ids, pixels: [pixels] }], { generate, at: "--input_text", signal });
+  return assistant.ask([await assistant.question(question, [image], "auto")], { generate, at: "--input_text", signal });
 }
 
 async function timed(run: () => Promise<void>): Promise<number> {

@@ -24,10 +24,11 @@ export async function runAccuracy(assistant: Assistant, file: string, context: R
   refuseQuestions(cases, file, reads);
   const ask = async (batch: readonly AccuracyCase[]): Promise<readonly string[]> => {
     const questions = await Promise.all(
-      batch.map(async ({ question, images }) => ({
-        ids: reads ? await assistant.promptIds(question, images.length, options.prompt_format) : [],
-        pixels: await Promise.all(images.map(image => assistant.image(image))),
-      })),
+      batch.map(({ question, images }) =>
+        reads
+          ? assistant.question(question, images, options.prompt_format)
+          : assistant.images(images).then(pixels => ({ ids: [], pixels })),
+      ),
     );
     assistant.forgetImages();
     const { answers } = await assistant.ask(withTasks(questions, assistant, context), {

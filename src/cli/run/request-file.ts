@@ -57,13 +57,8 @@ async function questionOf(
   reads: boolean,
   { prompt_format }: RunOptions,
 ): Promise<Question> {
-  const ids =
-    typeof prompt === "string"
-      ? reads
-        ? await assistant.promptIds(prompt, images.length, prompt_format)
-        : []
-      : prompt;
-  return { ids, pixels: await Promise.all(images.map(image => assistant.image(image))) };
+  if (typeof prompt === "string" && reads) return assistant.question(prompt, images, prompt_format);
+  return { ids: typeof prompt === "string" ? [] : prompt, pixels: await assistant.images(images) };
 }
 
 /** Text: the answers behind the numbers of their lines. With --json an event each, with the times of its batch. */

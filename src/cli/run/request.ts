@@ -1,16 +1,18 @@
 import { fail } from "../../diagnostics/index.ts";
 import type { EngineModel } from "../../formats/engine-config.ts";
 import type { RunOptions, runOptions } from "../../options/tables/run.ts";
-import type { Answers, Question, Timing } from "../../runtime/answer.ts";
+import { type Answers, promptItem, type Question, type Timing } from "../../runtime/answer.ts";
 import type { AskOptions, Assistant } from "../../runtime/assistant.ts";
 import { readPixelValues } from "../../runtime/image/load.ts";
 import type { PixelValues } from "../../runtime/image/preprocess.ts";
+import { promptLength } from "../../runtime/prompt.ts";
 import { pairUp, type RequestItem, readInputIds } from "../../runtime/request.ts";
 import type { CommandContext } from "../command.ts";
 import type { EventData, Ui } from "../ui.ts";
 import { forEachTask, withTasks } from "./adapters.ts";
 import { pictureFiles } from "./old-flags.ts";
 import { seesTogether, withPairing } from "./pairing.ts";
+import { placeholderCounter } from "./placeholders.ts";
 import { noteReuse, reuseData } from "./reuse.ts";
 import { noteWindow } from "./window-note.ts";
 
@@ -37,8 +39,8 @@ export async function runRequest(assistant: Assistant, context: RunContext): Pro
 
 /** Tokens of the longest prompt, each placeholder of an image counted as its features, and of its answer. */
 export function longestContext(assistant: Assistant, questions: readonly Question[], newTokens: number): number {
-  const { num_visual_features: features } = assistant.session.engine.manifest.model;
-  return newTokens + Math.max(...questions.map(({ ids, pixels }) => ids.length + pixels.length * features));
+  const { model } = assistant.session.engine.manifest;
+  return newTokens + Math.max(...questions.map(question => promptLength(promptItem(question), model)));
 }
 
 /** The prompts and pictures of the command line, as token ids and pixels. */
@@ -56,19 +58,16 @@ export async function questionsOf(
   // An empty prompt for each picture: the decoder starts by itself.
   const prompts: readonly (string | readonly number[])[] = seesOnly ? [[]] : given;
   const { files, together } = pictureFiles(options, origin);
-  const pixels = options.pixel_values === undefined ? undefined : await readPixelValues(options.pixel_values);
+  const pixels =
+    options.pixel_values === undefined ? undefined : await readPixelValues(options.pixel_values, model.visual_tokens);
   const writer = prompts.some(prompt => typeof prompt === "string") ? await assistant.writer() : undefined;
-  const { image_token_id: imageToken, num_visual_features: features } = model;
+  // Only ids are counted against what each image brings.
+  const known = prompts.every(prompt => typeof prompt === "string") ? [] : (pixels ?? (await assistant.images(files)));
   const items = pairUp({
     prompts,
     imageCount: pixels?.length ?? files.length,
     together: together || seesTogether(assistant),
-    placeholders: prompt => {
-      if (typeof prompt === "string") return writer?.placeholders(prompt) ?? 0;
-      const found = prompt.filter(id => id === imageToken).length;
-      // A Hugging Face processor has repeated the placeholder once for each feature.
-      return features > 0 && found > 0 && found % features === 0 ? found / features : found;
-    },
+    placeholders: placeholderCounter(model, writer, known),
   });
   const image = (index: number): Promise<PixelValues> | PixelValues =>
     pixels === undefined ? assistant.image(files[index] as string) : (pixels[index] as PixelValues);
@@ -84,9 +83,9 @@ async function questionOf(
   image: (index: number) => Promise<PixelValues> | PixelValues,
   options: RunOptions,
 ): Promise<Question> {
-  const ids =
-    typeof prompt === "string" ? await assistant.promptIds(prompt, images.length, options.prompt_format) : prompt;
-  return { ids, pixels: await Promise.all(images.map(image)) };
+  const pixels = await Promise.all(images.map(image));
+  const ids = typeof prompt === "string" ? await assistant.promptIds(prompt, pixels, options.prompt_format) : prompt;
+  return { ids, pixels };
 }
 
 /** max_new_tokens that nobody typed is a default, which an engine with less room must not refuse. */

@@ -4,8 +4,10 @@ import { fail } from "../../diagnostics/index.ts";
 import { FilePool } from "../../formats/file.ts";
 import { isJsonObject, readJsonObject } from "../../formats/json.ts";
 import { openSafetensors } from "../../formats/safetensors.ts";
+import type { StoredTensor } from "../../tensor/index.ts";
+import { type ImageTokens, tokensOf, type VisualTokenRule } from "../../vision/index.ts";
 import { decodeImage } from "./decode.ts";
-import { type PixelValues, preprocess } from "./preprocess.ts";
+import { type PixelValues, preprocess, tilesIn } from "./preprocess.ts";
 import { type ImageProcessorConfig, readImageProcessor } from "./processor-config.ts";
 
 /**
@@ -30,15 +32,39 @@ export async function openImageProcessor(dir: string): Promise<ImageProcessorCon
   });
 }
 
-export async function loadImage(file: string, config: ImageProcessorConfig): Promise<PixelValues> {
-  return preprocess(await decodeImage(file), config);
+/**
+ * A picture as the visual engine takes it; `rule` tells what it brings, where pictures differ.
+ * @throws MmtrtError RUN001, RUN002 for the file; RUN017 when the processor makes other tiles than the engine was built for.
+ */
+export async function loadImage(
+  file: string,
+  config: ImageProcessorConfig,
+  rule?: VisualTokenRule,
+): Promise<PixelValues> {
+  const image = await decodeImage(file);
+  const pixels = preprocess(image, config);
+  if (rule === undefined) return pixels;
+  const tokens = tokensOf(rule, image);
+  if (tilesIn(pixels) !== tokens.tiles) otherProcessor(file, tilesIn(pixels), tokens.tiles);
+  return { ...pixels, tokens };
+}
+
+function otherProcessor(file: string, made: number, planned: number): never {
+  return fail({
+    code: "RUN017",
+    what: `the image processor makes ${made} tiles of ${file}; the engine was built for ${planned}`,
+    at: "tokenizer/preprocessor_config.json",
+    why: "how images are cut was read from that file when the model was converted, and it says something else now",
+    fix: "convert and build again, or put the checkpoint's own file back",
+  });
 }
 
 /**
- * Preprocessed pictures from a safetensors file: `pixel_values`, float32 [images, 3, height, width].
- * @throws MmtrtError RUN018 when the tensor is missing or of another type or rank; CKP… for the file.
+ * Preprocessed pictures from a safetensors file: `pixel_values`, float32 [images, 3, height, width]. Of a model that cuts images
+ * up [tiles, 3, height, width], and `image_sizes`, int32 [images, 2], the height and width that each had.
+ * @throws MmtrtError RUN018 when a tensor is missing or does not fit; CKP… for the file.
  */
-export async function readPixelValues(file: string): Promise<readonly PixelValues[]> {
+export async function readPixelValues(file: string, rule?: VisualTokenRule): Promise<readonly PixelValues[]> {
   const pool = new FilePool();
   try {
     const { tensors } = await openSafetensors(pool, file);
@@ -46,13 +72,58 @@ export async function readPixelValues(file: string): Promise<readonly PixelValue
     const [count, channels, height, width] = stored?.shape ?? [];
     const fits = stored?.shape.length === 4 && stored.dtype === "float32" && channels === 3;
     if (stored === undefined || !fits || !count || !height || !width) return notPixels(file, stored);
+    const images = rule && (await imagesOf(file, rule, tensors.get("image_sizes"), count));
     const bytes = await stored.readRows(0, count);
     const all = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
     const size = 3 * height * width;
-    return Array.from({ length: count }, (_, i) => ({ height, width, data: all.subarray(i * size, (i + 1) * size) }));
+    let start = 0;
+    return (images ?? new Array<undefined>(count).fill(undefined)).map(tokens => {
+      const first = start;
+      start += (tokens?.tiles ?? 1) * size;
+      return { height, width, data: all.subarray(first, start), ...(tokens && { tokens }) };
+    });
   } finally {
     await pool.close();
   }
+}
+
+/** What each image brings by the size that it had, where its tiles are as many as the file has. */
+async function imagesOf(
+  file: string,
+  rule: VisualTokenRule,
+  sizes: StoredTensor | undefined,
+  tiles: number,
+): Promise<readonly ImageTokens[]> {
+  const [count = 0, pair] = sizes?.shape ?? [];
+  if (sizes === undefined || sizes.dtype !== "int32" || pair !== 2 || count > tiles)
+    return notSizes(file, `image_sizes in ${file} is ${shown(sizes)}; expected int32 [images, 2]`);
+  const { buffer, byteOffset, byteLength } = await sizes.readRows(0, count);
+  const edges = new Int32Array(buffer, byteOffset, byteLength / 4);
+  const small = edges.find(edge => edge < 1 || edge > MAX_EDGE);
+  if (small !== undefined) return notSizes(file, `image_sizes in ${file} holds ${small}; expected 1 to ${MAX_EDGE}`);
+  const images = Array.from({ length: count }, (_, i) =>
+    tokensOf(rule, { height: edges[2 * i] as number, width: edges[2 * i + 1] as number }),
+  );
+  const expected = images.reduce((sum, image) => sum + image.tiles, 0);
+  if (expected === tiles) return images;
+  return notSizes(file, `pixel_values in ${file} has ${tiles} tiles; images of these sizes have ${expected}`);
+}
+
+/** Pixels; what a picture file can state. */
+const MAX_EDGE = 65_535;
+
+function notSizes(file: string, what: string): never {
+  return fail({
+    code: "RUN018",
+    what,
+    at: file,
+    why: "how an image was cut, and what stands about its tiles in the prompt, follow from its size",
+    fix: 'save_file({"pixel_values": tiles, "image_sizes": torch.tensor([[height, width], …], dtype=torch.int32)}, FILE)',
+  });
+}
+
+function shown(stored: { readonly dtype: string; readonly shape: readonly number[] } | undefined): string {
+  return stored === undefined ? "missing" : `${stored.dtype} [${stored.shape.join(", ")}]`;
 }
 
 function notPixels(
@@ -61,7 +132,7 @@ function notPixels(
 ): never {
   return fail({
     code: "RUN018",
-    what: `pixel_values in ${file} is ${stored === undefined ? "missing" : `${stored.dtype} [${stored.shape.join(", ")}]`}; expected float32 [images, 3, height, width]`,
+    what: `pixel_values in ${file} is ${shown(stored)}; expected float32 [images, 3, height, width]`,
     at: file,
     why: "the vision encoder takes pictures as its image processor leaves them",
     fix: 'save_file({"pixel_values": processor(images=…, return_tensors="pt").pixel_values}, FILE)',

@@ -1,20 +1,29 @@
+import type { ImageTokens } from "../../vision/index.ts";
 import { MAX_PIXELS, tooLarge } from "./decode.ts";
 import { fitPage } from "./page.ts";
 import type { Backend, ImageProcessorConfig } from "./processor-config.ts";
 import { resizeWindow, type Window } from "./resample.ts";
 import { paste, type RgbImage } from "./rgb.ts";
+import { cutIntoTiles } from "./tiles.ts";
 
-/** Pixels ready for the vision encoder: planes R, G, B of height × width. */
+/** Pixels ready for the vision encoder: planes R, G, B of height × width, of each tile where the image is cut. */
 export interface PixelValues {
   readonly height: number;
   readonly width: number;
-  /** 3 × height × width. */
+  /** tiles × 3 × height × width. */
   readonly data: Float32Array;
+  /** What the image brings; absent where every image of the model brings the same. */
+  readonly tokens?: ImageTokens;
 }
 
-/** Resize, centre crop, rescale and normalize as Hugging Face's Pillow-backed image processors do, bit for bit. */
+export function tilesIn({ height, width, data }: PixelValues): number {
+  return data.length / (3 * height * width);
+}
+
+/** Resize, centre crop or cut up, rescale and normalize as Hugging Face's Pillow-backed image processors do, bit for bit. */
 export function preprocess(image: RgbImage, config: ImageProcessorConfig): PixelValues {
   if (config.page !== undefined) return toPlanes(fitPage(image, config.page, config.resample, config.backend), config);
+  if (config.tiles !== undefined) return stacked(cutIntoTiles(image, config.tiles, config), config);
   const square = config.squarePad === undefined ? image : padToSquare(image, config.squarePad);
   return toPlanes(resizeAndCrop(square, config), config);
 }
@@ -77,6 +86,13 @@ function cut(image: RgbImage, window: Window): RgbImage {
     left: -window.left,
     top: -window.top,
   });
+}
+
+function stacked(tiles: readonly RgbImage[], config: ImageProcessorConfig): PixelValues {
+  const [{ height, width } = { height: 0, width: 0 }] = tiles;
+  const data = new Float32Array(tiles.length * 3 * height * width);
+  for (const [i, tile] of tiles.entries()) data.set(toPlanes(tile, config).data, i * 3 * height * width);
+  return { height, width, data };
 }
 
 /** (pixel · factor − mean) / std, each step rounded to float32 as numpy does; the product is made in float64 first. */

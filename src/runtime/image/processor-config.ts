@@ -1,35 +1,10 @@
-import { fail, type Problem, throwIfAny } from "../../diagnostics/index.ts";
-import { type FilterName, PIL_RESAMPLING } from "./filters.ts";
+import { fail } from "../../diagnostics/index.ts";
+import { PIL_RESAMPLING } from "./filters.ts";
+import { IGNORED, KeyReader, type Triple } from "./key-reader.ts";
+import type { ImageProcessorConfig } from "./processor.ts";
+import { readTiled } from "./tiles-config.ts";
 
-/** An image processor's settings with every default filled in; sizes in pixels. */
-export interface ImageProcessorConfig {
-  /** `shortest` keeps the aspect ratio; undefined: not resized. */
-  readonly resize?: { readonly shortest: number } | { readonly height: number; readonly width: number };
-  readonly resample: FilterName;
-  readonly crop?: { readonly height: number; readonly width: number };
-  /** Colour of the bars that make the picture square before it is resized (LLaVA's `do_pad`). */
-  readonly squarePad?: readonly [number, number, number];
-  /** In place of all of the above but `resample`: how a page is fitted in (Nougat). */
-  readonly page?: PageFit;
-  /** Which library's habits decide where the two differ: the order of the resize passes, and the side of an odd pad. */
-  readonly backend: Backend;
-  /** Factor on 0…255 pixels; undefined: left as they are. */
-  readonly rescale?: number;
-  readonly normalize?: { readonly mean: Triple; readonly std: Triple };
-}
-
-/** How a page of text is fitted into the encoder's picture: Nougat's processor. Sizes in pixels. */
-export interface PageFit {
-  readonly height: number;
-  readonly width: number;
-  readonly cropMargin: boolean;
-  readonly resize: boolean;
-}
-
-/** Hugging Face's processors named …Fast resize with torchvision, the others with Pillow. */
-export type Backend = "pillow" | "torchvision";
-
-export type Triple = readonly [number, number, number];
+export type { Backend, ImageProcessorConfig, PageFit } from "./processor.ts";
 
 interface Family {
   readonly shortest: number | undefined;
@@ -61,24 +36,8 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   Siglip: { ...CLIP, shortest: undefined, crop: undefined, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
 };
 
-/** Keys that say nothing about the numbers: bookkeeping, and inputs of a call rather than of a processor. */
-const IGNORED: readonly string[] = [
-  "image_processor_type",
-  "feature_extractor_type",
-  "processor_class",
-  "auto_map",
-  "device",
-  "data_format",
-  "input_data_format",
-  "return_tensors",
-  "disable_grouping",
-  "do_convert_rgb",
-  "pad_size",
-  "image_seq_length",
-];
-
-/** Largest edge a processor may ask for: an engine's pixels are counted before they are allocated. */
-const MAX_EDGE = 16_384;
+/** Classes with readers of their own. */
+const OTHERS = ["Nougat", "Idefics3", "SmolVLM"];
 
 /**
  * Reads `preprocessor_config.json` (or the `image_processor` object of a newer `processor_config.json`).
@@ -88,6 +47,7 @@ export function readImageProcessor(json: Readonly<Record<string, unknown>>, file
   const reader = new KeyReader(json, file);
   const named = String(json.image_processor_type ?? json.feature_extractor_type ?? "");
   if (/^Nougat(ImageProcessor|FeatureExtractor)/.test(named)) return readNougat(reader, named);
+  if (/^(Idefics3|SmolVLM)ImageProcessor/.test(named)) return readTiled(reader, named);
   const type = String(json.image_processor_type ?? json.feature_extractor_type ?? "CLIPImageProcessor");
   const family = familyOf(type, file);
   const resize = reader.flag("do_resize", true);
@@ -154,7 +114,10 @@ function familyOf(type: string, file: string): Family {
   if (family !== undefined) return family;
   return fail({
     code: "RUN004",
-    what: `image_processor_type ${JSON.stringify(type)} is not supported; expected ${Object.keys(FAMILIES)
+    what: `image_processor_type ${JSON.stringify(type)} is not supported; expected ${[
+      ...Object.keys(FAMILIES),
+      ...OTHERS,
+    ]
       .map(n => `${n}ImageProcessor`)
       .join(", ")}`,
     at: `${file}: image_processor_type`,
@@ -207,81 +170,4 @@ function sizeKeys(value: unknown): string {
 
 function rectangle(reader: KeyReader, key: string, value: Sizes): { height: number; width: number } {
   return { height: reader.edge(`${key}.height`, value.height), width: reader.edge(`${key}.width`, value.width) };
-}
-
-/** Reads keys, remembers which, and reports all that is wrong at once. */
-class KeyReader {
-  readonly #json: Readonly<Record<string, unknown>>;
-  readonly #file: string;
-  readonly #read = new Set<string>();
-  readonly #problems: Problem[] = [];
-
-  constructor(json: Readonly<Record<string, unknown>>, file: string) {
-    this.#json = json;
-    this.#file = file;
-  }
-
-  take(key: string): unknown {
-    this.#read.add(key);
-    return this.#json[key];
-  }
-
-  skip(key: string): undefined {
-    this.#read.add(key);
-  }
-
-  flag(key: string, fallback: boolean): boolean {
-    const value = this.take(key) ?? fallback;
-    if (typeof value !== "boolean") this.problem(key, `is ${JSON.stringify(value)}; expected true or false`);
-    return value === true;
-  }
-
-  number(key: string, fallback: number): number {
-    const value = this.take(key) ?? fallback;
-    if (typeof value === "number" && Number.isFinite(value)) return value;
-    this.problem(key, `is ${JSON.stringify(value)}; expected a number`);
-    return fallback;
-  }
-
-  index<T>(key: string, fallback: number, choices: readonly T[]): T {
-    const value = this.take(key) ?? fallback;
-    const choice = typeof value === "number" ? choices[value] : undefined;
-    if (choice === undefined)
-      this.problem(key, `is ${JSON.stringify(value)}; expected 0 to ${choices.length - 1} (${choices.join(", ")})`);
-    return choice ?? (choices[0] as T);
-  }
-
-  triple(key: string, fallback: Triple): Triple {
-    const value = this.take(key) ?? fallback;
-    const all = typeof value === "number" ? [value, value, value] : value;
-    if (Array.isArray(all) && all.length === 3 && all.every(v => typeof v === "number" && Number.isFinite(v))) {
-      return all as unknown as Triple;
-    }
-    this.problem(key, `is ${JSON.stringify(value)}; expected three numbers, one a channel`);
-    return fallback;
-  }
-
-  edge(key: string, value: unknown): number {
-    if (Number.isSafeInteger(value) && (value as number) > 0 && (value as number) <= MAX_EDGE) return value as number;
-    this.problem(key, `is ${JSON.stringify(value)}; expected a whole number from 1 to ${MAX_EDGE}`);
-    return 1;
-  }
-
-  problem(key: string, what: string): void {
-    this.#problems.push({
-      code: "RUN003",
-      what: `${key} ${what}`,
-      at: `${this.#file}: ${key}`,
-      why: "it decides which pixels the vision encoder sees",
-      fix: `give ${key.split(".")[0]} as the model was trained with`,
-    });
-  }
-
-  finish(ignored: readonly string[]): void {
-    const unknown = Object.entries(this.#json).filter(
-      ([key, value]) => !this.#read.has(key) && !ignored.includes(key) && !key.startsWith("_") && value !== null,
-    );
-    for (const [key] of unknown) this.problem(key, "is a key this version does not know; expected it to be absent");
-    throwIfAny(this.#problems);
-  }
 }

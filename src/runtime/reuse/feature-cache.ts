@@ -32,7 +32,7 @@ export class FeatureCache {
       values.set(one.values, at);
       at += one.values.length;
     }
-    return { rows, hidden, values, hashes };
+    return { rows, hidden, values, imageRows: all.map(one => one.rows), hashes };
   }
 
   #use(hash: string): Features | undefined {

@@ -6,7 +6,8 @@ export class BlockKeys {
   readonly #tokens: number;
   readonly #vocabSize: number;
   readonly #hashes: readonly string[];
-  readonly #rowsPerImage: number;
+  /** Row that each image begins with. */
+  readonly #starts: readonly number[];
 
   /** @param tokens of a block; ids from `vocabSize` on are rows of `table`. */
   constructor(tokens: number, vocabSize: number, table: Features | undefined) {
@@ -14,7 +15,7 @@ export class BlockKeys {
     this.#vocabSize = vocabSize;
     // Features that came without the hashes of their images are known by their own values, all in one.
     this.#hashes = table === undefined ? [] : (table.hashes ?? [hashOf(table.values)]);
-    this.#rowsPerImage = (table?.rows ?? 0) / Math.max(1, this.#hashes.length);
+    this.#starts = startsOf(table, this.#hashes.length);
   }
 
   /** One key for each whole block of the prompt; the first one's holds what else all of them depend on (`owner`). */
@@ -34,13 +35,23 @@ export class BlockKeys {
         return String(id);
       }
       const row = id - this.#vocabSize;
-      const own = Math.floor(row / this.#rowsPerImage);
+      const own = this.#starts.findLastIndex(start => start <= row);
       const hash = own === image ? "" : this.#hashes[own];
       image = own;
-      return `${hash}:${row - own * this.#rowsPerImage}`;
+      return `${hash}:${row - (this.#starts[own] as number)}`;
     });
     return words.join(",");
   }
+}
+
+function startsOf(table: Features | undefined, images: number): readonly number[] {
+  if (table === undefined) return [];
+  const rows = table.imageRows ?? new Array<number>(images).fill(table.rows / images);
+  let start = 0;
+  return rows.map(count => {
+    start += count;
+    return start - count;
+  });
 }
 
 /** SHA-256 of numbers, as they lie in memory. */

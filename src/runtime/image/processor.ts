@@ -1,0 +1,40 @@
+import type { FilterName } from "./filters.ts";
+import type { Triple } from "./key-reader.ts";
+
+/** An image processor's settings with every default filled in; sizes in pixels. */
+export interface ImageProcessorConfig {
+  /** `shortest` keeps the aspect ratio; undefined: not resized. */
+  readonly resize?: { readonly shortest: number } | { readonly height: number; readonly width: number };
+  readonly resample: FilterName;
+  readonly crop?: { readonly height: number; readonly width: number };
+  /** Colour of the bars that make the picture square before it is resized (LLaVA's `do_pad`). */
+  readonly squarePad?: readonly [number, number, number];
+  /** In place of all of the above but `resample`: how a page is fitted in (Nougat). */
+  readonly page?: PageFit;
+  /** In place of all of the above but `resample`: how the image is cut into tiles (Idefics3, SmolVLM). */
+  readonly tiles?: TileFit;
+  /** Which library's habits decide where the two differ: the order of the resize passes, and the side of an odd pad. */
+  readonly backend: Backend;
+  /** Factor on 0…255 pixels; undefined: left as they are. */
+  readonly rescale?: number;
+  readonly normalize?: { readonly mean: Triple; readonly std: Triple };
+}
+
+/** How a page of text is fitted into the encoder's picture: Nougat's processor. Sizes in pixels. */
+export interface PageFit {
+  readonly height: number;
+  readonly width: number;
+  readonly cropMargin: boolean;
+  readonly resize: boolean;
+}
+
+/** Hugging Face's processors named …Fast resize with torchvision, the others with Pillow. */
+export type Backend = "pillow" | "torchvision";
+
+/** The longest edge to `longestEdge`, both edges to whole tiles of `tile`, tiles row by row, then the whole image. Pixels. */
+export interface TileFit {
+  readonly longestEdge: number;
+  readonly tile: number;
+  /** false: the whole image alone, as one tile. */
+  readonly splits: boolean;
+}
