@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
+  type AspectRatioTilesRule,
   type LongestEdgeTilesRule,
   promptPieces,
   ruleProblem,
@@ -12,16 +13,25 @@ import {
   visualUnit,
 } from "../../../src/vision/index.ts";
 
-interface Case {
-  readonly kind: string;
-  readonly settings: { readonly longest_edge: number; readonly tile: number; readonly splits?: boolean };
+interface Case<Kind, Settings> {
+  readonly kind: Kind;
+  readonly settings: Settings;
   readonly images: readonly (readonly [number, number, number, number, number])[];
 }
 
-const CASES = JSON.parse(readFileSync("test/fixtures/vision/tiles.json", "utf8")) as readonly Case[];
+type TileCase =
+  | Case<"longest_edge_tiles", { readonly longest_edge: number; readonly tile: number; readonly splits?: boolean }>
+  | Case<"aspect_ratio_tiles", Pick<AspectRatioTilesRule, "tile" | "min_tiles" | "max_tiles">>;
+
+const ALL_CASES = JSON.parse(readFileSync("test/fixtures/vision/tiles.json", "utf8")) as readonly TileCase[];
+const CASES = ALL_CASES.filter(one => one.kind === "longest_edge_tiles");
 
 function tiles(longest_edge: number, tile: number, splits = true): LongestEdgeTilesRule {
   return { kind: "longest_edge_tiles", longest_edge, tile, splits, features_per_tile: 5, patches_per_tile: 45 };
+}
+
+function nearest(settings: Pick<AspectRatioTilesRule, "tile" | "min_tiles" | "max_tiles">): AspectRatioTilesRule {
+  return { kind: "aspect_ratio_tiles", ...settings, features_per_tile: 4, patches_per_tile: 16 };
 }
 
 const FIXED: VisualTokenRule = { kind: "fixed", features: 19, patches: 76 };
@@ -124,5 +134,52 @@ describe("A rule from a manifest", () => {
     ["with a number for a flag", { ...tiles(96, 24), splits: 1 }],
   ])("%s is refused", (_, json) => {
     expect(ruleProblem(json)).toBeTypeOf("string");
+  });
+});
+
+describe("Tiles of the nearest aspect ratio", () => {
+  for (const { settings, images } of ALL_CASES.filter(one => one.kind === "aspect_ratio_tiles")) {
+    it(`are as many as transformers cuts, for ${settings.min_tiles} to ${settings.max_tiles} tiles of ${settings.tile}`, () => {
+      const ours = images.map(([height, width]) => {
+        const { grid, tiles } = tokensOf(nearest(settings), { height, width });
+        return [height, width, grid.rows, grid.cols, tiles];
+      });
+      expect(ours).toEqual(images);
+    });
+  }
+
+  it("stand between the markers of an image", () => {
+    const rule = nearest({ tile: 24, min_tiles: 1, max_tiles: 12 });
+    const image = tokensOf(rule, { height: 48, width: 96 });
+    expect(image).toEqual({ tiles: 9, grid: { rows: 2, cols: 4 }, patches: 144, features: 36, tokens: 38 });
+    expect(promptPieces(rule, image)).toEqual([{ text: "<img>" }, { features: 36 }, { text: "</img>" }]);
+  });
+
+  it("stay within the bounds for any image, and reach both", () => {
+    const settings = fc.record({
+      tile: fc.integer({ min: 1, max: 64 }),
+      min_tiles: fc.integer({ min: 1, max: 9 }),
+      more: fc.nat({ max: 9 }),
+    });
+    const edge = fc.integer({ min: 1, max: 2000 });
+    fc.assert(
+      fc.property(settings, edge, edge, ({ tile, min_tiles, more }, height, width) => {
+        const rule = nearest({ tile, min_tiles, max_tiles: min_tiles + more });
+        const { least, most } = tokenBounds(rule);
+        const { tiles } = tokensOf(rule, { height, width });
+        expect(tiles).toBeGreaterThanOrEqual(least.tiles);
+        expect(tiles).toBeLessThanOrEqual(most.tiles);
+        expect(tokensOf(rule, { height: 1, width: min_tiles }).tiles).toBe(least.tiles);
+        expect(tokensOf(rule, { height: tile, width: tile * rule.max_tiles }).tiles).toBe(most.tiles);
+      }),
+    );
+  });
+
+  it("refuse ranges of tiles that no image can have", () => {
+    const rule = nearest({ tile: 24, min_tiles: 5, max_tiles: 4 });
+    expect(ruleProblem(rule)).toMatch(/not a range/);
+    expect(ruleProblem({ ...rule, max_tiles: 1e6 })).toMatch(/not a range/);
+    expect(ruleProblem({ ...rule, tile: 0 })).toMatch(/not whole numbers/);
+    expect(ruleProblem({ ...rule, max_tiles: 5 })).toBeUndefined();
   });
 });
