@@ -2,6 +2,10 @@ import { type Problem, throwIfAny } from "../../diagnostics/index.ts";
 
 export type Triple = readonly [number, number, number];
 
+/** What OpenAI's CLIP was trained with, and by default its kin. */
+export const CLIP_MEAN: Triple = [0.48145466, 0.4578275, 0.40821073];
+export const CLIP_STD: Triple = [0.26862954, 0.26130258, 0.27577711];
+
 /** Keys that say nothing about the numbers: bookkeeping, and inputs of a call rather than of a processor. */
 export const IGNORED: readonly string[] = [
   "image_processor_type",
@@ -20,6 +24,8 @@ export const IGNORED: readonly string[] = [
 
 /** Largest edge a processor may ask for: an engine's pixels are counted before they are allocated. */
 const MAX_EDGE = 16_384;
+
+const MAX_TILES = 1024;
 
 /** Reads keys, remembers which, and reports all that is wrong at once. */
 export class KeyReader {
@@ -70,6 +76,14 @@ export class KeyReader {
       return all as unknown as Triple;
     }
     this.problem(key, `is ${JSON.stringify(value)}; expected three numbers, one a channel`);
+    return fallback;
+  }
+
+  /** Of tiles. */
+  count(key: string, fallback: number): number {
+    const value = this.take(key) ?? fallback;
+    if (Number.isSafeInteger(value) && (value as number) > 0 && (value as number) <= MAX_TILES) return value as number;
+    this.problem(key, `is ${JSON.stringify(value)}; expected a whole number from 1 to ${MAX_TILES}`);
     return fallback;
   }
 

@@ -1,8 +1,8 @@
 import { fail } from "../../diagnostics/index.ts";
 import { PIL_RESAMPLING } from "./filters.ts";
-import { IGNORED, KeyReader, type Triple } from "./key-reader.ts";
+import { CLIP_MEAN, CLIP_STD, IGNORED, KeyReader, type Triple } from "./key-reader.ts";
 import type { ImageProcessorConfig } from "./processor.ts";
-import { readTiled } from "./tiles-config.ts";
+import { readAspectRatioTiles, readTiled } from "./tiles-config.ts";
 
 export type { Backend, ImageProcessorConfig, PageFit } from "./processor.ts";
 
@@ -16,8 +16,6 @@ interface Family {
   readonly squarePad: boolean;
 }
 
-const CLIP_MEAN: Triple = [0.48145466, 0.4578275, 0.40821073];
-const CLIP_STD: Triple = [0.26862954, 0.26130258, 0.27577711];
 const CLIP: Family = {
   shortest: 224,
   size: 224,
@@ -37,7 +35,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
 };
 
 /** Classes with readers of their own. */
-const OTHERS = ["Nougat", "Idefics3", "SmolVLM"];
+const OTHERS = ["Nougat", "Idefics3", "SmolVLM", "GotOcr2"];
 
 /**
  * Reads `preprocessor_config.json` (or the `image_processor` object of a newer `processor_config.json`).
@@ -48,6 +46,7 @@ export function readImageProcessor(json: Readonly<Record<string, unknown>>, file
   const named = String(json.image_processor_type ?? json.feature_extractor_type ?? "");
   if (/^Nougat(ImageProcessor|FeatureExtractor)/.test(named)) return readNougat(reader, named);
   if (/^(Idefics3|SmolVLM)ImageProcessor/.test(named)) return readTiled(reader, named);
+  if (/^GotOcr2ImageProcessor/.test(named)) return readAspectRatioTiles(reader, named);
   const type = String(json.image_processor_type ?? json.feature_extractor_type ?? "CLIPImageProcessor");
   const family = familyOf(type, file);
   const resize = reader.flag("do_resize", true);

@@ -11,7 +11,7 @@ export interface ImageProcessorConfig {
   readonly squarePad?: readonly [number, number, number];
   /** In place of all of the above but `resample`: how a page is fitted in (Nougat). */
   readonly page?: PageFit;
-  /** In place of all of the above but `resample`: how the image is cut into tiles (Idefics3, SmolVLM). */
+  /** In place of all of the above but `resample`: how the image is cut into tiles (Idefics3, SmolVLM, InternVL). */
   readonly tiles?: TileFit;
   /** Which library's habits decide where the two differ: the order of the resize passes, and the side of an odd pad. */
   readonly backend: Backend;
@@ -31,8 +31,20 @@ export interface PageFit {
 /** Hugging Face's processors named …Fast resize with torchvision, the others with Pillow. */
 export type Backend = "pillow" | "torchvision";
 
-/** The longest edge to `longestEdge`, both edges to whole tiles of `tile`, tiles row by row, then the whole image. Pixels. */
-export interface TileFit {
+/** How an image becomes tiles of `tile` × `tile` pixels: those cut out, row by row, then the whole image. */
+export type TileFit = LongestEdgeFit | AspectRatioFit;
+
+/** InternVL: resized to the grid of `minTiles` to `maxTiles` tiles whose shape is nearest. */
+export interface AspectRatioFit {
+  readonly kind: "aspect_ratio";
+  readonly tile: number;
+  readonly minTiles: number;
+  readonly maxTiles: number;
+}
+
+/** The longest edge to `longestEdge`, then both edges to whole tiles. Pixels. */
+export interface LongestEdgeFit {
+  readonly kind: "longest_edge";
   readonly longestEdge: number;
   readonly tile: number;
   /** false: the whole image alone, as one tile. */

@@ -1,0 +1,36 @@
+"""What GotOcr2ImageProcessor, which InternVL has, makes of images: tiles and the whole image.
+
+    python test/reference/make_tile_image_fixtures.py
+
+Writes test/fixtures/image/internvl.json: images are 8-bit noise of a seed, [height, width], repeated by the test; pixels float32 [tiles, 3,
+tile, tile]. Needs pillow, numpy, torch and transformers.
+"""
+
+import base64
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+
+OUT = Path(__file__).resolve().parent.parent / "fixtures" / "image" / "internvl.json"
+CASES = [(19, 7, dict(tile=8, min=1, max=12)), (13, 41, dict(tile=11, min=1, max=6)), (5, 5, dict(tile=9, min=1, max=1)), (30, 31, dict(tile=7, min=2, max=4))]
+
+
+def noise(height, width):
+    """Byte i is the high byte of i's product with 2654435761 in 32 bits."""
+    i = np.arange(height * width * 3, dtype=np.uint64)
+    return ((i * 2654435761 % 2**32) >> 24).astype(np.uint8).reshape(height, width, 3)
+
+
+def process(height, width, tile, **limits):
+    config = dict(size=dict(height=tile, width=tile), min_patches=limits["min"], max_patches=limits["max"])
+    pixels = np.stack(GotOcr2ImageProcessorPil(**config, crop_to_patches=True)(Image.fromarray(noise(height, width)))["pixel_values"])
+    return dict(height=height, width=width, config=config, tiles=len(pixels), pixels=base64.b64encode(zlib.compress(pixels.astype(np.float32).tobytes(), 9)).decode())
+
+
+if __name__ == "__main__":
+    lines = [json.dumps(process(height, width, **settings)) for height, width, settings in CASES]
+    OUT.write_text("[\n" + ",\n".join(lines) + "\n]\n")
