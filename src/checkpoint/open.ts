@@ -6,6 +6,7 @@ import type { HfCheckpoint } from "../tensor/index.ts";
 import { extraFilesOf } from "./open/extra-files.ts";
 import { isFolderModel, openFolders } from "./open/folders.ts";
 import { openGguf } from "./open/gguf.ts";
+import { withImageProcessor } from "./open/image-processor.ts";
 import { withLanguageModel } from "./open/language-model.ts";
 import { findWeights, noCheckpoint, type WeightLayout } from "./open/layout.ts";
 import { withAspectRatio } from "./open/llava-processor.ts";
@@ -78,7 +79,7 @@ async function openFlat(
     weightFiles: weights.files,
   };
   const seeing = await withVisionTower(pool, model, visionTowerDir);
-  return withAspectRatio(await withLanguageModel(pool, seeing, llmDir));
+  return withImageProcessor(await withAspectRatio(await withLanguageModel(pool, seeing, llmDir)));
 }
 
 export { type MetaCheckpoint, openMeta } from "./open/meta.ts";

@@ -154,6 +154,8 @@ export interface GraphOptions {
 export interface Architecture {
   /** Hugging Face class names (`architectures[0]`). */
   readonly hf: readonly string[];
+  /** config.json comes with the image processor's settings under `image_processor_cfg`, where the directory has them. */
+  readonly readsProcessor?: boolean;
   readSpec(config: ConfigReader): ModelSpec;
   weights(spec: ModelSpec): ModelWeights;
   /** config.json of the converted checkpoint, key by key as NVIDIA's converter for this architecture writes it. */

@@ -21,10 +21,17 @@ export function readModel(config: Readonly<Record<string, unknown>>, file = "con
 }
 
 export function findArchitecture(config: Readonly<Record<string, unknown>>, file = "config.json"): Architecture {
-  const names: readonly unknown[] = Array.isArray(config.architectures) ? config.architectures : [];
-  const [name] = names;
-  const found = ARCHITECTURES.find(({ hf }) => typeof name === "string" && hf.includes(name));
-  return found ?? fail(unknown(name, config.model_type, file));
+  return knownArchitecture(config) ?? fail(unknown(className(config), config.model_type, file));
+}
+
+/** The same, undefined for a class that is not known. */
+export function knownArchitecture(config: Readonly<Record<string, unknown>>): Architecture | undefined {
+  const name = className(config);
+  return ARCHITECTURES.find(({ hf }) => typeof name === "string" && hf.includes(name));
+}
+
+function className({ architectures }: Readonly<Record<string, unknown>>): unknown {
+  return Array.isArray(architectures) ? architectures[0] : undefined;
 }
 
 function unknown(name: unknown, modelType: unknown, file: string): Problem {

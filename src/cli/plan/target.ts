@@ -1,6 +1,7 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { hubNameOf, parseHubName } from "../../checkpoint/hub/name.ts";
+import { withProcessorConfig } from "../../checkpoint/open/image-processor.ts";
 import { withLanguageConfig } from "../../checkpoint/open/language-model.ts";
 import { openHf } from "../../checkpoint/open.ts";
 import type { PublishedModel } from "../../checkpoint/published.ts";
@@ -87,7 +88,7 @@ async function sourceAt(
     const noWeights = error instanceof MmtrtError && error.problems.every(({ code }) => code === "CKP019");
     if (!noWeights) throw error;
     const config = await readJsonObject(join(dir, "config.json"));
-    return { config: await joined({ dir, config }, llmDir), dtype: "auto" };
+    return { config: await withProcessorConfig(dir, await joined({ dir, config }, llmDir)), dtype: "auto" };
   }
 }
 
