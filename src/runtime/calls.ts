@@ -1,6 +1,7 @@
 import type { LlmEngineConfig } from "../formats/engine-config.ts";
 import { KvCache } from "./kv-cache.ts";
 import { type Feeds, type OrtGraph, type Tensor, toFloat32 } from "./ort.ts";
+import type { PagePool } from "./page-pool.ts";
 import { PagedCache } from "./paged-cache.ts";
 
 /** What an encoder gives a decoder: the same at every step, one row for each row that is decoded. */
@@ -73,23 +74,31 @@ export class DecoderCalls {
 
   /** Caches of one row each as one of a batch. */
   join(caches: readonly KvCache[]): KvCache {
-    if (caches.every(cache => cache instanceof PagedCache))
-      return PagedCache.joined(this.#graph, this.#config.io, caches);
+    if (caches.every(cache => cache instanceof PagedCache)) return PagedCache.joined(this.#graph, caches);
     return KvCache.join(caches, this.padsLeft);
   }
 
   emptyCache(rows: number, columns = 0): KvCache {
     const { io, build_config } = this.#config;
-    if (build_config.kv_cache_type === "paged") return new PagedCache(this.#graph, io, rows);
+    if (build_config.kv_cache_type === "paged") return PagedCache.alone(this.#graph, io, rows);
     return KvCache.empty(this.#graph, io, rows, columns);
   }
 
+  /** One row that begins with pages of a pool that others share. */
+  pagedCache(pool: PagePool, pages: readonly number[]): KvCache {
+    return PagedCache.beginning(this.#graph, pool, pages);
+  }
+
   /** Logits of `last`, [rows, vocab]; the new keys and values are in `cache` after it. */
-  async run(cache: KvCache, { seq, ids, positions, last, mask, writeAt }: Call): Promise<Float32Array> {
+  run(cache: KvCache, call: Call): Promise<Float32Array> {
+    return cache.exclusive(() => this.#run(cache, call));
+  }
+
+  async #run(cache: KvCache, { seq, ids, positions, last, mask, writeAt }: Call): Promise<Float32Array> {
     const rows = last.length;
     cache.reserve(writeAt, seq);
     const int32 = (data: Int32Array, dims: readonly number[]): Tensor => this.#graph.tensor("int32", data, dims);
-    const outputs = await this.#graph.run({
+    const feeds = {
       input_ids: int32(ids, [rows, seq]),
       ...(this.#hasPositions && { position_ids: int32(positions, [rows, seq]) }),
       last_token_ids: int32(Int32Array.from(last), [rows]),
@@ -99,7 +108,8 @@ export class DecoderCalls {
       ...this.#table(rows),
       ...this.#attended?.feeds(),
       ...cache.feeds(),
-    });
+    };
+    const outputs = await this.#graph.run(feeds, cache.into());
     cache.take(outputs);
     return toFloat32(outputs.logits as Tensor);
   }

@@ -14,6 +14,8 @@ export interface Decoding {
   step(tokens: readonly number[]): Promise<void>;
   /** Row i continues what row `rows[i]` was. */
   select(rows: readonly number[]): void;
+  /** Gives back what is shared with other requests; nothing may be called after it. */
+  close(): void;
 }
 
 interface Rows {
@@ -120,6 +122,10 @@ export class DecodingRows implements Decoding {
     this.logits = new Float32Array(rows.length * vocab);
     for (const [to, from] of rows.entries())
       this.logits.set(logits.subarray(from * vocab, (from + 1) * vocab), to * vocab);
+  }
+
+  close(): void {
+    this.cache.close();
   }
 
   async #appendPiece(piece: Piece): Promise<void> {

@@ -71,11 +71,21 @@ export class KvCache {
       copyColumns(columnsOf(part, block[i] as CacheData, count), { row: 0, at: 0 }, part, { row: 0, at }, count);
   }
 
+  /** Calls over memory that caches share are made one after the other. */
+  exclusive<T>(use: () => Promise<T>): Promise<T> {
+    return use();
+  }
+
   /** Before a call that writes `seq` tokens of each row from `writeAt` on: tensors of a whole batch need no preparation. */
   reserve(_writeAt: readonly number[], _seq: number): void {}
 
   feeds(): Feeds {
     return Object.fromEntries(this.#inputs.map(({ name }, i) => [name, this.#tensors[i] as Tensor]));
+  }
+
+  /** Where outputs may be written; new memory is taken for the others. */
+  into(): Fetches {
+    return {};
   }
 
   take(outputs: Fetches): void {
@@ -86,6 +96,9 @@ export class KvCache {
   select(rows: readonly number[]): void {
     this.#tensors = this.#tensors.map(tensor => pickRows(this.#graph, tensor, rows));
   }
+
+  /** Nobody goes on from here: what is shared is given back. */
+  close(): void {}
 
   /** Forgets the first `columns` columns of a growing cache. */
   drop(columns: number): void {

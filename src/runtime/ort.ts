@@ -27,7 +27,8 @@ export interface OrtOptions {
 export interface OrtGraph {
   readonly file: string;
   readonly outputs: readonly string[];
-  run(feeds: Feeds): Promise<Fetches>;
+  /** `into` may be memory of inputs: outputs that are written there, where the graph's runtime can. */
+  run(feeds: Feeds, into?: Fetches): Promise<Fetches>;
   tensor(type: TensorType, data: TensorData, dims: readonly number[]): Tensor;
   close(): Promise<void>;
 }
@@ -56,12 +57,14 @@ export async function openTyped(
   const session = await ort.InferenceSession.create(file, sessionOptions(options)).catch((error: unknown) =>
     broken(file, (error as Error).message),
   );
+  const everything = Object.fromEntries(session.outputNames.map(name => [name, null]));
   return {
     file,
     outputs: session.outputNames,
     types: new Map(session.outputMetadata.flatMap(value => (value.isTensor ? [[value.name, typeOf(value)]] : []))),
     // A run blocks the process, so signals are seen between runs; that is often enough to stop after a token.
-    run: feeds => session.run(feeds).catch((error: unknown) => broken(file, (error as Error).message)),
+    run: (feeds, into = {}) =>
+      session.run(feeds, { ...everything, ...into }).catch((error: unknown) => broken(file, (error as Error).message)),
     tensor: (type, data, dims) => new ort.Tensor(type, data as Float32Array, dims),
     close: () => session.release(),
   };

@@ -4,7 +4,7 @@ import { DecoderCalls } from "../../src/runtime/calls.ts";
 import { DecodingRows } from "../../src/runtime/decoding.ts";
 import type { KvCache } from "../../src/runtime/kv-cache.ts";
 import { BlockIndex, type Lease } from "../../src/runtime/reuse/block-index.ts";
-import { HostBlocks } from "../../src/runtime/reuse/block-store.ts";
+import { HostBlocks, PageBlocks } from "../../src/runtime/reuse/block-store.ts";
 import { PrefixCache } from "../../src/runtime/reuse/prefix-cache.ts";
 import { chainConfig, chainGraph } from "../support/chain-graph.ts";
 
@@ -168,6 +168,82 @@ describe("a prefill that reuses blocks", () => {
       );
     },
   );
+
+  it("shares pages between requests that are open at once, whichever goes on, splits into beams or ends first", async () => {
+    const request = fc.record({
+      prompts: fc.array(PROMPT, { minLength: 1, maxLength: 3 }),
+      beams: fc.option(fc.array(fc.nat(2), { minLength: 1, maxLength: 4 }), { nil: undefined }),
+      steps: fc.nat(5),
+      ends: fc.nat(3),
+    });
+    const sizes = fc.record({
+      tokens: fc.constantFrom(1, 2, 4),
+      chunk: fc.integer({ min: 1, max: 5 }),
+      most: fc.nat(7),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(request, { minLength: 1, maxLength: 8 }), sizes, async (requests, size) => {
+        const { tokens, chunk, most } = size;
+        const config = chainConfig({ kind: "paged", capacity: 32, tokens });
+        const graph = chainGraph();
+        const store = new PageBlocks(graph, config.io, tokens);
+        const prefixes = new PrefixCache(store, most * store.bytes + store.bytes - 1, 2);
+        const open: { readonly reused: DecodingRows; readonly plain: DecodingRows }[] = [];
+        for (const { prompts, beams, steps, ends } of requests) {
+          const calls = new DecoderCalls(graph, config, () => ({}));
+          const reused = await prefixes.prefill(calls, prompts, undefined, chunk);
+          const plain = DecodingRows.empty(calls, prompts.length);
+          await plain.append(prompts, Number.POSITIVE_INFINITY);
+          open.push({ reused, plain });
+          if (beams !== undefined)
+            for (const one of [reused, plain]) one.select(beams.map(beam => beam % prompts.length));
+          // All that are open go on by turns, so that one's writes would be seen in another's pages.
+          for (let step = 0; step < steps; step++) {
+            const all = open.flatMap(({ reused, plain }) => [reused, plain]);
+            await Promise.all(all.map(one => one.step(Array.from({ length: one.rows }, (_, row) => (row + step) % 2))));
+          }
+          for (const one of open) expect(Array.from(one.reused.logits)).toEqual(Array.from(one.plain.logits));
+          for (const one of open.splice(0, ends)) one.reused.close();
+          expect(prefixes.stats.blocks).toBeLessThanOrEqual(most);
+        }
+        for (const { reused } of open) reused.close();
+        expect(store.pages).toBe(prefixes.stats.blocks);
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it("holds what two requests share in one page each, and gives pages back when a call fails", async () => {
+    const config = chainConfig({ kind: "paged", capacity: 24, tokens: 4 });
+    const graph = chainGraph();
+    const store = new PageBlocks(graph, config.io, 4);
+    const prefixes = new PrefixCache(store, 8 * store.bytes, 2);
+    const shared = [0, 1, 0, 1, 1, 1, 0, 0];
+    const run = (over: typeof graph): Promise<DecodingRows> =>
+      prefixes.prefill(
+        new DecoderCalls(over, config, () => ({})),
+        [
+          [...shared, 1, 0],
+          [...shared, 0, 1],
+        ],
+        undefined,
+        4,
+      );
+    const [first, second] = [await run(graph), await run(graph)];
+    // Two pages of what is shared, and one for the end of each row.
+    expect(store.pages).toBe(2 + 4);
+    let calls = 0;
+    const failing = {
+      ...graph,
+      run: (...given: Parameters<typeof graph.run>) =>
+        ++calls === 2 ? Promise.reject(new Error("out of memory")) : graph.run(...given),
+    };
+    await expect(run(failing)).rejects.toThrow("out of memory");
+    expect(store.pages).toBe(2 + 4);
+    first.close();
+    second.close();
+    expect(store.pages).toBe(2);
+  });
 
   it("computes what two prompts share once, within a batch and between batches", async () => {
     const config = chainConfig({ kind: "continuous", capacity: 24, tokens: 4 });

@@ -17,13 +17,16 @@ export function chainGraph(): OrtGraph {
     outputs: [],
     tensor,
     close: async () => undefined,
-    run: async feeds => ("cache_lengths" in feeds ? runStatic(feeds, tensor) : runContinuous(feeds, tensor)),
+    run: async (feeds, into = {}) => {
+      if ("block_table" in feeds) return runPaged(feeds, into, tensor);
+      return "cache_lengths" in feeds ? runStatic(feeds, tensor) : runContinuous(feeds, tensor);
+    },
   } as OrtGraph;
 }
 
 /** An engine's config with the chain's inputs; block size and kind of cache as asked. */
 export function chainConfig(of: {
-  readonly kind: "continuous" | "static";
+  readonly kind: "continuous" | "static" | "paged";
   readonly capacity: number;
   readonly tokens: number;
 }): LlmEngineConfig {
@@ -32,8 +35,8 @@ export function chainConfig(of: {
     return { name, kind: "input", dtype: "float32", shape, dims: shape };
   };
   const logits: EngineIo = { name: "logits", kind: "output", dtype: "float32", shape: [-1, 2], dims: [-1, 2] };
-  const prefix = of.kind === "static" ? "cache" : "past";
-  const columns = of.kind === "static" ? of.capacity : -1;
+  const prefix = of.kind === "continuous" ? "past" : "cache";
+  const columns = { continuous: -1, static: of.capacity, paged: of.tokens }[of.kind];
   const position: EngineIo = { name: "position_ids", kind: "input", dtype: "int32", shape: [-1, -1], dims: [-1, -1] };
   return {
     build_config: {
@@ -139,4 +142,43 @@ function runStatic(feeds: Feeds, make: MakeTensor): Fetches {
     cache_value_0_out: make("float32", spread(links, columns, -1), cache.dims),
     logits: logitsOf(links, last, make),
   };
+}
+
+/** Pages [pages, heads, tokens, head_dim] by a table, written in place as ONNX Runtime does where it is given the pool to write into. */
+function runPaged(feeds: Feeds, into: Fetches, make: MakeTensor): Fetches {
+  const [ids, positions, at, table] = [
+    numbers(feeds, "input_ids"),
+    numbers(feeds, "position_ids"),
+    numbers(feeds, "cache_lengths"),
+    numbers(feeds, "block_table"),
+  ];
+  const [rows, seq] = (feeds.input_ids as Tensor).dims as [number, number];
+  const [keys, values] = [into.cache_key_0_out as Tensor, into.cache_value_0_out as Tensor];
+  const tokens = keys.dims[2] as number;
+  const width = table.length / rows;
+  const links = Array.from({ length: rows }, (_, row) => {
+    const own = Array.from({ length: width }, (_, i) => linksOf(keys, table[row * width + i] as number)).flat();
+    for (let i = 0; i < seq; i++) {
+      const column = (at[row] as number) + i;
+      const page = table[row * width + Math.floor(column / tokens)];
+      // What pads a row on the right goes to page 0 or behind its tokens.
+      const before = column === 0 ? 0 : (own[column - 1] as number);
+      own[column] = link(before, ids[row * seq + i] as number, positions[row * seq + i] as number);
+      if (page === undefined || page === 0) continue;
+      for (const [sign, pool] of [
+        [1, keys],
+        [-1, values],
+      ] as const) {
+        const one = spread([[own[column] as number]], 1, sign);
+        for (let head = 0; head < HEADS; head++)
+          (pool.data as Float32Array).set(
+            one.subarray(head * HEAD_DIM, (head + 1) * HEAD_DIM),
+            ((page * HEADS + head) * tokens + (column % tokens)) * HEAD_DIM,
+          );
+      }
+    }
+    return own;
+  });
+  const last = Array.from(numbers(feeds, "last_token_ids"), (index, row) => (at[row] as number) + index);
+  return { cache_key_0_out: keys, cache_value_0_out: values, logits: logitsOf(links, last, make) };
 }

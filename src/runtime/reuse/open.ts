@@ -1,7 +1,8 @@
 import { fail } from "../../diagnostics/index.ts";
 import { blockTokensOf } from "../calls.ts";
+import type { OrtGraph } from "../ort.ts";
 import type { RunnableEngine } from "../runnable.ts";
-import { HostBlocks } from "./block-store.ts";
+import { HostBlocks, PageBlocks } from "./block-store.ts";
 import { FeatureCache } from "./feature-cache.ts";
 import { PrefixCache } from "./prefix-cache.ts";
 
@@ -20,10 +21,12 @@ const FEATURE_SHARE = 1 / 16;
  * What is kept between the requests of a session, `budget` bytes at most.
  * @throws MmtrtError RUN032 for an engine that cannot continue a prompt; RUN033 when not even one block would be kept.
  */
-export function openReuse({ dir, llm, manifest }: RunnableEngine, budget: number): Reuse {
+export function openReuse({ dir, llm, manifest }: RunnableEngine, graph: OrtGraph, budget: number): Reuse {
   if (manifest.model.encoder_decoder !== undefined) isPair(manifest.model.architecture);
   if (llm.build_config.plugin_config.use_paged_context_fmha !== true) readsNoCache(dir);
-  const blocks = new HostBlocks(llm.io, blockTokensOf(llm));
+  const tokens = blockTokensOf(llm);
+  const isPaged = llm.build_config.kv_cache_type === "paged";
+  const blocks = isPaged ? new PageBlocks(graph, llm.io, tokens) : new HostBlocks(llm.io, tokens);
   const share = manifest.model.num_visual_features > 0 ? FEATURE_SHARE : 0;
   const features = Math.floor(budget * share);
   if (budget - features < blocks.bytes) tooSmall(budget, blocks, Math.ceil(blocks.bytes / (1 - share)));
@@ -53,7 +56,7 @@ function readsNoCache(dir: string): never {
   });
 }
 
-function tooSmall(budget: number, { bytes, tokens }: HostBlocks, needed: number): never {
+function tooSmall(budget: number, { bytes, tokens }: HostBlocks | PageBlocks, needed: number): never {
   return fail({
     code: "RUN033",
     what: `kv_cache_reuse_size ${budget}B holds no block of ${bytes} bytes; expected at least ${needed}B`,

@@ -60,9 +60,14 @@ export class PrefixCache {
   ): Promise<DecodingRows> {
     const keys = new BlockKeys(this.#store.tokens, this.#vocabSize, table);
     const rows: DecodingRows[] = [];
-    for (const [i, ids] of prompts.entries()) {
-      const { calls: own, key } = calls.row(i);
-      rows.push(await this.#row(own, ids, keys.of(ids, key), chunk));
+    try {
+      for (const [i, ids] of prompts.entries()) {
+        const { calls: own, key } = calls.row(i);
+        rows.push(await this.#row(own, ids, keys.of(ids, key), chunk));
+      }
+    } catch (error) {
+      for (const row of rows) row.close();
+      throw error;
     }
     return DecodingRows.join(calls, rows);
   }
@@ -82,8 +87,8 @@ export class PrefixCache {
     const { tokens } = this.#store;
     const before = tailStart(ids.length, tokens);
     const lease = this.#index.lookup(keys.slice(0, before / tokens));
+    const row = this.#resume(calls, lease);
     try {
-      const row = this.#resume(calls, lease);
       for (let at = row.reusedTokens; at < before; at += tokens) {
         await row.append([ids.slice(at, at + tokens)], chunk);
         this.#keep(lease, keys[at / tokens], at, row);
@@ -93,6 +98,9 @@ export class PrefixCache {
       this.#promptTokens += ids.length;
       this.#reusedTokens += row.reusedTokens;
       return row;
+    } catch (error) {
+      row.close();
+      throw error;
     } finally {
       this.#index.release(lease);
     }

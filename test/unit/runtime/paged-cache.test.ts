@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { Pages } from "../../../src/runtime/page-pool.ts";
 import { BlockTable } from "../../../src/runtime/paged-cache.ts";
 
 const rowsOf = (table: BlockTable, rows: number): number[][] => {
@@ -9,7 +10,8 @@ const rowsOf = (table: BlockTable, rows: number): number[][] => {
 
 describe("the blocks of a paged cache", () => {
   it("are taken as tokens come, and block 0 is nobody's", () => {
-    const table = new BlockTable(2, 16);
+    const pages = new Pages();
+    const table = new BlockTable(2, 16, pages);
     expect(table.reserve(0, 0, 19)).toEqual([]);
     expect(table.reserve(1, 0, 1)).toEqual([]);
     expect(rowsOf(table, 2)).toEqual([
@@ -17,13 +19,14 @@ describe("the blocks of a paged cache", () => {
       [3, 0],
     ]);
     expect(table.reserve(0, 19, 13)).toEqual([]);
-    expect(table.blocks).toBe(4);
+    expect(pages.count).toBe(4);
     table.reserve(0, 32, 1);
     expect(rowsOf(table, 2)[0]).toEqual([1, 2, 4]);
   });
 
   it("are shared by beams until one writes, which copies that block alone; what nobody has is taken again", () => {
-    const table = new BlockTable(1, 8);
+    const pages = new Pages();
+    const table = new BlockTable(1, 8, pages);
     table.reserve(0, 0, 11);
     table.select([0, 0]);
     expect(table.reserve(0, 11, 1)).toEqual([{ from: 2, to: 3 }]);
@@ -35,7 +38,7 @@ describe("the blocks of a paged cache", () => {
     table.select([1]);
     table.reserve(0, 16, 1);
     expect(rowsOf(table, 1)).toEqual([[1, 2, 3]]);
-    expect(table.blocks).toBe(4);
+    expect(pages.count).toBe(4);
   });
 
   it("hold what each row has written, however rows are chosen", () => {
@@ -45,7 +48,7 @@ describe("the blocks of a paged cache", () => {
     );
     fc.assert(
       fc.property(fc.array(step, { maxLength: 30 }), fc.constantFrom(1, 3, 8), (steps, tokens) => {
-        const table = new BlockTable(2, tokens);
+        const table = new BlockTable(2, tokens, new Pages());
         const pool = new Map<string, number>();
         let texts: number[][] = [[], []];
         let next = 0;
