@@ -1,13 +1,12 @@
 import { type Problem, throwIfAny } from "../diagnostics/index.ts";
-import { searchBeams } from "./generate/beam.ts";
-import { type SearchHooks, searchTokens } from "./generate/greedy.ts";
+import type { SearchHooks } from "./generate/greedy.ts";
 import type { FinishReason, GenerateOptions } from "./generate/options.ts";
 import { isRepeating } from "./generate/repetition.ts";
+import type { AnswerSession, DeviceMemory } from "./generation.ts";
 import { readGenerationConfig } from "./generation-config.ts";
 import type { PixelValues } from "./image/preprocess.ts";
 import { NO_ADAPTER } from "./lora/bank.ts";
 import { type PromptBatch, type PromptItem, placeImages } from "./prompt.ts";
-import type { Session } from "./session.ts";
 import { AnswerText } from "./text/answer-text.ts";
 import type { TextTokenizer } from "./text/tokenizer.ts";
 
@@ -42,7 +41,7 @@ export interface Timing {
 }
 
 export interface AnswerRequest {
-  readonly session: Session;
+  readonly session: AnswerSession;
   readonly tokenizer: TextTokenizer | undefined;
   readonly options: GenerateOptions;
   /** maxNewTokens was not asked for: it gives way to what the engine has room for. */
@@ -59,6 +58,8 @@ export interface Answers {
   readonly timing: Timing;
   /** The limit that held. */
   readonly maxNewTokens: number;
+  /** Of the device after the request, where it keeps an account. */
+  readonly memory?: DeviceMemory;
 }
 
 /**
@@ -73,30 +74,22 @@ export async function answer(questions: readonly Question[], request: AnswerRequ
   session.check({ ...size, promptTokens, tableRows }, at);
   signal?.throwIfAborted();
 
-  const tasks = questions.map(({ task }) => task ?? NO_ADAPTER);
-  const pixels = questions.flatMap(question => question.pixels);
-  const [features, visualMs] = pixels.length > 0 ? await timed(() => session.encodeImages(pixels)) : [undefined, 0];
-  const [decoding, prefillMs] = await timed(() => session.prefill(prompts, features, tasks));
-  const decodeMs: number[] = [];
   const texts = new Texts(questions.length, { ...request, options });
-  const hooks: SearchHooks = {
-    onStep: ms => decodeMs.push(ms),
-    ...texts.hooks(),
-    ...(signal && { signal }),
-  };
-  const generated = await (options.numBeams > 1 ? searchBeams : searchTokens)(
-    decoding,
+  const { generated, ...measured } = await session.generate({
+    prompts,
     // What counts as seen is what the decoder has seen: of an encoder-decoder its start token.
-    questions.map(({ ids }) => (session.startToken === undefined ? ids : [session.startToken])),
+    seen: questions.map(({ ids }) => (session.startToken === undefined ? ids : [session.startToken])),
+    pixels: questions.flatMap(question => question.pixels),
+    tasks: questions.map(({ task }) => task ?? NO_ADAPTER),
     options,
-    hooks,
-  );
+    hooks: { ...texts.hooks(), ...(signal && { signal }) },
+  });
   const answers = generated.map((entry, item) => ({ ...entry, text: texts.of(item, entry.tokenIds) }));
   const newTokens = answers.reduce((sum, { tokenIds }) => sum + tokenIds.length, 0);
   const allPromptTokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
-  const { reusedTokens } = decoding;
-  const timing = { visualMs, prefillMs, decodeMs, promptTokens: allPromptTokens, reusedTokens, newTokens };
-  return { answers, timing, maxNewTokens: options.maxNewTokens };
+  const { memory, ...times } = measured;
+  const timing = { ...times, promptTokens: allPromptTokens, newTokens };
+  return { answers, timing, maxNewTokens: options.maxNewTokens, ...(memory && { memory }) };
 }
 
 function shortened(options: GenerateOptions, room: number): GenerateOptions {
@@ -137,7 +130,7 @@ function needsOneImage(item: number, images: number, at: string): Problem {
 }
 
 /** End tokens: generation_config.json's, which may name more of them than config.json. */
-export async function endTokens(session: Session): Promise<readonly number[]> {
+export async function endTokens(session: AnswerSession): Promise<readonly number[]> {
   const { manifest, tokenizerDir } = session.engine;
   const { eos_token_id: ids } = await readGenerationConfig(tokenizerDir);
   const list = (Array.isArray(ids) ? ids : [ids]).filter((id): id is number => Number.isSafeInteger(id));
@@ -198,10 +191,4 @@ class Texts {
   #show(item: number, text: string): void {
     if (text !== "") this.#request.onText?.(item, text);
   }
-}
-
-async function timed<T>(run: () => Promise<T>): Promise<readonly [T, number]> {
-  const start = performance.now();
-  const value = await run();
-  return [value, performance.now() - start];
 }

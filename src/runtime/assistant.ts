@@ -1,6 +1,7 @@
 import { fail, MmtrtError } from "../diagnostics/index.ts";
 import { type Answers, answer, endTokens, type Question } from "./answer.ts";
 import type { GenerateOptions } from "./generate/options.ts";
+import type { AnswerSession } from "./generation.ts";
 import { pairTokens } from "./generation-config.ts";
 import { loadImage, openImageProcessor } from "./image/load.ts";
 import type { PixelValues } from "./image/preprocess.ts";
@@ -20,8 +21,8 @@ export interface AskOptions {
 }
 
 /** An engine with what is needed to talk to it in words and pictures; the last two are opened when first asked for. */
-export class Assistant {
-  readonly session: Session;
+export class Assistant<Runs extends AnswerSession = AnswerSession> {
+  readonly session: Runs;
   readonly #ends: Pick<GenerateOptions, "eosTokenIds" | "forcedBosTokenId" | "forcedEosTokenId">;
   #tokenizer: Promise<TextTokenizer> | undefined;
   #writer: Promise<PromptWriter> | undefined;
@@ -29,15 +30,19 @@ export class Assistant {
   readonly #images = new Map<string, Promise<PixelValues>>();
 
   private constructor(
-    session: Session,
+    session: Runs,
     ends: Pick<GenerateOptions, "eosTokenIds" | "forcedBosTokenId" | "forcedEosTokenId">,
   ) {
     this.session = session;
     this.#ends = ends;
   }
 
-  static async open(dir: string, options: SessionOptions, openDecoder?: OpenDecoder): Promise<Assistant> {
-    const session = await openSession(dir, options, openDecoder);
+  static async open(dir: string, options: SessionOptions, openDecoder?: OpenDecoder): Promise<Assistant<Session>> {
+    return Assistant.over(await openSession(dir, options, openDecoder));
+  }
+
+  /** The same over an engine that is open already, which it closes. */
+  static async over<Runs extends AnswerSession>(session: Runs): Promise<Assistant<Runs>> {
     const { start: _, ...forced } = (await pairTokens(session.engine)) ?? { start: 0 };
     return new Assistant(session, { ...forced, eosTokenIds: await endTokens(session) });
   }

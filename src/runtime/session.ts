@@ -1,7 +1,8 @@
 import { fail } from "../diagnostics/index.ts";
-import { Decoder, type RequestSize } from "./decoder.ts";
+import { Decoder } from "./decoder.ts";
 import type { Decoding } from "./decoding.ts";
 import { openEncoder } from "./encoder.ts";
+import { type AnswerSession, generateIn } from "./generation.ts";
 import type { PixelValues } from "./image/preprocess.ts";
 import { NO_ADAPTER, openLoraBank } from "./lora/bank.ts";
 import { type OrtGraph, type OrtOptions, openGraph } from "./ort.ts";
@@ -9,8 +10,7 @@ import type { Features } from "./prompt-table.ts";
 import { openRanks } from "./ranks/open.ts";
 import { hashOf } from "./reuse/keys.ts";
 import { openReuse } from "./reuse/open.ts";
-import type { ReuseStats } from "./reuse/prefix-cache.ts";
-import { decoderOptions, openRunnable, type RunnableEngine } from "./runnable.ts";
+import { decoderOptions, openRunnable } from "./runnable.ts";
 import { encodeImages } from "./visual/encode.ts";
 
 export interface SessionOptions extends OrtOptions {
@@ -21,30 +21,18 @@ export interface SessionOptions extends OrtOptions {
 }
 
 /** An engine ready to answer. Prints nothing; keeps nothing between requests but what `reuseBytes` asks for. */
-export interface Session {
-  readonly engine: RunnableEngine;
-  /** What was reused so far; undefined where nothing is kept. */
-  readonly reuse: ReuseStats | undefined;
-  /** First token of every answer of an encoder-decoder, which is not part of it. */
-  readonly startToken?: number;
+export interface Session extends AnswerSession {
   /**
    * Features of the images, in order, run in as many batches as the visual engine's profile asks for; by another copy
    * of the graph if one is given.
    * @throws MmtrtError RUN010 when a picture's size is not the engine's; RUN015 for a text-only model.
    */
   encodeImages(images: readonly PixelValues[], graph?: OrtGraph): Promise<Features>;
-  /** @throws MmtrtError RUN010 for a request that no profile takes. */
-  check(size: RequestSize, at: string): void;
-  /** Most new tokens that the engine has room for after prompts of so many tokens. */
-  longestAnswer(promptTokens: number): number;
-  /** Names of the adapters by task uid; undefined for an engine without adapter inputs. */
-  readonly adapters: readonly string[] | undefined;
   /**
    * Runs the prompts, ids ≥ vocab_size being rows of `features`. `tasks` are each row's adapter, −1 and absent being none.
    * Call `check` first.
    */
   prefill(prompts: readonly (readonly number[])[], features?: Features, tasks?: readonly number[]): Promise<Decoding>;
-  close(): Promise<void>;
 }
 
 /** Opens another graph in the decoder's place, with the same inputs and outputs and more of them. */
@@ -59,11 +47,11 @@ export async function openSession(
   const engine = await openRunnable(dir);
   const llm = await openRanks(engine.llmParts, engine.ranks, decoderOptions(engine.llm, options), openDecoder);
   const visual = engine.visualPart && (await openGraph(engine.visualPart.onnx, options));
-  const reuse = options.reuseBytes === undefined ? undefined : openReuse(engine, llm, options.reuseBytes);
+  const reuse = options.reuseBytes === undefined ? undefined : openReuse(engine, options.reuseBytes);
   const decoder = new Decoder(llm, engine.llm, engine.manifest.model.num_visual_features, reuse?.prefixes);
   const encoder = engine.manifest.model.encoder_decoder && (await openEncoder(engine, options));
   const bank = await openLoraBank(llm, engine.llm, { engineDir: dir, dirs: options.loraDirs, at: "--lora_dir" });
-  return {
+  const session: Session = {
     engine,
     adapters: bank?.names,
     get reuse() {
@@ -97,7 +85,9 @@ export async function openSession(
       await encoder?.close();
       await visual?.close();
     },
+    generate: request => generateIn(session, request),
   };
+  return session;
 }
 
 function takesNoImages(dir: string): never {

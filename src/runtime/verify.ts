@@ -9,6 +9,7 @@ import type { Features } from "./prompt-table.ts";
 import { openTappedRanks } from "./ranks/open.ts";
 import { type Reference, unusable } from "./reference.ts";
 import { decoderOptions } from "./runnable.ts";
+import type { Session } from "./session.ts";
 import type { TappedGraph } from "./tapped-graph.ts";
 import { checkReference } from "./verify/check.ts";
 import { comparePixels, compareVision } from "./verify/images.ts";
@@ -18,7 +19,7 @@ import { compareTokens, longestAnswer, type StageResult, Stages } from "./verify
 export type { StageResult } from "./verify/stages.ts";
 
 export interface VerifyRequest {
-  readonly assistant: Assistant;
+  readonly assistant: Assistant<Session>;
   readonly reference: Reference;
   /** Of a float stage; by the engine's dtype when undefined. */
   readonly tolerance: number | undefined;

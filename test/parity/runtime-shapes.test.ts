@@ -7,6 +7,7 @@ import { checkAccuracy, readAccuracyFile } from "../../src/runtime/accuracy.ts";
 import { Assistant } from "../../src/runtime/assistant.ts";
 import { GENERATE_DEFAULTS } from "../../src/runtime/generate/options.ts";
 import { readReference } from "../../src/runtime/reference.ts";
+import type { Session } from "../../src/runtime/session.ts";
 import { firstDifference, type StageResult, verify } from "../../src/runtime/verify.ts";
 import { buildTo, convertTo, Workspace } from "../support/pipeline.ts";
 import { fixtureDir } from "./runtime-fixtures.ts";
@@ -34,7 +35,7 @@ function engineOf(dtype: "float32" | "float16"): Promise<string> {
   return engine;
 }
 
-async function withAssistant<T>(dir: string, use: (assistant: Assistant) => Promise<T>): Promise<T> {
+async function withAssistant<T>(dir: string, use: (assistant: Assistant<Session>) => Promise<T>): Promise<T> {
   const assistant = await Assistant.open(dir, ORT);
   try {
     return await use(assistant);

@@ -1,10 +1,11 @@
 import { readCalibrationSet } from "../../quantize/calibration-data.ts";
 import type { Assistant } from "../../runtime/assistant.ts";
 import { perplexityOf } from "../../runtime/perplexity.ts";
+import type { Session } from "../../runtime/session.ts";
 import type { EvalContext } from "./context.ts";
 
 /** How likely the texts are to the model, all before a token given. */
-export async function runPerplexity(assistant: Assistant, { options, ui }: EvalContext): Promise<void> {
+export async function runPerplexity(assistant: Assistant<Session>, { options, ui }: EvalContext): Promise<void> {
   const set = await readCalibrationSet(options.texts, options.texts === undefined ? undefined : options.size);
   const { max_seq_len, max_batch_size } = assistant.session.engine.llm.build_config;
   const most = Math.min(options.max_tokens, max_seq_len);

@@ -1,7 +1,7 @@
 import type { JsonObject } from "../../formats/json.ts";
 import type { RunOptions } from "../../options/tables/run.ts";
+import type { AnswerSession } from "../../runtime/generation.ts";
 import { readGenerationConfig } from "../../runtime/generation-config.ts";
-import type { Session } from "../../runtime/session.ts";
 import type { RunContext } from "./request.ts";
 
 type Key = keyof RunOptions & string;
@@ -35,7 +35,7 @@ const UNKNOWN: Readonly<Record<string, unknown>> = {
  * `run` answers as its flags say, and generation_config.json may ask for something else: the flags that would do what it
  * asks are named, so that an answer that differs from transformers' has a known reason. Flags that the user typed are his.
  */
-export async function noteGeneration(session: Session, { options, given, ui }: RunContext): Promise<void> {
+export async function noteGeneration(session: AnswerSession, { options, given, ui }: RunContext): Promise<void> {
   const { tokenizerDir, manifest } = session.engine;
   const settings = await readGenerationConfig(tokenizerDir);
   const asked = askedFor(settings, manifest.model.encoder_decoder !== undefined);

@@ -1,7 +1,7 @@
 import type { runOptions } from "../../options/tables/run.ts";
 import { sizeBytes } from "../../options/value.ts";
 import { showBytes } from "../../rules/rule.ts";
-import type { Session } from "../../runtime/session.ts";
+import type { AnswerSession } from "../../runtime/generation.ts";
 import type { CommandContext } from "../command.ts";
 import type { EventData, Ui } from "../ui.ts";
 
@@ -18,7 +18,7 @@ export function reuseBytesOf({ options, given, ui }: Asked): number | undefined 
 }
 
 /** For the result's event; nothing without reuse. */
-export function reuseData({ reuse }: Session): EventData {
+export function reuseData({ reuse }: AnswerSession): EventData {
   if (reuse === undefined) return {};
   return {
     kv_cache_reuse: {
@@ -34,7 +34,7 @@ export function reuseData({ reuse }: Session): EventData {
 }
 
 /** The same in words, after the answers; with --json it is part of the result. */
-export function noteReuse({ reuse }: Session, ui: Ui): void {
+export function noteReuse({ reuse }: AnswerSession, ui: Ui): void {
   if (reuse === undefined || ui.json) return;
   const { promptTokens, reusedTokens, blocks, capacity, bytes, evicted } = reuse;
   const share = (hitRate(reuse) * 100).toFixed(1);

@@ -4,6 +4,7 @@ import type { PixelValues } from "../image/preprocess.ts";
 import type { OrtOptions } from "../ort.ts";
 import type { Features } from "../prompt-table.ts";
 import type { Reference, ReferenceTensor } from "../reference.ts";
+import type { Session } from "../session.ts";
 import { openTapped } from "../tapped-graph.ts";
 import type { Stages } from "./stages.ts";
 
@@ -20,7 +21,7 @@ export async function comparePixels(assistant: Assistant, { image }: Reference, 
 
 /** The reference's pixels through the image encoder, its parts in the order in which they are computed. */
 export async function compareVision(
-  assistant: Assistant,
+  assistant: Assistant<Session>,
   ort: OrtOptions,
   stages: Stages,
 ): Promise<Features | undefined> {
