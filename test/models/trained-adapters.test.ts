@@ -6,9 +6,14 @@ import { GENERATE_DEFAULTS } from "../../src/runtime/generate/options.ts";
 import { buildTo, convertTo, Workspace } from "../support/pipeline.ts";
 
 const FIXTURES = new URL("../fixtures/", import.meta.url).pathname;
-const ADAPTERS = ["llava-shapes-noun-first", "llava-shapes-terse"].map(name => join(FIXTURES, "lora", name));
-/** As of the training in PyTorch. */
-const LEAST = 0.97;
+const ADAPTERS = ["capitals", "italian", "terse"].map(name => join(FIXTURES, `lora/llava-shapes-${name}`));
+/** The batch of each picture: the model itself is the second row. */
+const TASKS = [0, -1, 1, 2];
+/** One less than was measured of each row's 60; PyTorch has 181, 162 and 60 right of 200, 200 and 60 others by the adapters. */
+const LEAST = [57, 59, 50, 59];
+/** Pictures that are also asked of two ranks. */
+const SPLIT = 8;
+const LIMITS = { max_batch_size: 4, max_input_len: 120, max_seq_len: 190, max_lora_rank: 12, lora_dir: ADAPTERS };
 
 interface Case {
   readonly image: string;
@@ -24,36 +29,47 @@ function casesOf(dir: string): readonly Case[] {
   return lines.map(line => JSON.parse(line) as Case);
 }
 
-/** "a circle red left of a square orange" → "a red circle left of an orange square". */
-function inEnglish(answer: string): string {
-  return answer.replace(
-    /a (\w+) (red|green|blue|yellow|purple|orange)/g,
-    (_, kind, colour) => `${colour === "orange" ? "an" : "a"} ${colour} ${kind}`,
-  );
+const [CAPITALS, ITALIAN, TERSE] = ADAPTERS.map(casesOf) as [readonly Case[], readonly Case[], readonly Case[]];
+
+async function open(changes: Parameters<typeof convertTo>[3] = {}): Promise<Assistant> {
+  const checkpoint = await convertTo(work, join(FIXTURES, "models/llava-shapes"), "float32", changes);
+  return Assistant.open(await buildTo(work, checkpoint, LIMITS), { threads: 1 });
 }
 
-it("three captions of one picture in a batch: by the first adapter, by the model itself, by the second", async () => {
-  const checkpoint = await convertTo(work, join(FIXTURES, "models/llava-shapes"), "float32");
-  const limits = { max_batch_size: 3, max_input_len: 120, max_seq_len: 160, max_lora_rank: 12 };
-  const assistant = await Assistant.open(await buildTo(work, checkpoint, { ...limits, lora_dir: ADAPTERS }), {
-    threads: 2,
-  });
-  const [first, second] = ADAPTERS.map(casesOf) as [readonly Case[], readonly Case[]];
-  expect(first).toHaveLength(60);
-  const right = [0, 0, 0];
-  for (const [i, { image, question, expected }] of first.entries()) {
-    const ids = await assistant.promptIds(question, 1, "auto");
-    const pixels = [await assistant.image(join(ADAPTERS[0] as string, image))];
-    const questions = [0, -1, 1].map(task => ({ ids, pixels, task }));
-    const { answers } = await assistant.ask(questions, {
-      generate: { ...GENERATE_DEFAULTS, maxNewTokens: 40 },
-      at: image,
-    });
-    const wanted = [expected, inEnglish(expected), second[i]?.expected];
-    for (const [row, text] of wanted.entries())
-      if (answers[row]?.text?.trim() === text) right[row] = (right[row] as number) + 1;
+/** The caption of a picture by each row of one batch. */
+async function captions(assistant: Assistant, { image, question }: Case): Promise<string[]> {
+  const ids = await assistant.promptIds(question, 1, "auto");
+  const pixels = [await assistant.image(join(ADAPTERS[0] as string, image))];
+  const questions = TASKS.map(task => ({ ids, pixels, task }));
+  const generate = { ...GENERATE_DEFAULTS, maxNewTokens: 70 };
+  const { answers } = await assistant.ask(questions, { generate, at: image });
+  return answers.map(({ text }) => text?.trim() ?? "");
+}
+
+it("four captions of one picture in a batch: in capitals, by the model itself, in Italian, of names alone", async () => {
+  const assistant = await open();
+  const right = [0, 0, 0, 0];
+  for (const [i, one] of CAPITALS.entries()) {
+    const wanted = [one.expected, one.expected.toLowerCase(), ITALIAN[i]?.expected, TERSE[i]?.expected];
+    for (const [row, text] of (await captions(assistant, one)).entries())
+      if (text === wanted[row]) right[row] = (right[row] as number) + 1;
   }
   await assistant.close();
+  expect(CAPITALS).toHaveLength(60);
   for (const [row, count] of right.entries())
-    expect(count / first.length, `row ${row}: ${count} of ${first.length}`).toBeGreaterThanOrEqual(LEAST);
-}, 240_000);
+    expect(count, `task ${TASKS[row]}: ${count} of 60`).toBeGreaterThanOrEqual(LEAST[row] as number);
+}, 400_000);
+
+it("the same captions by two ranks, each with its share of every adapter", async () => {
+  const parallel = {
+    tpSize: 2,
+    ppSize: 1,
+    parallelEmbedding: false,
+    embeddingShardingDim: 0,
+    shareEmbedding: false,
+  } as const;
+  const [whole, ranks] = [await open(), await open({ parallel })];
+  for (const one of CAPITALS.slice(0, SPLIT))
+    expect(await captions(ranks, one), one.image).toEqual(await captions(whole, one));
+  await Promise.all([whole.close(), ranks.close()]);
+}, 400_000);

@@ -84,9 +84,13 @@ def train(training: Training, options: argparse.Namespace) -> None:
     _keep_better(training, options, best, f"{step} steps in {time.monotonic() - started:.0f} s; stored weights: ")
 
 
-def _set_rates(optimizer: torch.optim.Optimizer, options: argparse.Namespace, step: int, progress: float) -> None:
+def rate_at(options: argparse.Namespace, step: int, progress: float) -> float:
     """Warm-up, then half a cosine."""
-    rate = options.rate * min(1.0, (step + 1) / options.warm_up) * 0.5 * (1 + math.cos(math.pi * progress))
+    return options.rate * min(1.0, (step + 1) / options.warm_up) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, options: argparse.Namespace, step: int, progress: float) -> None:
+    rate = rate_at(options, step, progress)
     for group in optimizer.param_groups:
         share = group["share"](progress)
         group["lr"] = rate * share
