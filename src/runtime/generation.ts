@@ -71,13 +71,14 @@ export async function generateIn(stages: Stages, request: GenerationRequest): Pr
   const [decoding, prefillMs] = await timed(() => stages.prefill(prompts, features, tasks));
   const decodeMs: number[] = [];
   const search = options.numBeams > 1 ? searchBeams : searchTokens;
-  const generated = await search(decoding, seen, options, {
+  const all = {
     ...hooks,
-    onStep(ms) {
+    onStep(ms: number) {
       decodeMs.push(ms);
       hooks.onStep?.(ms);
     },
-  });
+  };
+  const generated = await search(decoding, seen, options, all).finally(() => decoding.close());
   return { generated, visualMs, prefillMs, decodeMs, reusedTokens: decoding.reusedTokens };
 }
 
