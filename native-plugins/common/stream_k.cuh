@@ -44,22 +44,32 @@ inline StreamK planStreamK(int64_t rowTiles, int64_t columnTiles, int64_t kBlock
         static_cast<int32_t>(blocks % ranges), static_cast<int32_t>(ranges), nullptr, nullptr};
 }
 
-// What `range`'s thread of this number leaves: float4 i at i × the block's threads. Reader and writer have the same number.
+// What `range`'s thread of this number leaves: float4 i at i × the threads that have sums. Reader and writer have the same number.
+__device__ __forceinline__ float4* partialSums(StreamK const& k, int32_t range, int32_t vectors, int32_t threads)
+{
+    return reinterpret_cast<float4*>(k.partials) + static_cast<int64_t>(range) * vectors * threads + threadIdx.x;
+}
 __device__ __forceinline__ float4* partialSums(StreamK const& k, int32_t range, int32_t vectors)
 {
-    return reinterpret_cast<float4*>(k.partials) + static_cast<int64_t>(range) * vectors * blockDim.x + threadIdx.x;
+    return partialSums(k, range, vectors, static_cast<int32_t>(blockDim.x));
 }
 
+struct WholeBlock
+{
+    __device__ __forceinline__ void operator()() const { __syncthreads(); }
+};
+
 // True for the block that finishes the tile, whose sums are then whole. `first` and `count` say which of the tile's k blocks this
-// one did. P has leave(range) and take(range).
-template <typename P>
-__device__ __forceinline__ bool gatherTile(StreamK const& k, P& product, int32_t range, int32_t tile, int32_t first, int32_t count)
+// one did. P has leave(range) and take(range). `meet` waits for all threads that have sums; thread 0 is one of them.
+template <typename P, typename Meet = WholeBlock>
+__device__ __forceinline__ bool gatherTile(
+    StreamK const& k, P& product, int32_t range, int32_t tile, int32_t first, int32_t count, Meet meet = {})
 {
     if (first != 0)
     {
         product.leave(k, range);
         __threadfence();
-        __syncthreads();
+        meet();
         if (threadIdx.x == 0)
             atomicAdd(k.counters + k.rangeOf(tile * k.kBlocks), 1U);
         return false;
@@ -77,7 +87,7 @@ __device__ __forceinline__ bool gatherTile(StreamK const& k, P& product, int32_t
         while (seen != expected);
         *counter = 0;
     }
-    __syncthreads();
+    meet();
     for (int32_t other = range + 1; other <= last; ++other)
         product.take(k, other);
     return true;

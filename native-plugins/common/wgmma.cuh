@@ -43,6 +43,11 @@ __device__ __forceinline__ void wgmmaTouch(float& value) { asm volatile("" : "+f
 #define MMTRT_NAMES64                                                                                                        \
     MMTRT_NAMES32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "                     \
                   "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define MMTRT_NAMES128                                                                                                       \
+    MMTRT_NAMES64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "                       \
+                  "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "                         \
+                  "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "             \
+                  "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 // `rest` names A's four registers, B's descriptor, kADD and kROWS_OF_K.
 #define MMTRT_PRODUCT(width, type, names, rest, ...)                                                                         \
     asm volatile("wgmma.mma_async.sync.aligned.m64n" width "k16.f32." type "." type " {" names "}, " rest ";"                \
@@ -58,7 +63,7 @@ __device__ __forceinline__ void wgmmaTouch(float& value) { asm volatile("" : "+f
 template <typename T, int32_t kN, bool kROWS_OF_K = false, bool kADD = true>
 __device__ __forceinline__ void wgmma(float (&d)[kN / 8][4], uint32_t const (&a)[4], uint64_t b)
 {
-    static_assert(kN == 32 || kN == 64 || kN == 128, "the widths that are written out");
+    static_assert(kN == 32 || kN == 64 || kN == 128 || kN == 256, "the widths that are written out");
     if constexpr (kN == 32)
     {
         MMTRT_PRODUCT_OF("32", MMTRT_NAMES16, "{%16, %17, %18, %19}, %20, %21, 1, 1, %22", MMTRT_SUMS4(0));
@@ -67,13 +72,19 @@ __device__ __forceinline__ void wgmma(float (&d)[kN / 8][4], uint32_t const (&a)
     {
         MMTRT_PRODUCT_OF("64", MMTRT_NAMES32, "{%32, %33, %34, %35}, %36, %37, 1, 1, %38", MMTRT_SUMS8(0));
     }
-    else
+    else if constexpr (kN == 128)
     {
         MMTRT_PRODUCT_OF("128", MMTRT_NAMES64, "{%64, %65, %66, %67}, %68, %69, 1, 1, %70", MMTRT_SUMS8(0), MMTRT_SUMS8(8));
+    }
+    else
+    {
+        MMTRT_PRODUCT_OF("256", MMTRT_NAMES128, "{%128, %129, %130, %131}, %132, %133, 1, 1, %134", MMTRT_SUMS8(0), MMTRT_SUMS8(8),
+                         MMTRT_SUMS8(16), MMTRT_SUMS8(24));
     }
 }
 #undef MMTRT_PRODUCT_OF
 #undef MMTRT_PRODUCT
+#undef MMTRT_NAMES128
 #undef MMTRT_NAMES64
 #undef MMTRT_NAMES32
 #undef MMTRT_NAMES16

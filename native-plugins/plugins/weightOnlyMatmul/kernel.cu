@@ -1,5 +1,6 @@
 // Code for SM 80 serves 86 and 89.
 #include "error.h"
+#include "hopper.h"
 #include "skinny.cuh"
 #include "tile.h"
 #include "weightOnlyMatmul.gen.h"
@@ -111,9 +112,19 @@ struct TilePlan
     int64_t kBlocks;
     StreamK work;
 
+    int32_t columns;
+
     int64_t workspaceBytes() const noexcept
     {
-        return static_cast<int64_t>(work.ranges) * rows * kTILE_COLUMNS * static_cast<int64_t>(sizeof(float));
+        return static_cast<int64_t>(work.ranges) * rows * columns * static_cast<int64_t>(sizeof(float));
+    }
+    void share(int64_t rowsOfX, int64_t k, int64_t n, int64_t places) noexcept
+    {
+        int64_t const columnTiles = (n + columns - 1) / columns;
+        int64_t const rowTiles = (rowsOfX + rows - 1) / rows;
+        int64_t const blocksOfTile = (k + kTILE_K - 1) / kTILE_K;
+        kBlocks = columnTiles * rowTiles * blocksOfTile;
+        work = planStreamK(rowTiles, columnTiles, blocksOfTile, places);
     }
 };
 
@@ -130,12 +141,27 @@ TilePlan planTile(int64_t rows, int64_t k, int64_t n, int32_t bits, bool grouped
     while (plan.rows > 32 && stagesOf(plan.rows) < kFEWEST_STAGES)
         plan.rows /= 2;
     plan.stages = std::max(kFEWEST_STAGES, stagesOf(plan.rows));
-    int64_t const columnTiles = (n + kTILE_COLUMNS - 1) / kTILE_COLUMNS;
-    int64_t const rowTiles = (rows + plan.rows - 1) / plan.rows;
-    int64_t const kBlocks = (k + kTILE_K - 1) / kTILE_K;
-    plan.kBlocks = columnTiles * rowTiles * kBlocks;
-    plan.work = planStreamK(rowTiles, columnTiles, kBlocks, static_cast<int64_t>(multiprocessors()) * tileResident(plan.rows));
+    plan.columns = kTILE_COLUMNS;
+    plan.share(rows, k, n, static_cast<int64_t>(multiprocessors()) * tileResident(plan.rows));
     return plan;
+}
+
+// Rows from which Hopper's tiles of 256 are the faster ones.
+constexpr int64_t kHOPPER_ROWS = 129;
+
+TilePlan planHopper(int64_t rows, int64_t k, int64_t n) noexcept
+{
+    TilePlan plan{};
+    plan.rows = hopper::kROWS;
+    plan.columns = hopper::kCOLUMNS;
+    plan.share(rows, k, n, multiprocessors());
+    return plan;
+}
+
+template <typename T>
+bool hopperServes(int64_t rows, bool int4, bool grouped) noexcept
+{
+    return rows >= kHOPPER_ROWS && (int4 ? hopper::serves<T, 4>(grouped) : hopper::serves<T, 8>(grouped));
 }
 
 template <typename T>
@@ -199,7 +225,9 @@ template <typename T>
 int32_t runTile(MmtrtCall const& call, Sizes const& sizes, Attributes const& attributes) noexcept
 {
     bool const grouped = isGrouped(call, sizes);
-    auto const plan = planTile(sizes.lead, sizes.K, sizes.N, isInt4(call) ? 4 : 8, grouped);
+    bool const int4 = isInt4(call);
+    bool const onHopper = hopperServes<T>(sizes.lead, int4, grouped);
+    auto const plan = onHopper ? planHopper(sizes.lead, sizes.K, sizes.N) : planTile(sizes.lead, sizes.K, sizes.N, int4 ? 4 : 8, grouped);
     int64_t const scaled = scaledBytes(call, sizes);
     if (scaled + plan.workspaceBytes() > call.workspaceBytes)
         return refused(kNAME, "the workspace is smaller than the workspace function says");
@@ -223,7 +251,9 @@ int32_t runTile(MmtrtCall const& call, Sizes const& sizes, Attributes const& att
         static_cast<int32_t>(sizes.lead), static_cast<int32_t>(sizes.K), static_cast<int32_t>(sizes.N), static_cast<int32_t>(sizes.G),
         inverseOf(groupSteps),
         groupSteps % 4 == 0 ? 0 : groupSteps % 2 == 0 ? 1 : 2, work, plan.stages, curveOf(attributes.activation)};
-    return isInt4(call) ? launchTile<T, 4>(args, plan.rows, grouped, stream) : launchTile<T, 8>(args, plan.rows, grouped, stream);
+    if (onHopper)
+        return int4 ? hopper::launch<T, 4>(args, grouped, stream) : hopper::launch<T, 8>(args, grouped, stream);
+    return int4 ? launchTile<T, 4>(args, plan.rows, grouped, stream) : launchTile<T, 8>(args, plan.rows, grouped, stream);
 }
 
 template <typename T>
@@ -242,7 +272,8 @@ int64_t workspaceBytes(MmtrtCall const& call, Sizes const& sizes, Attributes con
             most = std::max(most,
                 planTile(std::min(rows, sizes.lead), sizes.K, sizes.N, isInt4(call) ? 4 : 8, isGrouped(call, sizes)).workspaceBytes());
     if (sizes.lead > 128)
-        most = std::max(most, planTile(sizes.lead, sizes.K, sizes.N, isInt4(call) ? 4 : 8, isGrouped(call, sizes)).workspaceBytes());
+        most = std::max({most, planTile(sizes.lead, sizes.K, sizes.N, isInt4(call) ? 4 : 8, isGrouped(call, sizes)).workspaceBytes(),
+            planHopper(sizes.lead, sizes.K, sizes.N).workspaceBytes()});
     return most + scaledBytes(call, sizes);
 }
 

@@ -1,5 +1,9 @@
-// Code for SM 80 serves 86 and 89.
+#include "hopper.cuh"
 #include "tile.cuh"
 
-template int32_t mmtrt::weightOnlyMatmul::launchTile<mmtrt::bfloat16, 4>(
-    TileArguments const&, int32_t, bool, cudaStream_t) noexcept;
+namespace mmtrt::weightOnlyMatmul
+{
+template int32_t launchTile<bfloat16, 4>(TileArguments const&, int32_t, bool, cudaStream_t) noexcept;
+template bool hopper::serves<bfloat16, 4>(bool) noexcept;
+template int32_t hopper::launch<bfloat16, 4>(TileArguments const&, bool, cudaStream_t) noexcept;
+} // namespace mmtrt::weightOnlyMatmul

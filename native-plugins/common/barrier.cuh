@@ -2,7 +2,7 @@
 #pragma once
 #include "device.cuh"
 
-namespace mmtrt::gptAttention
+namespace mmtrt
 {
 __device__ __forceinline__ void barrierInit(uint32_t barrier, uint32_t arrivals)
 {
@@ -45,4 +45,4 @@ __device__ __forceinline__ void giveRegisters()
 {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kREGISTERS));
 }
-} // namespace mmtrt::gptAttention
+} // namespace mmtrt
