@@ -1,5 +1,10 @@
 import { type Code, MmtrtError, type Problem } from "../diagnostics/index.ts";
 
+/** Keys that count layers: each layer is rules, tensors and nodes in memory, so a number must not cost more than its digits. */
+const LAYERS = /(^|_)layers?$/;
+/** The deepest published models have about 130. */
+export const MAX_LAYERS = 1024;
+
 /**
  * Reads config.json key by key and remembers which keys were read: `finish()` reports every problem at once, unread
  * keys included, because a key nobody read may change numbers (a new `sliding_window` must not pass in silence).
@@ -53,11 +58,12 @@ export class ConfigReader {
   }
 
   integer(key: string, fallback?: number): number {
+    const most = LAYERS.test(key) ? MAX_LAYERS : Number.MAX_SAFE_INTEGER;
     return this.#typed(
       key,
       fallback,
-      "a positive whole number",
-      v => Number.isSafeInteger(v) && (v as number) > 0,
+      most === MAX_LAYERS ? `a whole number from 1 to ${MAX_LAYERS}` : "a positive whole number",
+      v => Number.isSafeInteger(v) && (v as number) > 0 && (v as number) <= most,
     ) as number;
   }
 
