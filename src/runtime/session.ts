@@ -47,7 +47,7 @@ export async function openSession(
   const engine = await openRunnable(dir);
   const llm = await openRanks(engine.llmParts, engine.ranks, decoderOptions(engine.llm, options), openDecoder);
   const visual = engine.visualPart && (await openGraph(engine.visualPart.onnx, options));
-  const reuse = options.reuseBytes === undefined ? undefined : openReuse(engine, options.reuseBytes);
+  const reuse = options.reuseBytes === undefined ? undefined : openReuse(engine, llm, options.reuseBytes);
   const decoder = new Decoder(llm, engine.llm, engine.manifest.model.num_visual_features, reuse?.prefixes);
   const encoder = engine.manifest.model.encoder_decoder && (await openEncoder(engine, options));
   const bank = await openLoraBank(llm, engine.llm, { engineDir: dir, dirs: options.loraDirs, at: "--lora_dir" });
