@@ -2,6 +2,7 @@
 
 import ctypes as c
 import math
+import os
 
 import torch
 
@@ -195,6 +196,15 @@ class TensorrtPlugin(Plugin):
         launch.close()
 
 
+def caller():
+    """MMTRT_TEST_CALLER=onnxruntime: the same tests through one-node graphs."""
+    if os.environ.get("MMTRT_TEST_CALLER") != "onnxruntime":
+        return Plugin
+    from ort_harness import OnnxruntimePlugin
+
+    return OnnxruntimePlugin
+
+
 class Library:
     """`shim`, a library made of tensorrt_shim.cpp, makes every call go through TensorRT's plugin interface."""
 
@@ -210,7 +220,7 @@ class Library:
         self.c.mmtrt_plugin_abi.restype = c.c_char_p
         count = c.c_int32()
         table = self.c.mmtrt_plugins(c.byref(count))
-        kind = Plugin if shim is None else TensorrtPlugin
+        kind = caller() if shim is None else TensorrtPlugin
         self.plugins = {table[i].name.decode(): kind(self, table[i]) for i in range(count.value)}
 
     def __getitem__(self, name):
