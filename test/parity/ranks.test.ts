@@ -31,6 +31,20 @@ const CASES: readonly (readonly [string, Split, string])[] = [
   ["llava_full", { tp: 6, table: 1 }, "rows of the prompt table beside a table split by columns"],
   ["blip2_opt", { tp: 4, table: 0 }, "queries of a Q-Former in front of OPT"],
   ["gpt2mm_clip", { tp: 2, pp: 2 }, "features in front of GPT-2, in two stages"],
+  ["gpt2mm_clip", { tp: 4 }, "one head a rank"],
+  ["vila_linear", { tp: 2 }, "the language part of VILA, a directory of its own"],
+  ["vila_downsample", { tp: 2, pp: 2, table: 0 }, "tokens of two by two patches beside a split table"],
+  ["vila_mlp", { tp: 2, table: 1 }, "and by columns"],
+  ["llava_siglip", { pp: 2 }, "SigLIP's features on the first stage"],
+  ["llava_mistral", { tp: 2, pp: 3 }, "one key/value head on two ranks, in three stages"],
+  ["internvl_qwen2", { tp: 2, pp: 2 }, "tiles in front of Qwen2"],
+  ["gemma_gqa", { tp: 3, table: 0, shared: true }, "one table, scaled where it is looked up"],
+  ["gemma2_plain", { tp: 2, pp: 3 }, "windows by layer, norms of outputs"],
+  ["gemma3_types", { pp: 3 }, "two kinds of rope, one layer a stage"],
+  ["qwen3_mqa", { tp: 5 }, "norms of q and k whole, one key/value head for all"],
+  ["qwen3_window", { pp: 3 }, "layers with a window and without"],
+  ["phi3_window", { pp: 3 }, "fused weights of q, k, v and of gate and up"],
+  ["smollm3_window", { tp: 2, pp: 3 }, "layers without rope, counted over all stages"],
 ];
 
 const work = new Workspace();
