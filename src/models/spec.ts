@@ -132,7 +132,7 @@ export interface SwinSpec {
 
 /** A ViT-like image encoder with its choice of output layer. */
 export interface VisionSpec {
-  readonly kind: "clip" | "siglip" | "eva" | "internvit";
+  readonly kind: "clip" | "siglip" | "idefics3" | "eva" | "internvit";
   readonly imageSize: number;
   readonly patchSize: number;
   readonly channels: number;
@@ -179,9 +179,10 @@ export interface ProjectorSpec {
   /**
    * linear: BLIP-2's one product · mlp2: LLaVA's two · mlp: `depth` products with activations between · mlp_downsample:
    * each 2 × 2 patches side by side, a norm, two products · shuffle_mlp2: the same of `shuffle` × `shuffle`, row by row (InternVL) ·
+   * shuffle_linear: those without a norm, one product (Idefics3) ·
    * identity: nothing.
    */
-  readonly kind: "linear" | "mlp2" | "mlp" | "mlp_downsample" | "shuffle_mlp2" | "identity";
+  readonly kind: "linear" | "mlp2" | "mlp" | "mlp_downsample" | "shuffle_mlp2" | "shuffle_linear" | "identity";
   /** Patches along each edge that become one row. */
   readonly shuffle?: number;
   /** Products of an `mlp`. */

@@ -37,7 +37,8 @@ export function describeParity(name: string): void {
     // Several pictures in a prompt need more rows than a batch of one each.
     const pictures = reference.get("b3.images")?.values ?? [];
     const rows = [...pictures].reduce((sum, count) => sum + count, 0) * (spec.vision?.numVisualFeatures ?? 0);
-    const given = { ...lengths, ...(rows > 0 && { max_multimodal_len: rows }), ...build };
+    const sized = rows > 0 && spec.visualTokens === undefined;
+    const given = { ...lengths, ...(sized && { max_multimodal_len: rows }), ...build };
     const engine = await buildTo(work, await convertTo(work, dir, dtype), given);
     return {
       session: await openSession(engine, { threads: 1 }),

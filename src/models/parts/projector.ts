@@ -23,6 +23,7 @@ export const PROJECTOR_NAMES: readonly NameRule[] = [
 function layerNames({ kind, depth }: ProjectorSpec): string[] {
   if (kind === "identity") return [];
   if (kind === "linear") return ["language_projection"];
+  if (kind === "shuffle_linear") return ["connector.modality_projection.proj"];
   const layers = kind === "mlp" ? (depth ?? 1) : 2;
   return Array.from({ length: layers }, (_, i) => `${PREFIX}.linear_${i + 1}`);
 }
@@ -55,6 +56,7 @@ export function projectorWeights(projector: ProjectorSpec): VisualRule[] {
 export function project(g: GraphBuilder, w: WeightSource, projector: ProjectorSpec, features: Value): Value {
   const { kind, bias, activation } = projector;
   let x = features;
+  if (kind === "shuffle_linear") x = pixelShuffle(g, x, projector.shuffle ?? 1);
   if (kind === "mlp_downsample") x = layerNorm(g, w, foldNeighbours(g, x), `${PREFIX}.norm`, NORM_EPS);
   if (kind === "shuffle_mlp2")
     x = layerNorm(g, w, pixelShuffle(g, x, projector.shuffle ?? 1), `${PREFIX}.norm`, NORM_EPS);

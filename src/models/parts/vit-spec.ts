@@ -22,6 +22,18 @@ interface Family {
   readonly ignored: readonly string[];
 }
 
+/** What Idefics3's tower is called, by transformers' versions and for SmolVLM. */
+export const IDEFICS3_TYPES = ["idefics3_vision", "idefics3", "smolvlm_vision", "smolvlm"];
+
+const IDEFICS3: Family = {
+  kind: "idefics3",
+  sizes: { ...BASE, hidden_size: 1152, num_attention_heads: 16, patch_size: 32 },
+  activation: "gelu_pytorch_tanh",
+  normEps: 1e-6,
+  // What the image processor does to pictures; transformers' tower does not look at it.
+  ignored: ["size", "max_image_size", "use_base_siglip"],
+};
+
 /** By `model_type` of the vision config. */
 const FAMILIES: Readonly<Record<string, Family>> = {
   clip_vision_model: {
@@ -39,6 +51,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
     // The head pools what the last layer gives; features are taken before it.
     ignored: ["vision_use_head", "projection_dim"],
   },
+  ...Object.fromEntries(IDEFICS3_TYPES.map(type => [type, IDEFICS3])),
   blip_2_vision_model: {
     kind: "eva",
     sizes: {

@@ -1,0 +1,132 @@
+import type { VisualTokenRule } from "../../vision/index.ts";
+import type { ConfigReader } from "../config-reader.ts";
+import type { DecoderSpec, ModelSpec, ProjectorSpec, VisionSpec } from "../spec.ts";
+import { readCommonKeys, readDeclaredDtype, readSize, refuseQuantized } from "./common-keys.ts";
+import { readImageToken, readMultimodalIds } from "./image-token.ts";
+import type { LanguageFamily } from "./language.ts";
+import { patchesPerSide } from "./vit.ts";
+import { IDEFICS3_TYPES, LAST_LAYER, readVision } from "./vit-spec.ts";
+
+/** Where the settings of processor and image processor stand in a config that was opened from a directory. */
+const [PROCESSOR, IMAGE_PROCESSOR] = ["processor_cfg", "image_processor_cfg"];
+
+/** What training wrote into text_config; transformers reads none of it. */
+const TRAINING = ["is_llama_config", "neftune_noise_alpha", "perceiver_config", "transformers.js_config"];
+
+/** Idefics3Config and SmolVLMConfig: a `text_config` of one of `families`, a tower, and one product behind a pixel shuffle. */
+export function readIdefics3Spec(c: ConfigReader, families: Readonly<Record<string, LanguageFamily>>): ModelSpec {
+  readCommonKeys(c);
+  refuseQuantized(c);
+  c.ignore("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id", "transformers.js_config");
+  const text = c.object("text_config");
+  const { family, language } = readLanguage(c, text, families);
+  const tower = readVision(c.object("vision_config"), c, LAST_LAYER, IDEFICS3_TYPES);
+  const shuffle = readShuffle(c, tower);
+  const features = tower.numVisualFeatures / shuffle ** 2;
+  const imageTokenId = readImageToken(c, language, 128_257);
+  const isSmol = c.raw("model_type") === "smolvlm";
+  return {
+    architecture: isSmol ? "SmolVLMForConditionalGeneration" : "Idefics3ForConditionalGeneration",
+    modelType: isSmol ? "smolvlm" : "idefics3",
+    declaredDtype: readDeclaredDtype(c) ?? readDeclaredDtype(text),
+    language: { ...language, architecture: family.architecture },
+    vision: { ...tower, numVisualFeatures: features },
+    projector: projectorOf(tower, language, shuffle),
+    visualTokens: readTiles(c, tower, features),
+    ...(imageTokenId !== undefined && { imageTokenId }),
+    prompt: { template: "<|im_start|>User:{images}{question}<end_of_utterance>\nAssistant:" },
+    ...readMultimodalIds(c, text, { bos: 1, eos: 2 }),
+  };
+}
+
+function readLanguage(
+  c: ConfigReader,
+  text: ConfigReader,
+  families: Readonly<Record<string, LanguageFamily>>,
+): { readonly family: LanguageFamily; readonly language: DecoderSpec } {
+  const types = Object.keys(families);
+  text.only("model_type", types, "other language models inside Idefics3 have tensors and numbers of their own");
+  refuseQuantized(text);
+  text.ignore(...TRAINING, "pixel_shuffle_factor");
+  for (const key of ["qk_layer_norms", "use_resampler", "rope_interleaved"])
+    text.only(key, [false], "transformers computes the model without it, so its weights would be left over");
+  const family = families[types.find(type => type === text.raw("model_type")) ?? "llama"] as LanguageFamily;
+  const language = family.read(text, true);
+  return {
+    family,
+    language: { ...language, tiedEmbeddings: c.boolean("tie_word_embeddings", false) || language.tiedEmbeddings },
+  };
+}
+
+/** Patches along each edge that become one visual feature. */
+function readShuffle(c: ConfigReader, tower: VisionSpec): number {
+  const factor = readSize(c, "scale_factor", 2);
+  const side = patchesPerSide(tower);
+  if (side % factor === 0) return factor;
+  c.problem(
+    "SPC006",
+    "scale_factor",
+    `is ${factor}, which does not divide ${side}, the patches along an edge of a tile`,
+    "scale_factor × scale_factor patches become one visual feature",
+    "give scale_factor as it was trained: 2, 3 or 4 in published models",
+  );
+  return 1;
+}
+
+function projectorOf(tower: VisionSpec, { hiddenSize }: DecoderSpec, shuffle: number): ProjectorSpec {
+  const sizes = { inputSize: tower.hiddenSize, hiddenSize, outputSize: hiddenSize };
+  return { kind: "shuffle_linear", shuffle, ...sizes, activation: "gelu", bias: false };
+}
+
+/** How the processor cuts images. Its defaults are for one size of tower, so without its file they are four times this one's. */
+function readTiles(c: ConfigReader, { imageSize, patchSize }: VisionSpec, features: number): VisualTokenRule {
+  const image = c.object(IMAGE_PROCESSOR);
+  if (!c.has(IMAGE_PROCESSOR)) {
+    c.warn(
+      "SPC007",
+      IMAGE_PROCESSOR,
+      `is not there; images are cut into tiles of ${imageSize}, four along the longest edge`,
+      "how many tiles an image has stands in preprocessor_config.json, which the model's directory lacks",
+      "put preprocessor_config.json or processor_config.json beside config.json",
+    );
+  }
+  // The other keys are about pixels: `run` reads them, and refuses those it does not know.
+  image.ignore(...Object.keys((c.raw(IMAGE_PROCESSOR) ?? {}) as object));
+  const edge = (key: string, fallback: number): number => readSize(image.object(key), "longest_edge", fallback);
+  const tile = edge("max_image_size", imageSize);
+  if (tile !== imageSize) otherTile(image, tile, imageSize);
+  readSequenceLength(c, features);
+  return {
+    kind: "longest_edge_tiles",
+    longest_edge: edge("size", 4 * imageSize),
+    tile,
+    splits: image.boolean("do_image_splitting", true),
+    features_per_tile: features,
+    patches_per_tile: Math.floor(imageSize / patchSize) ** 2,
+  };
+}
+
+function otherTile(image: ConfigReader, tile: number, imageSize: number): void {
+  image.problem(
+    "SPC005",
+    "max_image_size",
+    `is ${tile}, but image_size of the tower is ${imageSize}`,
+    "the tower would look up the positions of other patches than it was trained with",
+    "use the preprocessor_config.json that belongs to these weights",
+  );
+}
+
+/** The processor repeats its placeholder so often for each tile, whatever the model computes. */
+function readSequenceLength(c: ConfigReader, features: number): void {
+  const processor = c.object(PROCESSOR);
+  processor.ignore(...Object.keys((c.raw(PROCESSOR) ?? {}) as object));
+  const length = processor.has("image_seq_len") ? processor.integer("image_seq_len") : features;
+  if (length === features) return;
+  processor.problem(
+    "SPC005",
+    "image_seq_len",
+    `is ${length}, but a tile has ${features} visual features`,
+    "the prompt has one token for each feature",
+    "use the processor_config.json that belongs to these weights",
+  );
+}
