@@ -12,7 +12,7 @@ namespace
 {
 // Functions of this version are all that is used, so that older libraries load as well.
 constexpr uint32_t kAPI_VERSION = 20;
-constexpr char const* kFIX = "give the path of ONNX Runtime 1.20 or later: --onnxruntime_library FILE";
+constexpr char const* kFIX = "give the path of ONNX Runtime 1.20 or later: --runtime_library FILE";
 
 ONNXTensorElementDataType elementType(Dtype dtype) noexcept
 {
@@ -147,7 +147,7 @@ public:
                 outOfMemory(text);
             throw Failure({"RUN053", "ONNX Runtime " + runtime.version + " cannot use " + request.file + ": " + text, request.file,
                 "the graph is damaged, or has an operator that this ONNX Runtime or the plugin library lacks",
-                "build the engine again, or give a newer --onnxruntime_library"});
+                "build the engine again, or give a newer --runtime_library"});
         }
         mSession = {session, api.ReleaseSession};
         OrtIoBinding* binding = nullptr;
@@ -221,7 +221,7 @@ private:
         if (OrtStatus* const status = api.SessionOptionsAppendExecutionProvider_CUDA_V2(options, made); status != nullptr)
             throw Failure({"RUN052", "the CUDA provider of " + mRuntime.library.file() + " cannot be used: " + messageOf(api, status),
                 mRuntime.library.file(), "it lies beside libonnxruntime and needs CUDA's and cuDNN's libraries of the release it was built with",
-                "give the library of PyPI's onnxruntime-gpu with --onnxruntime_library, and put CUDA's libraries on LD_LIBRARY_PATH"});
+                "give the library of PyPI's onnxruntime-gpu with --runtime_library, and put CUDA's libraries on LD_LIBRARY_PATH"});
         if (mRuntime.plugins.empty())
             return;
         if (OrtStatus* const status = api.RegisterCustomOpsLibrary_V2(options, mRuntime.plugins.c_str()); status != nullptr)

@@ -83,7 +83,6 @@ OpenRequest readOpen(Json const& header)
     open.libraries.runtime = textList(header.get("runtime_libraries"), "runtime_libraries");
     open.libraries.plugins = header.get("plugins").text("plugins");
     open.cudaRuntimes = textList(header.get("cuda_runtimes"), "cuda_runtimes");
-    open.pluginAbi = header.get("plugin_abi").text("plugin_abi");
     auto const threads = static_cast<int32_t>(header.get("threads").integer("threads", 0, 1024));
     for (Json const& one : header.get("engines").list("engines"))
     {

@@ -30,8 +30,6 @@ struct OpenRequest
     RuntimeKind runtime{RuntimeKind::kONNXRUNTIME};
     EngineLibraries libraries;
     std::vector<std::string> cudaRuntimes;
-    // Of the plugin library, as the engines' manifest has it; empty where it does not matter.
-    std::string pluginAbi;
     std::vector<PlannedEngine> engines;
     DecoderFacts decoder;
     // Images the visual engine takes at once.

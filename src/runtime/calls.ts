@@ -60,9 +60,7 @@ export class DecoderCalls {
     this.padsLeft = config.build_config.kv_cache_type === "continuous";
     this.vocab = config.io.find(value => value.name === "logits")?.shape[1] ?? 0;
     this.blockTokens = blockTokensOf(config);
-    // The newest block stays whole, so that it can still be kept for other prompts.
-    const window = this.padsLeft ? config.sliding_window : undefined;
-    this.keeps = window === undefined ? undefined : Math.max(window - 1, this.blockTokens);
+    this.keeps = windowKeeps(config);
   }
 
   /** Calls for one row of the batch, and what its keys and values depend on besides its tokens. */
@@ -118,6 +116,12 @@ export class DecoderCalls {
   select(rows: readonly number[]): void {
     this.#attended?.select(rows);
   }
+}
+
+/** Columns of a growing cache that a later token may see; the newest block stays whole, so that it can be kept for other prompts. */
+export function windowKeeps(config: LlmEngineConfig): number | undefined {
+  const window = config.build_config.kv_cache_type === "continuous" ? config.sliding_window : undefined;
+  return window === undefined ? undefined : Math.max(window - 1, blockTokensOf(config));
 }
 
 /** tokens_per_block of the build; TensorRT-LLM's default where a directory of an older version does not say it. */

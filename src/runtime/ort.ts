@@ -33,6 +33,9 @@ export interface OrtGraph {
   close(): Promise<void>;
 }
 
+/** All that making an input takes of a graph. */
+export type TensorMaker = Pick<OrtGraph, "tensor">;
+
 /**
  * Loads an ONNX file whose weights lie beside it. The library is imported here, so that commands which run nothing
  * do not pay for it.
@@ -105,7 +108,7 @@ export function toFloat32(tensor: Tensor): Float32Array {
 }
 
 /** Float values as the element type an input wants. Node 20 has no Float16Array; both sides take the bits. */
-export function fromFloat32(graph: OrtGraph, dtype: Dtype, values: Float32Array, dims: readonly number[]): Tensor {
+export function fromFloat32(graph: TensorMaker, dtype: Dtype, values: Float32Array, dims: readonly number[]): Tensor {
   if (dtype !== "float16") return graph.tensor("float32", values, dims);
   const half = new Uint16Array(values.length);
   f32ToF16(values, half);

@@ -19,10 +19,11 @@ export interface RunnableEngine extends EngineDir {
 /**
  * Opens an engine directory for this runtime, which does all ranks in one process, with a continuous or static cache. One
  * built for TensorRT runs too: its graphs are the ones ONNX Runtime would get, as long as its CPU kernels have the dtype.
+ * `bfloat16`: whoever runs it has kernels for that.
  * @throws MmtrtError BLD002, BLD003 for the directory; RUN008 no language model in it; RUN019 more than ONNX
  * Runtime has; BLD006 files of another build.
  */
-export async function openRunnable(dir: string): Promise<RunnableEngine> {
+export async function openRunnable(dir: string, { bfloat16 = false } = {}): Promise<RunnableEngine> {
   const engine = await openEngine(dir);
   const { llm } = engine;
   const llmPart = engine.llmParts[0];
@@ -30,7 +31,7 @@ export async function openRunnable(dir: string): Promise<RunnableEngine> {
   const problems: Problem[] = [];
   if (engine.manifest.model.encoder_decoder !== undefined && engine.crossParts.length === 0)
     return noLanguageModel(dir);
-  if (usesBfloat16(engine)) problems.push(noKernels(dir, engine.manifest.backend));
+  if (!bfloat16 && usesBfloat16(engine)) problems.push(noKernels(dir, engine.manifest.backend));
   throwIfAny([...problems, ...(await stampProblems(engine))]);
   const ranks = rankShape(llm, engine.llmParts.length, join(dir, LLM_CONFIG));
   return { ...engine, llm: rankedConfig(llm, ranks), llmPart, ranks };

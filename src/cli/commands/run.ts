@@ -3,6 +3,7 @@ import { runOptions } from "../../options/tables/run.ts";
 import { Assistant } from "../../runtime/assistant.ts";
 import { defineCommand } from "../command.ts";
 import { runAccuracy } from "../run/accuracy.ts";
+import { openInRunner, usesRunner } from "../run/device.ts";
 import { noteGeneration } from "../run/generation-note.ts";
 import { doesWork } from "../run/launched.ts";
 import { engineDirOf } from "../run/old-flags.ts";
@@ -26,13 +27,15 @@ export const run = defineCommand({
     const dir = engineDirOf(options, context.origin);
     if (!(await doesWork(dir))) return;
     const reuseBytes = reuseBytesOf(context);
-    const assistant = await Assistant.open(dir, {
-      threads: options.threads,
-      ...(reuseBytes !== undefined && { reuseBytes }),
-      loraDirs: options.lora_dir,
-    });
+    const assistant = usesRunner(options)
+      ? await openInRunner(dir, context)
+      : await Assistant.open(dir, {
+          threads: options.threads,
+          ...(reuseBytes !== undefined && { reuseBytes }),
+          loraDirs: options.lora_dir,
+        });
     try {
-      noteBackend(assistant.session.engine.manifest.backend, context.ui);
+      if (!usesRunner(options)) noteBackend(assistant.session.engine.manifest.backend, context.ui);
       await noteGeneration(assistant.session, context);
       if (options.input_file !== undefined) await runFile(assistant, options.input_file, context);
       else if (options.check_accuracy !== undefined) await runAccuracy(assistant, options.check_accuracy, context);

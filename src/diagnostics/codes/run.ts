@@ -151,7 +151,7 @@ export const RUN = {
   RUN052: {
     title: "a library that the runner needs cannot be loaded",
     about:
-      "The runner links none of CUDA, ONNX Runtime and TensorRT and loads them when it starts: libonnxruntime of the onnxruntime-node package or of --onnxruntime_library, its CUDA provider, libcudart, libnvinfer, and the plugin library. The system's loader must find them and what they need.",
+      "The runner links none of CUDA, ONNX Runtime and TensorRT and loads them when it starts: libonnxruntime of the onnxruntime-node package or of --runtime_library, its CUDA provider, libcudart, libnvinfer, and the plugin library. The system's loader must find them and what they need.",
     exit: 3,
   },
   RUN053: {

@@ -244,10 +244,54 @@ export const runOptions = defineOptions({
   },
   device: {
     type: "string",
-    enum: ["cpu"],
+    enum: ["cpu", "cuda"],
     default: "cpu",
-    group: "Checks",
-    about: "Where ONNX Runtime runs the graphs.",
+    group: "Device",
+    about:
+      "Where the engines run. cpu: the graphs in ONNX Runtime within this process. cuda: on a GPU, in the native runner that mmtrt plugins build compiles.",
+  },
+  device_index: {
+    type: "integer",
+    minimum: 0,
+    maximum: 1023,
+    default: 0,
+    group: "Device",
+    about: "Which GPU, counted as CUDA shows them.",
+  },
+  runner: {
+    type: "path",
+    group: "Device",
+    placeholder: "FILE",
+    about:
+      "The native runner. Without it: .mmtrt/plugins/mmtrt-runner for device cuda, and none for cpu; given, it runs the CPU's work as well.",
+  },
+  runtime: {
+    type: "string",
+    enum: ["auto", "onnxruntime", "tensorrt"],
+    default: "auto",
+    group: "Device",
+    about:
+      "What the runner gives the work to. auto: TensorRT where the directory has its engines, else ONNX Runtime, which runs the graph of any of them.",
+  },
+  runtime_library: {
+    type: "path",
+    group: "Device",
+    placeholder: "FILE",
+    about:
+      "libonnxruntime (with the CUDA provider beside it, for a GPU), libnvinfer or libtensorrt_rtx for the runner. Without it: what the system's loader finds, and for the CPU the onnxruntime-node package's.",
+  },
+  plugins: {
+    type: "path",
+    group: "Device",
+    placeholder: "FILE",
+    about: "libmmtrt_plugins.so for the runner on a GPU. Without it: the one that the engines were built with, if any.",
+  },
+  cuda_graph: {
+    type: "boolean",
+    default: false,
+    group: "Device",
+    about:
+      "Record decode steps once and replay them, in ONNX Runtime on a GPU: takes a static or paged cache, and every operation of the graph on the GPU.",
   },
   threads: {
     type: "integer",

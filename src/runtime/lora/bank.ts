@@ -6,7 +6,7 @@ import { fileHash, type LoraEngineConfig } from "../../formats/lora/engine.ts";
 import { type LoadedAdapter, loadAdapter } from "../../formats/lora/load.ts";
 import { type Dtype, LORA_TASK_IDS, loraInput } from "../../tensor/index.ts";
 import type { Attended } from "../calls.ts";
-import { type Feeds, fromFloat32, type OrtGraph, type Tensor } from "../ort.ts";
+import { type Feeds, fromFloat32, type Tensor, type TensorMaker } from "../ort.ts";
 import { stackedA, stackedB } from "./stack.ts";
 import { otherTables } from "./tables.ts";
 
@@ -35,7 +35,7 @@ export interface AdapterSource {
  * Errors: LRA001–LRA013, LRA016, LRA019, CKP… for the files.
  */
 export async function openLoraBank(
-  graph: OrtGraph,
+  graph: TensorMaker,
   config: LlmEngineConfig,
   source: AdapterSource,
 ): Promise<LoraBank | undefined> {
@@ -81,7 +81,7 @@ async function loadAll(
 
 /** lora_A_… and lora_B_… of every targeted module; adapter 0 is "none". */
 async function inputsOf(
-  graph: OrtGraph,
+  graph: TensorMaker,
   config: LlmEngineConfig,
   lora: LoraEngineConfig,
   adapters: readonly LoadedAdapter[],
@@ -117,7 +117,7 @@ function tensorParallel({ pretrained_config }: LlmEngineConfig): number {
   return tp_size;
 }
 
-function bankOf(graph: OrtGraph, names: readonly string[], inputs: Feeds): LoraBank {
+function bankOf(graph: TensorMaker, names: readonly string[], inputs: Feeds): LoraBank {
   const rows = (uids: readonly number[]): Attended => {
     let own = uids;
     return {
@@ -141,7 +141,7 @@ function bankOf(graph: OrtGraph, names: readonly string[], inputs: Feeds): LoraB
 
 /** What `rows` prompts of the base model feed to a graph that takes adapters; undefined for one that does not. */
 export async function withoutAdapters(
-  graph: OrtGraph,
+  graph: TensorMaker,
   config: LlmEngineConfig,
   rows: number,
 ): Promise<Attended | undefined> {

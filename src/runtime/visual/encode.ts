@@ -28,7 +28,7 @@ export async function encodeImages(
 }
 
 /** Pixels of each tile: a picture that is not cut is one. */
-function tilesOf(image: PixelValues, config: VisualEngineConfig): readonly Float32Array[] {
+export function tilesOf(image: PixelValues, config: VisualEngineConfig): readonly Float32Array[] {
   const [channels, height, width] = config.image_shape;
   if (image.height !== height || image.width !== width) wrongSize(image, config);
   const size = channels * height * width;

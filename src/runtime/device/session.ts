@@ -1,0 +1,162 @@
+import { fail, MmtrtError } from "../../diagnostics/index.ts";
+import type { SentTensor } from "../../toolchain/runner/frames.ts";
+import { problemsOf, type RunnerProcess, startRunner } from "../../toolchain/runner/process.ts";
+import type { ToolEnvironment } from "../../toolchain/tensorrt/request.ts";
+import { DecoderLimits } from "../decoder-limits.ts";
+import { checkEncoder } from "../encoder.ts";
+import type { GenerateOptions } from "../generate/options.ts";
+import type { AnswerSession, DeviceMemory, GenerationRequest } from "../generation.ts";
+import { pairTokens } from "../generation-config.ts";
+import { openLoraBank } from "../lora/bank.ts";
+import { openRunnable, type RunnableEngine } from "../runnable.ts";
+import { tilesOf } from "../visual/encode.ts";
+import { adapterTensors, PLAIN_TENSORS } from "./adapters.ts";
+import { followRequest, unexpected } from "./answers.ts";
+import { type DeviceOptions, openMessage } from "./open-message.ts";
+
+/** Of native-plugins/runner/server.h. */
+const PROTOCOL = 1;
+
+export interface DeviceSessionOptions extends DeviceOptions {
+  /** The native runner. */
+  readonly runner: string;
+  readonly env: ToolEnvironment;
+  readonly loraDirs?: readonly string[] | undefined;
+}
+
+/** An engine directory in the native runner. */
+export interface DeviceSession extends AnswerSession {
+  /** Library, device and memory, as the runner found them. */
+  readonly facts: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Opens an engine directory in a runner of its own process.
+ * Errors: BLD002, BLD003, BLD006, RUN008, RUN019 for the directory; ENV024, RUN050 to RUN058; LRA… for adapters.
+ */
+export async function openDeviceSession(dir: string, options: DeviceSessionOptions): Promise<DeviceSession> {
+  const engine = await openRunnable(dir, { bfloat16: options.device === "cuda" });
+  const startToken = (await pairTokens(engine))?.start;
+  const opening = openMessage(engine, options, startToken);
+  const runner = await startRunner({ file: options.runner, env: options.env });
+  try {
+    const hello = await runner.receive();
+    if (hello.kind !== "hello" || hello.protocol !== PROTOCOL) otherProtocol(options.runner, hello.protocol);
+    await runner.send(opening);
+    const { kind: _, ...facts } = await answered(runner, "ready");
+    const source = { engineDir: dir, dirs: options.loraDirs, at: "--lora_dir" };
+    const bank = await openLoraBank(PLAIN_TENSORS, engine.llm, source);
+    if (bank !== undefined) {
+      await runner.send({ kind: "constants" }, adapterTensors(bank, engine.llm));
+      await answered(runner, "kept");
+    }
+    return sessionOf(runner, engine, { facts, startToken, adapters: bank?.names });
+  } catch (error) {
+    await runner.close();
+    throw error;
+  }
+}
+
+interface Opened {
+  readonly facts: DeviceMemory;
+  readonly startToken: number | undefined;
+  readonly adapters: readonly string[] | undefined;
+}
+
+function sessionOf(runner: RunnerProcess, engine: RunnableEngine, opened: Opened): DeviceSession {
+  const { facts, startToken, adapters } = opened;
+  const limits = new DecoderLimits(engine.llm);
+  const isPair = startToken !== undefined;
+  let requests = 0;
+  return {
+    engine,
+    facts,
+    reuse: undefined,
+    adapters,
+    ...(isPair && { startToken }),
+    check(size, at) {
+      if (isPair) checkEncoder(engine, size, at);
+      limits.check(isPair ? { ...size, promptTokens: 1, tableRows: 0 } : size, at);
+    },
+    longestAnswer: promptTokens => limits.longestAnswer(isPair ? 1 : promptTokens),
+    async generate(request) {
+      const id = ++requests;
+      await runner.send(requestMessage(id, request), pixelTensor(engine, request));
+      return followRequest(runner, id, request);
+    },
+    close: () => runner.close(),
+  };
+}
+
+function requestMessage(id: number, { prompts, seen, tasks, options, hooks }: GenerationRequest): Header {
+  return {
+    kind: "generate",
+    id,
+    prompts,
+    seen,
+    tasks,
+    options: optionsMessage(options),
+    // Beams are asked about before they end; other answers are ended as their text is found complete.
+    watched: hooks.endsAnswer !== undefined && options.numBeams > 1,
+  };
+}
+
+type Header = Parameters<RunnerProcess["send"]>[0];
+
+function optionsMessage(options: GenerateOptions): Readonly<Record<string, unknown>> {
+  return {
+    max_new_tokens: options.maxNewTokens,
+    min_new_tokens: options.minNewTokens,
+    num_beams: options.numBeams,
+    top_k: options.topK,
+    top_p: options.topP,
+    temperature: options.temperature,
+    repetition_penalty: options.repetitionPenalty,
+    no_repeat_ngram_size: options.noRepeatNgramSize,
+    length_penalty: options.lengthPenalty,
+    early_stopping: options.earlyStopping,
+    seed: options.seed,
+    eos_token_ids: options.eosTokenIds,
+    forced_bos_token_id: options.forcedBosTokenId ?? null,
+    forced_eos_token_id: options.forcedEosTokenId ?? null,
+  };
+}
+
+/** Pictures, or their tiles, one after the other. */
+function pixelTensor({ visual, dir }: RunnableEngine, { pixels }: GenerationRequest): readonly SentTensor[] {
+  if (pixels.length === 0) return [];
+  if (visual === undefined) return takesNoImages(dir);
+  const tiles = pixels.flatMap(image => tilesOf(image, visual));
+  const [channels, height, width] = visual.image_shape;
+  const all = new Float32Array(tiles.length * channels * height * width);
+  for (const [i, tile] of tiles.entries()) all.set(tile, i * tile.length);
+  const bytes = new Uint8Array(all.buffer);
+  return [{ name: "pixels", dtype: "float32", shape: [tiles.length, channels, height, width], bytes }];
+}
+
+/** The answer to what was just sent. */
+async function answered(runner: RunnerProcess, kind: string): Promise<Header> {
+  const message = await runner.receive();
+  if (message.kind === "problem") throw new MmtrtError(problemsOf(message));
+  return message.kind === kind ? message : unexpected(message);
+}
+
+function otherProtocol(file: string, protocol: unknown): never {
+  return fail({
+    code: "RUN050",
+    what: `${file} speaks protocol ${JSON.stringify(protocol ?? null)}; this mmtrt speaks ${PROTOCOL}`,
+    at: "--runner",
+    why: "it was built by another version of mmtrt",
+    fix: "run `mmtrt plugins build` again with this version of mmtrt",
+  });
+}
+
+function takesNoImages(dir: string): never {
+  return fail({
+    code: "RUN015",
+    what: `the model in ${dir} takes no images`,
+    at: "--image",
+    why: "it is a language model without a vision encoder",
+    fix: "leave --image out, or build a multimodal model",
+  });
+}
