@@ -81,5 +81,9 @@ function linearQuantizer(quant: QuantSpec, spec: ModelSpec, ranges: ActRanges): 
   if (quant.quantAlgo === "W4A16_AWQ") return awq(quant, ranges);
   if (!quant.quantAlgo?.startsWith("W8A8")) return makesPanels(quant) ? weightOnly(quant) : readOnce(weightOnly(quant));
   // TensorRT-LLM's GPT-2 smooths what follows a norm alone.
-  return readOnce(smoothQuant(quant, ranges, { smoothsRows: spec.language.architecture !== "GPT2LMHeadModel" }));
+  const { architecture, outputNorms } = spec.language;
+  const smoothsRows = architecture !== "GPT2LMHeadModel";
+  return readOnce(
+    smoothQuant(quant, ranges, { smoothsRows, ...(outputNorms && { mlpNorm: "pre_feedforward_layernorm" }) }),
+  );
 }

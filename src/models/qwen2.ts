@@ -8,10 +8,10 @@ import {
   rotaryScaling,
   weightLayoutKey,
 } from "./parts/checkpoint-config.ts";
-import { onlyFullAttention } from "./parts/common-keys.ts";
 import { type LanguageFamily, textOnly } from "./parts/language.ts";
 import { LLAMA } from "./parts/llama-decoder.ts";
 import { readLlamaDecoder } from "./parts/llama-spec.ts";
+import { readQwenWindows } from "./parts/qwen-windows.ts";
 import type { DecoderSpec } from "./spec.ts";
 
 /** Qwen2Config's own: of a nested config keys with these values are left out. */
@@ -38,13 +38,11 @@ export const QWEN2: LanguageFamily = {
 export default defineArchitecture(textOnly(QWEN2));
 
 function readQwen2Decoder(c: ConfigReader, nested: boolean): DecoderSpec {
-  // Without use_sliding_window the other two say nothing; transformers writes them all the same.
-  c.only("use_sliding_window", [false], "layers from max_window_layers on would see only the last tokens");
-  c.ignore("sliding_window", "max_window_layers");
   c.only("use_mrope", [false], "positions would be three numbers each (Qwen2-VL)");
-  onlyFullAttention(c);
+  const spec = readLlamaDecoder(c, nested, DEFAULTS);
   return {
-    ...readLlamaDecoder(c, nested, DEFAULTS),
+    ...spec,
+    ...readQwenWindows(c, spec.layers),
     architecture: "Qwen2ForCausalLM",
     attentionBias: true,
     outputBias: false,

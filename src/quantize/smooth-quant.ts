@@ -17,6 +17,8 @@ import { columnMaxima, dividedBy, SmoothedMatrix, smoother } from "./smoothing.t
 export interface SmoothHabits {
   /** false: dense and proj keep their inputs as they are and get factors of 1 (TensorRT-LLM's GPT-2). */
   readonly smoothsRows: boolean;
+  /** The norm before the MLP; "post_layernorm" where it is absent. */
+  readonly mlpNorm?: "post_layernorm" | "pre_feedforward_layernorm";
 }
 
 /**
@@ -37,8 +39,9 @@ export function smoothQuant(spec: QuantSpec, ranges: ActRanges, habits: SmoothHa
     prepare(name, part) {
       const module = moduleOf(name);
       if (module !== undefined && linearForm(spec, module).kind === "smooth") return layerOf(name).codes(module, part);
-      const norm = /\.(input_layernorm|post_layernorm)\.(weight|bias)$/.exec(name)?.[1];
-      return norm === undefined ? part : layerOf(name).norm(norm, part);
+      const norm = /\.(\w+_layernorm)\.(?:weight|bias)$/.exec(name)?.[1];
+      const absorbs = norm === "input_layernorm" || norm === (habits.mlpNorm ?? "post_layernorm");
+      return absorbs ? layerOf(name).norm(norm, part) : part;
     },
     store(recipe, place) {
       const module = moduleOf(recipe.name);
@@ -235,6 +238,10 @@ function rowsOfRank(
   n: number,
 ): Float32Array {
   if (split === "row") return scales;
+  if (split === "halves") {
+    const [half, share] = [scales.length / 2, n / 2];
+    return joined([0, half].map(at => scales.subarray(at + tpRank * share, at + (tpRank + 1) * share)));
+  }
   if (parts.length === 1) return scales.subarray(tpRank * n, (tpRank + 1) * n);
   const sizes = parts.map(({ matrix }) => matrix.recipe.shape[0] ?? 0);
   const queries = (sizes[0] ?? 0) / tpSize;

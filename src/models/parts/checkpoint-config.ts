@@ -69,6 +69,35 @@ export function cacheDtype({ quantization, dtype }: CheckpointLayout): string {
   return algo == null ? dtype : algo.toLowerCase();
 }
 
+/** The keys that every config class of TensorRT-LLM dumps; `exclude` as in `fullQuantization`. */
+export function classKeys(
+  language: DecoderSpec,
+  layout: CheckpointLayout,
+  exclude: readonly string[] | null,
+): CheckpointConfig {
+  return {
+    architecture: language.architecture,
+    dtype: layout.dtype,
+    logits_dtype: "float32",
+    vocab_size: language.vocabSize,
+    max_position_embeddings: language.maxPositions,
+    hidden_size: language.hiddenSize,
+    num_hidden_layers: language.layers,
+    num_attention_heads: language.heads,
+    num_key_value_heads: language.kvHeads,
+    head_size: language.headDim,
+    qk_layernorm: false,
+    hidden_act: activationName(language.activation),
+    intermediate_size: language.intermediateSize,
+    norm_epsilon: language.normEps,
+    position_embedding_type: "rope_gpt_neox",
+    ...embeddingKeys(layout),
+    mapping: { ...plainMapping(layout), gpus_per_node: 8 },
+    quantization: fullQuantization(layout, exclude),
+    kv_dtype: cacheDtype(layout),
+  };
+}
+
 /**
  * What TensorRT-LLM's kernels must not take for their own: weight-only codes in our plain order. It ignores the key.
  * SmoothQuant's and FP8's weights are plain in its own checkpoints.

@@ -27,12 +27,14 @@ export interface LanguageFamily {
   weights(spec: DecoderSpec): WeightRule[];
   /** Canonical name of the word table, which a stored lm_head of a tied model must equal. */
   readonly words: string;
+  /** Canonical name of lm_head where it is not "lm_head.weight". */
+  readonly head?: string;
   config(spec: DecoderSpec, layout: CheckpointLayout): CheckpointConfig;
   limits?(spec: DecoderSpec): DealLimits;
 }
 
 export function languageCopies(family: LanguageFamily, spec: DecoderSpec): NonNullable<ModelWeights["copies"]> {
-  return spec.tiedEmbeddings ? [{ name: "lm_head.weight", of: family.words }] : [];
+  return spec.tiedEmbeddings ? [{ name: family.head ?? "lm_head.weight", of: family.words }] : [];
 }
 
 /** The architecture of the family's own checkpoints, which take text alone. */

@@ -2,7 +2,7 @@ import type { CheckpointConfig, CheckpointLayout } from "../architecture.ts";
 import type { DecoderSpec } from "../spec.ts";
 import {
   activationName,
-  cacheDtype,
+  classKeys,
   embeddingKeys,
   fullQuantization,
   plainMapping,
@@ -19,25 +19,7 @@ export function llamaConfig(language: DecoderSpec, layout: CheckpointLayout): Ch
   const { fromMeta } = layout;
   if (calibrated(layout)) return calibratedConfig(language, layout);
   return {
-    architecture: language.architecture,
-    dtype: layout.dtype,
-    logits_dtype: "float32",
-    vocab_size: language.vocabSize,
-    max_position_embeddings: language.maxPositions,
-    hidden_size: language.hiddenSize,
-    num_hidden_layers: language.layers,
-    num_attention_heads: language.heads,
-    num_key_value_heads: language.kvHeads,
-    head_size: language.headDim,
-    qk_layernorm: false,
-    hidden_act: activationName(language.activation),
-    intermediate_size: language.intermediateSize,
-    norm_epsilon: language.normEps,
-    position_embedding_type: "rope_gpt_neox",
-    ...embeddingKeys(layout),
-    mapping: { ...plainMapping(layout), gpus_per_node: 8 },
-    quantization: fullQuantization(layout, fromMeta ? null : ["lm_head"]),
-    kv_dtype: cacheDtype(layout),
+    ...classKeys(language, layout, fromMeta ? null : ["lm_head"]),
     rotary_base: language.ropeTheta,
     rotary_scaling: rotaryScaling(language),
     ...(fromMeta ? {} : { residual_mlp: false, ...pluginKey(layout) }),

@@ -1,7 +1,7 @@
 import type { ConfigReader } from "../config-reader.ts";
 import type { DecoderSpec } from "../spec.ts";
 import { readCommonKeys, readSize } from "./common-keys.ts";
-import { readRope } from "./rope-spec.ts";
+import { type RopeSizes, type RopeSpec, readRope } from "./rope-spec.ts";
 
 /**
  * A config class's own defaults. transformers leaves a nested config's keys out when they have these values (vicuna-7b
@@ -15,6 +15,8 @@ export interface NestedDefaults {
   readonly num_attention_heads: number;
   /** Without it: as many as heads. */
   readonly num_key_value_heads?: number;
+  /** Without it: hidden_size / num_attention_heads. */
+  readonly head_dim?: number;
   readonly max_position_embeddings: number;
   readonly rms_norm_eps: number;
 }
@@ -29,6 +31,13 @@ const NESTED_DEFAULTS: NestedDefaults = {
   rms_norm_eps: 1e-6,
 };
 
+/** What a kin of LLaMA's reads in its own way. */
+export interface LlamaHabits {
+  /** tie_word_embeddings where config.json does not say: transformers leaves out what is its class's default. */
+  readonly tied?: boolean;
+  readonly rope?: (c: ConfigReader, sizes: RopeSizes) => RopeSpec;
+}
+
 const ACTIVATIONS: Readonly<Record<string, DecoderSpec["activation"]>> = {
   silu: "silu",
   swish: "silu",
@@ -39,14 +48,19 @@ const ACTIVATIONS: Readonly<Record<string, DecoderSpec["activation"]>> = {
 };
 
 /** The keys of a LlamaConfig or one of its kin, at the top level or as `text_config` (`nested`). */
-export function readLlamaDecoder(c: ConfigReader, nested: boolean, defaults = NESTED_DEFAULTS): DecoderSpec {
+export function readLlamaDecoder(
+  c: ConfigReader,
+  nested: boolean,
+  defaults = NESTED_DEFAULTS,
+  { tied = false, rope = readRope }: LlamaHabits = {},
+): DecoderSpec {
   const fallback = (key: keyof NestedDefaults): number | undefined => (nested ? defaults[key] : undefined);
   const size = (key: keyof NestedDefaults): number => readSize(c, key, fallback(key));
   const [hiddenSize, heads] = [size("hidden_size"), size("num_attention_heads")];
   readCommonKeys(c);
   c.ignore("pretraining_tp", "max_sequence_length", "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id");
   const bias = c.boolean("attention_bias", c.boolean("bias", false));
-  const headDim = c.has("head_dim") ? readSize(c, "head_dim") : hiddenSize / heads;
+  const headDim = c.has("head_dim") ? readSize(c, "head_dim") : (fallback("head_dim") ?? hiddenSize / heads);
   const maxPositions = size("max_position_embeddings");
   const spec: DecoderSpec = {
     kind: "decoder",
@@ -64,19 +78,20 @@ export function readLlamaDecoder(c: ConfigReader, nested: boolean, defaults = NE
     normEps: c.number("rms_norm_eps", fallback("rms_norm_eps")),
     positions: "rope",
     maxPositions,
-    ...readRope(c, { headDim, maxPositions }),
+    ...rope(c, { headDim, maxPositions }),
     attentionBias: bias,
     outputBias: bias,
     mlpBias: c.boolean("mlp_bias", false),
-    tiedEmbeddings: c.boolean("tie_word_embeddings", false),
+    tiedEmbeddings: c.boolean("tie_word_embeddings", tied),
   };
   c.ignore("head_dim");
   checkSizes(c, spec);
   return spec;
 }
 
-function readActivation(c: ConfigReader): DecoderSpec["activation"] {
-  return ACTIVATIONS[c.choice("hidden_act", Object.keys(ACTIVATIONS), "silu")] ?? "silu";
+/** `key` in transformers' words; absent, `fallback`. */
+export function readActivation(c: ConfigReader, key = "hidden_act", fallback = "silu"): DecoderSpec["activation"] {
+  return ACTIVATIONS[c.choice(key, Object.keys(ACTIVATIONS), fallback)] ?? "silu";
 }
 
 function checkSizes(c: ConfigReader, spec: DecoderSpec): void {

@@ -8,7 +8,7 @@ export const LLAMA_NAMES: readonly NameRule[] = [{ stored: /^(embed_tokens|layer
 export const LLAMA_IGNORED: readonly RegExp[] = [/^model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq$/];
 
 /**
- * LLaMA's tensors in TensorRT-LLM's names. The trap of the table: TensorRT-LLM's mlp.fc is gate_proj, its mlp.gate is
+ * Tensors of LLaMA and its kin in TensorRT-LLM's names. The trap of the table: TensorRT-LLM's mlp.fc is gate_proj, its mlp.gate is
  * up_proj, for it computes act(fc(x)) · gate(x).
  */
 export function llamaWeights(spec: DecoderSpec): WeightRule[] {
@@ -23,9 +23,15 @@ export function llamaWeights(spec: DecoderSpec): WeightRule[] {
       from: [{ name: "model.norm.weight", shape: [hiddenSize] }],
       split: "replicated",
       stage: "last",
+      ...storedLess(spec),
     },
     { to: "lm_head.weight", from: [head], split: "vocab", stage: "last", tied: spec.tiedEmbeddings },
   ];
+}
+
+/** What brings a stored norm to what it multiplies by. */
+function storedLess({ normsStoredLessOne }: DecoderSpec): Pick<WeightRule, "plus"> {
+  return normsStoredLessOne ? { plus: 1 } : {};
 }
 
 function layerWeights(spec: DecoderSpec): WeightRule[] {
@@ -53,10 +59,14 @@ function layerWeights(spec: DecoderSpec): WeightRule[] {
     // A row-parallel product is summed over ranks, so its bias is kept whole and added once after the sum.
     ...(bias ? [rule(`${to}.bias`, [`${from}.bias`], split === "row" ? "replicated" : split, [[out]])] : []),
   ];
+  const norm = (to: string, from: string, size: number): WeightRule => ({
+    ...rule(`${to}.weight`, [`${from}.weight`], "replicated", [[size]]),
+    ...storedLess(spec),
+  });
   const [q, kv] = [heads * headDim, kvHeads * headDim];
   const qkv = ["q_proj", "k_proj", "v_proj"].map(name => `self_attn.${name}`);
   return [
-    rule("input_layernorm.weight", ["input_layernorm.weight"], "replicated", [[hiddenSize]]),
+    norm("input_layernorm", "input_layernorm", hiddenSize),
     rule(
       "attention.qkv.weight",
       qkv.map(name => `${name}.weight`),
@@ -77,8 +87,17 @@ function layerWeights(spec: DecoderSpec): WeightRule[] {
           ),
         ]
       : []),
+    ...(spec.qkNorm
+      ? [
+          norm("attention.q_layernorm", "self_attn.q_norm", headDim),
+          norm("attention.k_layernorm", "self_attn.k_norm", headDim),
+        ]
+      : []),
     ...linear("attention.dense", "self_attn.o_proj", "row", hiddenSize, q, outputBias),
-    rule("post_layernorm.weight", ["post_attention_layernorm.weight"], "replicated", [[hiddenSize]]),
+    norm("post_layernorm", "post_attention_layernorm", hiddenSize),
+    ...(spec.outputNorms
+      ? ["pre_feedforward_layernorm", "post_feedforward_layernorm"].map(name => norm(name, name, hiddenSize))
+      : []),
     ...linear("mlp.fc", "mlp.gate_proj", "column", intermediateSize, hiddenSize, mlpBias),
     ...linear("mlp.gate", "mlp.up_proj", "column", intermediateSize, hiddenSize, mlpBias),
     ...linear("mlp.proj", "mlp.down_proj", "row", hiddenSize, intermediateSize, mlpBias),

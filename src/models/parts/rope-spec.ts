@@ -5,6 +5,10 @@ import { conflict } from "./common-keys.ts";
 export interface RopeSpec {
   readonly ropeTheta: number;
   readonly ropeScaling?: RopeScaling;
+  /** Of layers with a window, where they have a base of their own. */
+  readonly localRopeTheta?: number;
+  /** Channels of each head that are rotated, where not all are. */
+  readonly rotaryDim?: number;
 }
 
 /** What a scaling is read against. */
@@ -12,6 +16,10 @@ export interface RopeSizes {
   readonly headDim: number;
   /** max_position_embeddings, where some types start from or stretch to. */
   readonly maxPositions: number;
+  /** Where config.json keeps the first trained length beside them. */
+  readonly original?: number;
+  /** `headDim` is what `partial_rotary_factor` leaves of a head. */
+  readonly partial?: boolean;
 }
 
 const DEFAULT_THETA = 10_000;
@@ -20,7 +28,7 @@ const DEFAULT_THETA = 10_000;
  * RoPE in the two spellings of transformers: `rope_theta` beside `rope_scaling` (before 5), or both inside
  * `rope_parameters` (5). A config that has both must say the same twice.
  */
-export function readRope(c: ConfigReader, sizes: RopeSizes): RopeSpec {
+export function readRope(c: ConfigReader, sizes: RopeSizes, usualTheta = DEFAULT_THETA): RopeSpec {
   const inner = c.has("rope_parameters") ? c.object("rope_parameters") : undefined;
   const scaled = c.has("rope_scaling") ? c.object("rope_scaling") : undefined;
   if (inner === undefined) c.ignore("rope_parameters");
@@ -36,7 +44,40 @@ export function readRope(c: ConfigReader, sizes: RopeSizes): RopeSpec {
     conflict(c, "rope_scaling", fromScaled?.type ?? "default", "rope_parameters", fromInner.type);
   }
   const ropeScaling = fromInner ?? fromScaled;
-  return { ropeTheta: innerTheta ?? outerTheta ?? DEFAULT_THETA, ...(ropeScaling && { ropeScaling }) };
+  return { ropeTheta: innerTheta ?? outerTheta ?? usualTheta, ...(ropeScaling && { ropeScaling }) };
+}
+
+/**
+ * The same with `partial_rotary_factor`, at the top or inside, and `original_max_position_embeddings` at the top (Phi-3,
+ * whose older names for longrope are "su" and "yarn").
+ */
+export function readPartialRope(c: ConfigReader, { headDim, maxPositions }: RopeSizes): RopeSpec {
+  const original = c.has("original_max_position_embeddings")
+    ? c.integer("original_max_position_embeddings")
+    : undefined;
+  const outer = c.has("partial_rotary_factor") ? positive(c, "partial_rotary_factor") : undefined;
+  c.ignore("original_max_position_embeddings", "partial_rotary_factor");
+  const part = (["rope_parameters", "rope_scaling"] as const).find(key => c.has(key));
+  const inner = part === undefined ? undefined : innerFactor(c.raw(part));
+  if (outer !== undefined && inner !== undefined && outer !== inner)
+    conflict(c, "partial_rotary_factor", outer, `${part}.partial_rotary_factor`, inner);
+  const rotaryDim = Math.trunc(headDim * (inner ?? outer ?? 1));
+  if (c.sound && (rotaryDim % 2 !== 0 || rotaryDim < 2 || rotaryDim > headDim)) {
+    c.problem(
+      "SPC006",
+      "partial_rotary_factor",
+      `rotates ${rotaryDim} of a head's ${headDim} channels; expected an even number of them`,
+      "rotary embedding turns channels in pairs",
+      "give partial_rotary_factor as it was trained",
+    );
+  }
+  const sizes = { headDim: rotaryDim, maxPositions, partial: true, ...(original !== undefined && { original }) };
+  return { ...readRope(c, sizes), ...(rotaryDim !== headDim && { rotaryDim }) };
+}
+
+function innerFactor(part: unknown): number | undefined {
+  const factor = (part as Readonly<Record<string, unknown>>).partial_rotary_factor;
+  return typeof factor === "number" && factor > 0 ? factor : undefined;
 }
 
 type ScalingReader = (c: ConfigReader, sizes: RopeSizes) => Omit<RopeScaling, "type">;
@@ -53,12 +94,15 @@ const READERS: Readonly<Record<RopeScaling["type"], ScalingReader>> = {
   longrope: readLongrope,
 };
 
-function readScaling(c: ConfigReader, sizes: RopeSizes): RopeScaling | undefined {
-  const type = c.has("rope_type") ? c.text("rope_type") : c.text("type", "default");
-  if (c.has("rope_type") && c.has("type") && c.raw("type") !== type)
-    conflict(c, "type", c.raw("type"), "rope_type", type);
+export function readScaling(c: ConfigReader, sizes: RopeSizes): RopeScaling | undefined {
+  const named = c.has("rope_type") ? c.text("rope_type") : c.text("type", "default");
+  // What Phi-3's own code called it before.
+  const type = sizes.partial && (named === "su" || named === "yarn") ? "longrope" : named;
+  if (c.has("rope_type") && c.has("type") && c.raw("type") !== named)
+    conflict(c, "type", c.raw("type"), "rope_type", named);
   c.ignore("type", "rope_type", "rope_theta");
-  c.only("partial_rotary_factor", [1, 1.0], "only part of each head would be rotated");
+  if (sizes.partial) c.ignore("partial_rotary_factor");
+  else c.only("partial_rotary_factor", [1, 1.0], "only part of each head would be rotated");
   if (type === "default") return undefined;
   if (isScaling(type)) return { type, ...READERS[type](c, sizes) };
   // Nobody can say what another type's keys mean: that it is another is enough.
@@ -92,8 +136,13 @@ function readYarn(c: ConfigReader, { maxPositions }: RopeSizes): Omit<RopeScalin
   return { factor: stretch(c, maxPositions, original), parameters };
 }
 
-function readLongrope(c: ConfigReader, { headDim, maxPositions }: RopeSizes): Omit<RopeScaling, "type"> {
-  const original = originalPositions(c, maxPositions);
+function readLongrope(
+  c: ConfigReader,
+  { headDim, maxPositions, original: beside }: RopeSizes,
+): Omit<RopeScaling, "type"> {
+  // transformers gives the one beside the object priority.
+  const inside = originalPositions(c, beside ?? maxPositions);
+  const original = beside ?? inside;
   // The temperature is divided by its logarithm.
   if (original === 1) {
     c.problem(
@@ -161,7 +210,7 @@ function given(c: ConfigReader, keys: readonly string[]): Record<string, number>
   return numbers(c, there);
 }
 
-function positive(c: ConfigReader, key: string): number {
+export function positive(c: ConfigReader, key: string): number {
   const value = c.number(key);
   if (value > 0) return value;
   c.problem(

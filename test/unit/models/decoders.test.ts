@@ -100,10 +100,32 @@ describe("a Qwen2 config", () => {
   });
 
   it.each([
-    [{ use_sliding_window: true }, "SPC004 use_sliding_window"],
-    [{ layer_types: ["full_attention", "sliding_attention", "full_attention"] }, "SPC004 layer_types"],
+    [{ use_mrope: true }, "SPC004 use_mrope"],
+    [{ layer_types: ["full_attention", "sliding_attention", "full_attention"] }, "SPC005 layer_types"],
+    [{ use_sliding_window: true, sliding_window: 0 }, "SPC002 sliding_window"],
+    [{ use_sliding_window: true, max_window_layers: -1 }, "SPC002 max_window_layers"],
   ])("is refused with %o", (change, problem) => {
     expect(problemsOf({ ...QWEN2, ...change })).toEqual([problem]);
+  });
+});
+
+describe("a Qwen2 config with use_sliding_window", () => {
+  const kindsOf = (change: Config): unknown =>
+    readModel({ ...QWEN2, use_sliding_window: true, sliding_window: 5, ...change }).spec.language;
+
+  it("has a window in layers from max_window_layers on", () => {
+    const full = { rope: "global" };
+    expect(kindsOf({ max_window_layers: 1 })).toMatchObject({
+      layerKinds: [full, { ...full, window: 5 }, { ...full, window: 5 }],
+    });
+    expect(kindsOf({ max_window_layers: 0 })).toMatchObject({ slidingWindow: 5 });
+  });
+
+  it("has none where every layer comes before them, or there is no window", () => {
+    for (const change of [{}, { max_window_layers: 3 }, { max_window_layers: 1, sliding_window: null }]) {
+      expect(kindsOf(change)).not.toHaveProperty("layerKinds");
+      expect(kindsOf(change)).not.toHaveProperty("slidingWindow");
+    }
   });
 });
 
