@@ -1,8 +1,8 @@
-"""What GotOcr2ImageProcessor, which InternVL has, makes of images: tiles and the whole image.
+"""What GotOcr2ImageProcessor, which InternVL has, and Idefics3ImageProcessor make of images: tiles and the whole image.
 
     python test/reference/make_tile_image_fixtures.py
 
-Writes test/fixtures/image/internvl.json: images are 8-bit noise of a seed, [height, width], repeated by the test; pixels float32 [tiles, 3,
+Writes test/fixtures/image/internvl.json and idefics3.json: images are 8-bit noise of a seed, [height, width], repeated by the test; pixels float32 [tiles, 3,
 tile, tile]. Needs pillow, numpy, torch and transformers.
 """
 
@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
-OUT = Path(__file__).resolve().parent.parent / "fixtures" / "image" / "internvl.json"
+OUT = Path(__file__).resolve().parent.parent / "fixtures" / "image"
+IDEFICS3 = [(19, 7, dict(longest=24, tile=8)), (13, 41, dict(longest=20, tile=9)), (5, 6, dict(longest=7, tile=7)), (31, 30, dict(longest=32, tile=11, splits=False)),
+            (20, 31, dict(longest=18, tile=6, resample=3))]
 CASES = [(19, 7, dict(tile=8, min=1, max=12)), (13, 41, dict(tile=11, min=1, max=6)), (5, 5, dict(tile=9, min=1, max=1)), (30, 31, dict(tile=7, min=2, max=4))]
 
 
@@ -31,6 +34,13 @@ def process(height, width, tile, **limits):
     return dict(height=height, width=width, config=config, tiles=len(pixels), pixels=base64.b64encode(zlib.compress(pixels.astype(np.float32).tobytes(), 9)).decode())
 
 
+def idefics3(height, width, longest, tile, splits=True, **rest):
+    config = dict(size=dict(longest_edge=longest), max_image_size=dict(longest_edge=tile), do_image_splitting=splits, **rest)
+    pixels = np.asarray(Idefics3ImageProcessorPil(**config)(Image.fromarray(noise(height, width)), return_tensors="np")["pixel_values"])[0]
+    return dict(height=height, width=width, config=config, tiles=len(pixels), pixels=base64.b64encode(zlib.compress(pixels.astype(np.float32).tobytes(), 9)).decode())
+
+
 if __name__ == "__main__":
-    lines = [json.dumps(process(height, width, **settings)) for height, width, settings in CASES]
-    OUT.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+    for name, cases, make in (("internvl", CASES, process), ("idefics3", IDEFICS3, idefics3)):
+        lines = [json.dumps(make(height, width, **settings)) for height, width, settings in cases]
+        (OUT / f"{name}.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { inflateSync } from "node:zlib";
+import type { RgbImage } from "../../../../src/runtime/image/rgb.ts";
 
 const DIR = new URL("../../../fixtures/image/", import.meta.url);
 
@@ -19,4 +20,10 @@ export function inflate(text: string): Uint8Array {
 
 export function inflateFloats(text: string): Float32Array {
   return new Float32Array(inflate(text).buffer);
+}
+
+/** The noise of test/reference/make_tile_image_fixtures.py. */
+export function noise(height: number, width: number): RgbImage {
+  const data = Uint8Array.from({ length: height * width * 3 }, (_, i) => Math.imul(i, 2_654_435_761) >>> 24);
+  return { height, width, data };
 }

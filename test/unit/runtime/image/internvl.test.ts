@@ -1,8 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { preprocess, tilesIn } from "../../../../src/runtime/image/preprocess.ts";
 import { readImageProcessor } from "../../../../src/runtime/image/processor-config.ts";
-import type { RgbImage } from "../../../../src/runtime/image/rgb.ts";
-import { cases, inflateFloats } from "./fixtures.ts";
+import { cases, inflateFloats, noise } from "./fixtures.ts";
 
 interface TileCase {
   readonly height: number;
@@ -14,12 +13,6 @@ interface TileCase {
 
 const FILE = "preprocessor_config.json";
 const TYPE = "GotOcr2ImageProcessor";
-
-/** The noise of test/reference/make_tile_image_fixtures.py. */
-function noise(height: number, width: number): RgbImage {
-  const data = Uint8Array.from({ length: height * width * 3 }, (_, i) => Math.imul(i, 2_654_435_761) >>> 24);
-  return { height, width, data };
-}
 
 describe("InternVL's image processor", () => {
   it.each(cases<TileCase>("internvl.json"))(
