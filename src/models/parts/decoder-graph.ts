@@ -3,7 +3,9 @@ import { dimOf, GraphBuilder } from "../../graph/ops.ts";
 import { softCap } from "../../layers/attention.ts";
 import { allGather, type TpGroup, tpGroup } from "../../layers/collective.ts";
 import { lookUp, promptTuningEmbedding } from "../../layers/embedding.ts";
+import { LAYER_NORM } from "../../layers/fused/layer-norm.ts";
 import { PROMPT_TUNING_EMBEDDING, wholePromptTuningEmbedding } from "../../layers/fused/prompt-tuning-embedding.ts";
+import { RMS_NORM } from "../../layers/fused/rms-norm.ts";
 import { linear, rowParallelLinear } from "../../layers/linear.ts";
 import { LoraInputs } from "../../layers/lora.ts";
 import { fusedMlp, gatedMlp, plainMlp } from "../../layers/mlp.ts";
@@ -36,6 +38,14 @@ interface Context {
   readonly head: string;
   readonly logitsDtype: "float32" | "float16";
   readonly attention: SelfAttention;
+  /** Number of this rank's first layer in the model. */
+  readonly firstLayer: number;
+}
+
+/** Between two layers: x, or x + residual where the next layer's norm adds them in one pass over memory. */
+interface Hidden {
+  readonly x: Value;
+  readonly residual?: Value;
 }
 
 /**
@@ -67,15 +77,13 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
     head: options.shareEmbedding ? "transformer.vocab_embedding" : "lm_head",
     logitsDtype: options.logitsDtype ?? "float32",
     attention: decoderAttention(g, w, language, { ...rank, headDim: language.headDim }, options, positionIds),
+    firstLayer,
   };
 
-  let x = g.tap("inputs_embeds", entry);
-  for (let layer = 0; layer < rank.layers; layer++) {
-    x = g.tap(
-      `layers.${firstLayer + layer}`,
-      g.scope(`layers.${layer}`, () => decoderLayer(context, x, layer)),
-    );
-  }
+  let hidden: Hidden = { x: g.tap("inputs_embeds", entry) };
+  for (let layer = 0; layer < rank.layers; layer++)
+    hidden = g.scope(`layers.${layer}`, () => decoderLayer(context, hidden, layer));
+  const { x } = hidden;
   if (lastTokenIds === undefined) g.output(x, "hidden_states_output");
   else
     g.output(
@@ -146,23 +154,38 @@ function promptTuned(
 }
 
 /** Pre-norm: x + f(norm(x)) twice; post-norm: norm(x + f(x)) twice; both: x + norm(f(norm(x))) twice. */
-function decoderLayer(c: Context, x: Value, layer: number): Value {
+function decoderLayer(c: Context, hidden: Hidden, layer: number): Hidden {
   const { g } = c;
+  const tapped = (sum: Value, of = layer): Value => g.tap(`layers.${c.firstLayer + of}`, sum);
   const name = `transformer.layers.${layer}`;
   const attend = (y: Value): Value => g.scope("attention", () => selfAttention(c, y, layer, `${name}.attention`));
   const feed = (y: Value): Value => g.scope("mlp", () => feedForward(c, y, `${name}.mlp`));
   if (c.spec.postNorm) {
+    const { x } = hidden;
     const middle = norm(c, g.add(x, attend(x)), `${name}.input_layernorm`);
-    return norm(c, g.add(middle, feed(middle)), `${name}.post_layernorm`);
+    return { x: tapped(norm(c, g.add(middle, feed(middle)), `${name}.post_layernorm`)) };
   }
-  const attended = attend(norm(c, x, `${name}.input_layernorm`));
+  const before = firstNorm(c, hidden, `${name}.input_layernorm`);
+  if (hidden.residual !== undefined) tapped(before.sum, layer - 1);
+  const attended = attend(before.y);
   if (c.spec.outputNorms) {
     const normed = norm(c, attended, `${name}.post_layernorm`);
-    const { y, sum } = addNorm(c, normed, x, `${name}.pre_feedforward_layernorm`);
-    return g.add(sum, norm(c, feed(y), `${name}.post_feedforward_layernorm`));
+    const { y, sum } = addNorm(c, normed, before.sum, `${name}.pre_feedforward_layernorm`);
+    return { x: tapped(g.add(sum, norm(c, feed(y), `${name}.post_feedforward_layernorm`))) };
   }
-  const { y, sum } = addNorm(c, attended, x, `${name}.post_layernorm`);
-  return g.add(sum, feed(y));
+  const { y, sum } = addNorm(c, attended, before.sum, `${name}.post_layernorm`);
+  const x = feed(y);
+  return layer + 1 < c.rank.layers && hasNormOfSum(c) ? { x, residual: sum } : { x: tapped(g.add(sum, x)) };
+}
+
+/** The norm at a layer's begin, and what it is of. */
+function firstNorm(c: Context, { x, residual }: Hidden, name: string): NormOfSum {
+  return residual === undefined ? { y: norm(c, x, name), sum: x } : addNorm(c, x, residual, name);
+}
+
+/** Whether a node adds the residual before the norm. */
+function hasNormOfSum({ g, spec }: Context): boolean {
+  return g.plugins.has((spec.norm === "rms" ? RMS_NORM : LAYER_NORM).name);
 }
 
 /** x + residual, and the norm of that. */
