@@ -1,6 +1,6 @@
 import { defineArchitecture } from "./architecture.ts";
 import type { ConfigReader } from "./config-reader.ts";
-import { readSize } from "./parts/common-keys.ts";
+import { conflict, readSize } from "./parts/common-keys.ts";
 import { GEMMA_BASE, gemmaConfig, readCap, readGemma2Choices, readGemmaDecoder } from "./parts/gemma-decoder.ts";
 import { type LanguageFamily, textOnly } from "./parts/language.ts";
 import { layerKinds, readSlidingLayers } from "./parts/layer-kinds.ts";
@@ -36,6 +36,9 @@ export default defineArchitecture(textOnly(GEMMA2));
 function readGemma2Decoder(c: ConfigReader, nested: boolean): DecoderSpec {
   const spec = readGemmaDecoder(c, nested, DEFAULTS);
   const window = c.raw("sliding_window") === null ? undefined : readSize(c, "sliding_window", DEFAULT_WINDOW);
+  // Another name of it in some published files.
+  if (c.has("sliding_window_size") && readSize(c, "sliding_window_size") !== window)
+    conflict(c, "sliding_window_size", c.raw("sliding_window_size"), "sliding_window", window ?? null);
   const sliding = readSlidingLayers(c, spec.layers, layer => layer % 2 === 0);
   const kinds = sliding.map(slides => ({
     rope: "global" as const,

@@ -9,6 +9,7 @@ import gpt2 from "./gpt2.ts";
 import gpt2Multimodal from "./gpt2-multimodal.ts";
 import idefics3 from "./idefics3.ts";
 import internlm2 from "./internlm2.ts";
+import internvl from "./internvl.ts";
 import llama from "./llama.ts";
 import llava from "./llava.ts";
 import llavaLlama from "./llava-llama.ts";
@@ -23,4 +24,4 @@ import qwen3 from "./qwen3.ts";
 import smollm3 from "./smollm3.ts";
 import t5 from "./t5.ts";
 
-export const ARCHITECTURES: readonly Architecture[] = [bart, blip2, gemma, gemma2, gemma3, gpt2, gpt2Multimodal, idefics3, internlm2, llama, llava, llavaLlama, mbart, mistral, mt5, nougat, opt, phi3, qwen2, qwen3, smollm3, t5];
+export const ARCHITECTURES: readonly Architecture[] = [bart, blip2, gemma, gemma2, gemma3, gpt2, gpt2Multimodal, idefics3, internlm2, internvl, llama, llava, llavaLlama, mbart, mistral, mt5, nougat, opt, phi3, qwen2, qwen3, smollm3, t5];

@@ -64,7 +64,6 @@ export default defineArchitecture(textOnly(INTERNLM2));
 
 function readInternLm2Decoder(c: ConfigReader, nested: boolean): DecoderSpec {
   c.only("pretraining_tp", [1], "products would be cut in parts");
-  c.ignore("auto_map");
   return {
     ...readLlamaDecoder(c, nested, DEFAULTS),
     architecture: "InternLM2ForCausalLM",

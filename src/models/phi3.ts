@@ -36,8 +36,11 @@ function readPhi3Decoder(c: ConfigReader, nested: boolean): DecoderSpec {
   const spec = readLlamaDecoder(c, nested, DEFAULTS, { rope: readPartialRope });
   // Of training alone.
   c.ignore("resid_pdrop", "embd_pdrop");
-  c.only("attention_bias", [false], "the class has no biases, whatever the key says");
-  c.only("mlp_bias", [false], "the class has no biases, whatever the key says");
+  for (const key of ["attention_bias", "mlp_bias", "lm_head_bias"])
+    c.only(key, [false], "the class has no biases, whatever the key says");
+  // Of Phi-4-mini's config.json; its class reads neither.
+  c.only("full_attn_mod", [1], "some layers would have another attention");
+  c.only("interpolate_factor", [1], "positions would be divided by it");
   const window = c.has("sliding_window") ? readSize(c, "sliding_window") : undefined;
   c.ignore("sliding_window");
   return {

@@ -43,7 +43,8 @@ function readSmolLm3Decoder(c: ConfigReader, nested: boolean): DecoderSpec {
   const counting = readCountingLayers(c, spec.layers);
   const slides = c.boolean("use_sliding_window", false) && c.has("sliding_window");
   const window = slides ? readSize(c, "sliding_window") : undefined;
-  c.ignore("sliding_window");
+  // Qwen's key, which SmolLM3's class does not read.
+  c.ignore("sliding_window", "max_window_layers");
   const sliding = readSlidingLayers(c, spec.layers, layer => slides && !counting[layer]);
   const kinds = sliding.map((isSliding, layer) => ({
     rope: counting[layer] ? ("global" as const) : ("none" as const),

@@ -23,7 +23,7 @@ def count(module):
 
 def build(class_name, config):
     cls = getattr(transformers, class_name)
-    config = {k: v for k, v in config.items() if k not in ("architectures", "torch_dtype")}
+    config = {k: v for k, v in config.items() if k not in ("architectures", "torch_dtype", "image_processor_cfg", "processor_cfg")}
     model = cls(cls.config_class.from_dict(config))
     model.tie_weights()
     return model

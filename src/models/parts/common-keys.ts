@@ -9,8 +9,10 @@ import { readPackedScheme } from "./quantization-config.ts";
 const WITHOUT_EFFECT = [
   "architectures",
   "attention_dropout",
+  "auto_map",
   "bad_words_ids",
   "begin_suppress_tokens",
+  "cache_implementation",
   "chunk_size_feed_forward",
   "decoder_start_token_id",
   "diversity_penalty",

@@ -10,13 +10,13 @@ import { patchesPerSide, TOWERS, towerTokens } from "./vit.ts";
 
 /** An image encoder up to its feature layer: pixels [batch, channels, H, W] → [batch, tokens, hidden]. */
 export function vitTower(g: GraphBuilder, w: WeightSource, vision: VisionSpec, pixels: Value): Value {
-  const { name, preNorm, finalNorm } = TOWERS[vision.kind];
+  const { name, preNorm, lastNorm } = TOWERS[vision.kind];
   const embedded = g.scope("embeddings", () => embedPatches(g, w, vision, pixels));
   let x = preNorm === undefined ? embedded : layerNorm(g, w, embedded, `${name}.${preNorm}`, vision.normEps);
   for (let layer = 0; layer < vision.runLayers; layer++) {
     x = g.scope(`layers.${layer}`, () => encoderLayer(g, w, vision, x, `${name}.encoder.layers.${layer}`));
   }
-  if (finalNorm) x = layerNorm(g, w, x, `${name}.post_layernorm`, vision.normEps);
+  if (lastNorm === "used") x = layerNorm(g, w, x, `${name}.post_layernorm`, vision.normEps);
   return vision.dropClassToken ? g.slice(x, 1, 1, towerTokens(vision)) : x;
 }
 

@@ -13,29 +13,29 @@ export const TOWER_NAMES: readonly NameRule[] = [
 
 /** Buffers, the norm behind the feature layer, SigLIP's pooling head, and every layer past the feature layer. */
 export function towerIgnored(vision: VisionSpec): RegExp[] {
-  const { name, finalNorm } = TOWERS[vision.kind];
+  const { name, lastNorm } = TOWERS[vision.kind];
   const tower = name.replaceAll(".", "\\.");
   const unused = unusedLayers(vision);
   return [
     new RegExp(`^${tower}\\.embeddings\\.position_ids$`),
-    ...(finalNorm ? [] : [new RegExp(`^${tower}\\.(post_layernorm|head)\\.`)]),
+    ...(lastNorm === "used" ? [] : [new RegExp(`^${tower}\\.(post_layernorm|head)\\.`)]),
     ...(unused.length > 0 ? [new RegExp(`^${tower}\\.encoder\\.layers\\.(${unused.join("|")})\\.`)] : []),
   ];
 }
 
 /** What `towerIgnored` matches and transformers saves. */
 export function towerUnused(vision: VisionSpec): SourceTensor[] {
-  const { name, finalNorm } = TOWERS[vision.kind];
+  const { name, lastNorm } = TOWERS[vision.kind];
   return [
     ...unusedLayers(vision).flatMap(layer => encoderLayer(vision, `${name}.encoder.layers.${layer}`)),
-    ...(finalNorm ? [] : visualNorm(`${name}.post_layernorm`, vision.hiddenSize)),
+    ...(lastNorm !== "unread" ? [] : visualNorm(`${name}.post_layernorm`, vision.hiddenSize)),
   ];
 }
 
 /** The tower up to the feature layer, under transformers 4's names. */
 export function towerWeights(vision: VisionSpec): VisualRule[] {
   const { hiddenSize: hidden, channels, patchSize, runLayers } = vision;
-  const { name, classToken, patchBias, bareTables, preNorm, finalNorm } = TOWERS[vision.kind];
+  const { name, classToken, patchBias, bareTables, preNorm, lastNorm } = TOWERS[vision.kind];
   const rows = towerTokens(vision);
   const positions = bareTables
     ? { name: `${name}.embeddings.position_embedding`, shape: [1, rows, hidden] }
@@ -49,7 +49,7 @@ export function towerWeights(vision: VisionSpec): VisualRule[] {
     positions,
     ...(preNorm === undefined ? [] : visualNorm(`${name}.${preNorm}`, hidden)),
     ...Array.from({ length: runLayers }, (_, layer) => encoderLayer(vision, `${name}.encoder.layers.${layer}`)).flat(),
-    ...(finalNorm ? visualNorm(`${name}.post_layernorm`, hidden) : []),
+    ...(lastNorm === "used" ? visualNorm(`${name}.post_layernorm`, hidden) : []),
   ];
 }
 

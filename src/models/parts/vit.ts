@@ -11,8 +11,8 @@ export interface Tower {
   readonly bareTables: boolean;
   /** Norm between embeddings and layers. "pre_layrnorm" is how CLIP's published weights spell it. */
   readonly preNorm?: string;
-  /** Norm after the last layer, part of the features. Others have one too, behind the hidden states features are taken from. */
-  readonly finalNorm: boolean;
+  /** Norm after the last layer: part of the features, behind the hidden states they are taken from, or none. */
+  readonly lastNorm: "used" | "unread" | "none";
   /** q, k and v in one product. */
   readonly fusedQkv: boolean;
   /** The attention's output product. */
@@ -27,7 +27,7 @@ const CLIP: Tower = {
   patchBias: false,
   bareTables: false,
   preNorm: "pre_layrnorm",
-  finalNorm: false,
+  lastNorm: "unread",
   fusedQkv: false,
   outProjection: "out_proj",
 };
@@ -39,17 +39,17 @@ export const TOWERS: Readonly<Record<VisionSpec["kind"], Tower>> = {
   clip: CLIP,
   siglip: { ...WITHOUT_PRE_NORM, classToken: false, patchBias: true },
   // Patches of a whole tile have positions 0, 1, 2, …: the fractions that transformers sorts into buckets are those of its grid.
-  idefics3: { ...WITHOUT_PRE_NORM, name: "vision_model", classToken: false, patchBias: true, finalNorm: true },
+  idefics3: { ...WITHOUT_PRE_NORM, name: "vision_model", classToken: false, patchBias: true, lastNorm: "used" },
   eva: {
     ...WITHOUT_PRE_NORM,
     name: "vision_model",
     patchBias: true,
     bareTables: true,
-    finalNorm: true,
+    lastNorm: "used",
     fusedQkv: true,
     outProjection: "projection",
   },
-  internvit: { ...WITHOUT_PRE_NORM, patchBias: true, bareTables: true, layerScale: true },
+  internvit: { ...WITHOUT_PRE_NORM, patchBias: true, bareTables: true, lastNorm: "none", layerScale: true },
 };
 
 /** Patches along one edge; what does not fill a patch is cut off. */

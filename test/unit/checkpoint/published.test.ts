@@ -4,6 +4,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import { describe, expect, it } from "vitest";
 import { findPublished, publishedModels, smallestOf } from "../../../src/checkpoint/published.ts";
 import { parameterCount } from "../../../src/checkpoint/stored-tensors.ts";
+import { featureRange } from "../../../src/models/parts/visual-tokens.ts";
 import { readModel } from "../../../src/models/registry.ts";
 import { tableSchema } from "../../../src/options/schema.ts";
 import { planOptions } from "../../../src/options/tables/plan.ts";
@@ -59,8 +60,9 @@ describe("the models of configs/models", () => {
 
     it("has as many parameters and visual features as were counted elsewhere", () => {
       expect(parameterCount(known)).toBe(model.parameters);
-      const { vision, swin } = known.spec;
-      expect((vision ?? swin)?.numVisualFeatures ?? 0).toBe(model.num_visual_features);
+      // Of images that are cut up, the most that one brings.
+      const most = featureRange(known.spec).most || (known.spec.swin?.numVisualFeatures ?? 0);
+      expect(most).toBe(model.num_visual_features);
     });
 
     it("recommends options that plan has, with values that it takes", () => {

@@ -1,0 +1,88 @@
+import type { VisualTokenRule } from "../../vision/index.ts";
+import type { ConfigReader } from "../config-reader.ts";
+import type { ModelSpec, ProjectorSpec, VisionSpec } from "../spec.ts";
+import { readCommonKeys, readDeclaredDtype, readSize, refuseQuantized } from "./common-keys.ts";
+import { readImageToken, readMultimodalIds } from "./image-token.ts";
+import type { LanguageFamily } from "./language.ts";
+import { readFeatureChoice } from "./llava-spec.ts";
+import { patchesPerSide } from "./vit.ts";
+import { readVision } from "./vit-spec.ts";
+
+/** InternVLConfig: a `text_config` of one of `families`, InternViT, and a projector behind a pixel shuffle. */
+export function readInternvlSpec(c: ConfigReader, families: Readonly<Record<string, LanguageFamily>>): ModelSpec {
+  readCommonKeys(c);
+  refuseQuantized(c);
+  const [text, vision] = [c.object("text_config"), c.object("vision_config")];
+  const types = Object.keys(families);
+  text.only("model_type", types, "other language models inside InternVL have tensors and numbers of their own");
+  refuseQuantized(text);
+  const family = families[types.find(type => type === text.raw("model_type")) ?? "qwen2"] as LanguageFamily;
+  const read = family.read(text, true);
+  // Unlike most, InternVLConfig ties lm_head to the word table unless it says otherwise.
+  const language = { ...read, tiedEmbeddings: c.boolean("tie_word_embeddings", true) || read.tiedEmbeddings };
+  const tower = readVision(vision, c, readFeatureChoice(c, -1), ["internvl_vision"]);
+  c.ignore("image_seq_length", "bos_token_id", "eos_token_id", "pad_token_id");
+  const shuffle = readShuffle(c, tower);
+  const features = tower.numVisualFeatures / shuffle ** 2;
+  const imageTokenId = readImageToken(c, language, 151_667);
+  return {
+    architecture: "InternVLForConditionalGeneration",
+    modelType: "internvl",
+    declaredDtype: readDeclaredDtype(c) ?? readDeclaredDtype(text),
+    language,
+    vision: { ...tower, numVisualFeatures: features },
+    projector: readProjector(c, tower, shuffle, language.hiddenSize),
+    visualTokens: readTiles(c, tower, features),
+    ...(imageTokenId !== undefined && { imageTokenId }),
+    ...readMultimodalIds(c, text, { bos: 151_643, eos: 151_645 }),
+  };
+}
+
+/** Where the image processor's settings stand in a config that was opened from a directory. */
+const PROCESSOR = "image_processor_cfg";
+
+/** 1 ÷ downsample_ratio, a whole number that divides the grid of patches. */
+function readShuffle(c: ConfigReader, tower: VisionSpec): number {
+  const ratio = c.number("downsample_ratio", 0.5);
+  const factor = Math.round(1 / ratio);
+  const side = patchesPerSide(tower);
+  if (ratio > 0 && 1 / factor === ratio && side % factor === 0) return factor;
+  c.problem(
+    "SPC006",
+    "downsample_ratio",
+    `is ${ratio}; expected one over a divisor of ${side}, the patches along an edge`,
+    "so many patches become one visual feature",
+    "give downsample_ratio as it was trained, 0.5 in published models",
+  );
+  return 1;
+}
+
+function readProjector(c: ConfigReader, tower: VisionSpec, shuffle: number, width: number): ProjectorSpec {
+  return {
+    ...{ kind: "shuffle_mlp2", shuffle, inputSize: tower.hiddenSize, hiddenSize: width, outputSize: width, bias: true },
+    activation: c.choice("projector_hidden_act", ["gelu", "relu"], "gelu"),
+  };
+}
+
+/** The processor cuts images whatever its file says of crop_to_patches: InternVLProcessor's default goes before it. */
+function readTiles(c: ConfigReader, tower: VisionSpec, features: number): VisualTokenRule {
+  c.ignore("processor_cfg");
+  if (!c.has(PROCESSOR)) {
+    c.warn(
+      "SPC001",
+      PROCESSOR,
+      "is not there; images are cut into 1 to 12 tiles, as the class does by default",
+      "how many tiles an image has stands in preprocessor_config.json, which the model's directory lacks",
+      "put preprocessor_config.json or processor_config.json beside config.json",
+    );
+  }
+  const processor = c.object(PROCESSOR);
+  // The other keys are about pixels: `run` reads them, and refuses those it does not know.
+  processor.ignore(...Object.keys((c.raw(PROCESSOR) ?? {}) as object));
+  return {
+    kind: "aspect_ratio_tiles",
+    tile: tower.imageSize,
+    ...{ min_tiles: readSize(processor, "min_patches", 1), max_tiles: readSize(processor, "max_patches", 12) },
+    ...{ features_per_tile: features, patches_per_tile: patchesPerSide(tower) ** 2 },
+  };
+}
