@@ -66,7 +66,7 @@ def skip_norm(g, m, x, skip, name):
     return outs[0], outs[3]
 
 
-def llama(m, capacity, int4):
+def llama(m, capacity, int4, batch=1):
     g = Graph()
     angles = np.arange(capacity)[:, None] * m.theta ** (-np.arange(0, m.dim, 2) / m.dim)[None, :]
     g.constant("cos", np.cos(angles).astype(np.float16))
@@ -79,10 +79,10 @@ def llama(m, capacity, int4):
         normed, total = skip_norm(g, m, out, total, f"l{i}.next")
     last = g.node("Gather", [normed, g.constant("minus_one", np.array(-1, np.int64))], axis=1)
     g.nodes.append(helper.make_node("Identity", [product(g, last, "head", m.hidden, m.vocab, int4)], ["logits"]))
-    cache = [1, m.heads, capacity, m.dim]
+    cache = [batch, m.heads, capacity, m.dim]
     info = helper.make_tensor_value_info
-    inputs = [info("input_ids", I32, [1, "seq"]), info("seqlens_k", I32, [1]), info("total_length", I32, [])]
-    outputs = [info("logits", FP16, [1, m.vocab])]
+    inputs = [info("input_ids", I32, [batch, "seq"]), info("seqlens_k", I32, [batch]), info("total_length", I32, [])]
+    outputs = [info("logits", FP16, [batch, m.vocab])]
     for i in range(m.layers):
         inputs += [info(f"past_{part}_{i}", FP16, cache) for part in ("key", "value")]
         outputs += [info(f"present_{part}_{i}", FP16, cache) for part in ("key", "value")]

@@ -40,9 +40,9 @@ class Decoder:
         options = options or session_options(library)
         if device == "cuda":
             self.stream = torch.cuda.Stream()
-            provider = {"user_compute_stream": str(self.stream.cuda_stream)}
-            if graph:
-                provider["enable_cuda_graph"] = "1"
+            # Also where nothing is captured: without it a session on a stream of ours whose runs are not waited for frees pinned
+            # memory in a callback of the stream, where CUDA allows that to nobody, and the process ends.
+            provider = {"user_compute_stream": str(self.stream.cuda_stream), "enable_cuda_graph": "1"}
             self.session = cuda_session(file, options=options, **provider)
         else:
             self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
