@@ -12,11 +12,11 @@
 
 namespace mmtrt::gemm
 {
-// Read once, so not kept in L1, and the first to leave L2.
+// Read once, so not kept in L1, and the first to leave L2. The other half of a line of 128 bytes is asked for next.
 __device__ __forceinline__ uint4 loadOnce(void const* at, uint64_t policy)
 {
     uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate.L2::cache_hint.v4.u32 {%0, %1, %2, %3}, [%4], %5;"
+    asm volatile("ld.global.nc.L1::no_allocate.L2::cache_hint.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4], %5;"
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                  : "l"(at), "l"(policy));
     return v;

@@ -13,8 +13,8 @@ inline constexpr int32_t kCOLUMNS = 16;
 // Elements of k of a warp's step, and of all warps'.
 inline constexpr int32_t kSTEP = 64;
 inline constexpr int32_t kBLOCK_STEP = kWARPS * kSTEP;
-// Steps of a warp that are on their way at once, in its registers: 128 KiB on a multiprocessor.
-inline constexpr int32_t kDEPTH = 4;
+// Steps of a warp that are on their way at once, in its registers: 96 KiB on a multiprocessor.
+inline constexpr int32_t kDEPTH = 3;
 
 struct SkinnyArguments
 {
