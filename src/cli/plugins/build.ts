@@ -36,7 +36,7 @@ export async function buildPlugins(build: PluginBuild): Promise<BuiltPlugins> {
   const nvcc = await findNvcc(build.env, build.signal);
   const generated = join(build.outputDir, "generated");
   await writeGenerated(generated, generateSources(plugins, abi));
-  const options = { ...build, nvcc, cacheDir: join(build.outputDir, "objects") };
+  const options = { ...build, compiler: nvcc, cacheDir: join(build.outputDir, "objects") };
   const units = await compileUnits(await unitsOf(build, plugins, generated), options);
   const library = join(build.outputDir, LIBRARY);
   await linkLibrary(
@@ -149,7 +149,7 @@ function adapters(
   );
 }
 
-async function filesOf(folder: string, pattern: RegExp): Promise<readonly string[]> {
+export async function filesOf(folder: string, pattern: RegExp): Promise<readonly string[]> {
   return (await readdir(folder))
     .filter(name => pattern.test(name))
     .sort()

@@ -52,4 +52,10 @@ export const PLG = {
     about:
       "mmtrt plugins new writes into native-plugins/plugins of the installed package, or of the copy that --plugin_sources names, and never over a plugin that is there.",
   },
+  PLG010: {
+    exit: 3,
+    title: "the machine has no C++ compiler",
+    about:
+      "mmtrt plugins build compiles the native runner with the machine's C++ compiler: CXX, or c++, g++ or clang++ on PATH, for C++17. CUDA is not needed for it.",
+  },
 } as const satisfies Record<string, CodeInfo>;

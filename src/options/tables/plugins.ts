@@ -16,13 +16,20 @@ export const pluginsOptions = defineOptions({
     group: "What",
     about: "new: the plugin's name, as graphs will have it: a capital letter first, as in RotaryEmbedding.",
   },
+  only: {
+    type: "string",
+    enum: ["library", "runner"],
+    group: "Build",
+    about:
+      "build: the plugin library alone, or the runner alone, which takes a C++ compiler and no CUDA. Without it: both.",
+  },
   output_dir: {
     type: "path",
     default: ".mmtrt/plugins",
     group: "Build",
     placeholder: "DIR",
     about:
-      "Where libmmtrt_plugins.so goes; compiled objects are kept beside it by the hash of what they were made from.",
+      "Where libmmtrt_plugins.so and mmtrt-runner go; compiled objects are kept beside it by the hash of what they were made from.",
   },
   sm: {
     type: "integer",
@@ -46,7 +53,8 @@ export const pluginsOptions = defineOptions({
     type: "path",
     group: "Build",
     placeholder: "DIR",
-    about: "ONNX Runtime 1.20 or later: the folder above its include folder, for custom ops of the CUDA provider.",
+    about:
+      "ONNX Runtime 1.20 or later: the folder above its include folder, for custom ops of the CUDA provider and for graphs in the runner.",
   },
   plugin_sources: {
     type: "path",

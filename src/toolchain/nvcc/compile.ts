@@ -5,7 +5,7 @@ import { MmtrtError, type Problem, throwIfAny } from "../../diagnostics/index.ts
 import { quoteCommand } from "../quote.ts";
 import { endProblem, runTool } from "../spawn.ts";
 import type { ToolEnvironment } from "../tensorrt/request.ts";
-import type { Nvcc } from "./find.ts";
+import type { Compiler } from "./find.ts";
 import { compileProblems } from "./messages.ts";
 
 /** One source file to compile. */
@@ -27,7 +27,7 @@ export interface CompiledUnit {
 }
 
 export interface CompileOptions {
-  readonly nvcc: Nvcc;
+  readonly compiler: Compiler;
   readonly env: ToolEnvironment;
   /** Objects are kept here by the hash of what they were made from. */
   readonly cacheDir: string;
@@ -64,13 +64,13 @@ export async function compileUnits(
 }
 
 async function compileUnit(unit: CompileUnit, options: CompileOptions): Promise<CompiledUnit> {
-  const object = join(options.cacheDir, `${basename(unit.source)}.${await keyOf(unit, options.nvcc)}.o`);
+  const object = join(options.cacheDir, `${basename(unit.source)}.${await keyOf(unit, options.compiler)}.o`);
   const size = await stat(object).then(
     info => info.size,
     () => 0,
   );
   if (size > 0) return { name: unit.name, object, cached: true, seconds: 0 };
-  const seconds = await runNvcc([...unit.flags, "-c", unit.source], object, unit.source, options);
+  const seconds = await runCompiler([...unit.flags, "-c", unit.source], object, unit.source, options);
   return { name: unit.name, object, cached: false, seconds };
 }
 
@@ -81,11 +81,21 @@ export async function linkLibrary(
   flags: readonly string[],
   options: CompileOptions,
 ): Promise<void> {
-  await runNvcc(["-shared", ...flags, ...objects], library, library, options);
+  await runCompiler(["-shared", ...flags, ...objects], library, library, options);
+}
+
+/** Links objects into a program. Throws PLG003. */
+export async function linkProgram(
+  objects: readonly string[],
+  program: string,
+  flags: readonly string[],
+  options: CompileOptions,
+): Promise<void> {
+  await runCompiler([...objects, ...flags], program, program, options);
 }
 
 /** Writes aside, then renames: what has the final name is whole. Gives the seconds it took. */
-async function runNvcc(
+async function runCompiler(
   args: readonly string[],
   output: string,
   source: string,
@@ -93,7 +103,7 @@ async function runNvcc(
 ): Promise<number> {
   await mkdir(dirname(output), { recursive: true });
   const partial = `${output}.${process.pid}.partial`;
-  const argv = [options.nvcc.file, ...args, "-o", partial] as const;
+  const argv = [options.compiler.file, ...args, "-o", partial] as const;
   const lines: string[] = [];
   try {
     const end = await runTool({
@@ -118,8 +128,8 @@ async function runNvcc(
 }
 
 /** The hash of the compiler's version, its flags and every input's name and content. */
-async function keyOf({ flags, inputs }: CompileUnit, nvcc: Nvcc): Promise<string> {
-  const hash = createHash("sha256").update(JSON.stringify([nvcc.version, flags]));
+async function keyOf({ flags, inputs }: CompileUnit, compiler: Compiler): Promise<string> {
+  const hash = createHash("sha256").update(JSON.stringify([compiler.version, flags]));
   for (const file of [...inputs].sort()) hash.update(`\0${basename(file)}\0`).update(await readFile(file));
   return hash.digest("hex").slice(0, 24);
 }
