@@ -111,7 +111,7 @@ async function planFrom(
 
   const canBuild = problems.every(problem => MEMORY_CODES.has(problem.code));
   const dialect = dialectFor(parserOf(options, builder), build.kv_cache_type === "static");
-  const libraries = options.backend === "onnxruntime" ? [] : await readPluginLibraries(options.plugins ?? []);
+  const libraries = await readPluginLibraries(options.plugins ?? []);
   const computeDtype = computeDtypeOf(build, checkpoint.manifest.options.dtype);
   const plugins = choosePlugins(build, { computeDtype, headDim: spec.language.headDim, libraries });
   const targets: EngineTargets = {

@@ -42,7 +42,7 @@ export interface PluginFacts {
 }
 
 /**
- * auto: nodes for what a library brings to TensorRT · a dtype: nodes in any case, whose standard bodies run where no library
+ * auto: nodes for what a library brings to the backend · a dtype: nodes in any case, whose standard bodies run where no library
  * has them · disable: none. What has no kernel is never a node.
  */
 export function choosePlugins(build: BuildSettings, facts: PluginFacts): ChosenPlugins {
@@ -62,7 +62,8 @@ function choose(
   const from = build[option];
   if (from === "disable") return {};
   const asked = from !== "auto";
-  const hasLibrary = build.backend !== "onnxruntime" && libraries.some(library => brings(library, OPTION_OF[option]));
+  const caller = build.backend === "onnxruntime" ? "onnxruntime" : "tensorrt";
+  const hasLibrary = libraries.some(library => brings(library, caller, OPTION_OF[option]));
   const without = (why: string) => ({ adjustment: { option, from, to: "disable", why } });
   const lacking = withoutKernel(option, build, computeDtype, headDim);
   if (lacking !== undefined) return asked || hasLibrary ? without(lacking) : {};
@@ -93,8 +94,12 @@ function withoutKernel(
   return `there are kernels for heads of ${HEAD_DIMS.join(", ")} channels and blocks of 16 tokens and more, not for ${headDim}${block === undefined ? "" : ` in blocks of ${block}`}`;
 }
 
-function brings({ ops, adapters }: PluginLibrary, { name, version }: FusedOp): boolean {
-  return adapters.includes("tensorrt") && ops.includes(`${name}/${version}`);
+function brings(
+  { ops, adapters }: PluginLibrary,
+  caller: PluginLibrary["adapters"][number],
+  { name, version }: FusedOp,
+): boolean {
+  return adapters.includes(caller) && ops.includes(`${name}/${version}`);
 }
 
 /** How many nodes of each operation a plugin may take. */

@@ -70,6 +70,16 @@ describe("the plan of a build", () => {
     expect(nodesOf(await plan({ plugins: [kernels] }))).toEqual([{}, {}]);
   });
 
+  it("has nodes for ONNX Runtime where the library has its custom ops, and none where it has TensorRT's plugins alone", async () => {
+    const custom = await library("custom.so", ALL, "RegisterCustomOps\0");
+    const backend = "onnxruntime";
+    const made = await plan({ backend, plugins: [custom] });
+    expect(nodesOf(made)).toEqual([ops, {}]);
+    expect(made.engines.map(({ request }) => request)).toEqual([null, null]);
+    expect(nodesOf(await plan({ backend, plugins: [await library("all.so")] }))).toEqual([{}, {}]);
+    expect(nodesOf(await plan({ plugins: [custom] }))).toEqual([{}, {}]);
+  });
+
   it("without a library is to the byte the one of a build that disables every plugin", async () => {
     const off = {
       gpt_attention_plugin: "disable",
