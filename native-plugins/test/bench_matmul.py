@@ -1,10 +1,15 @@
-"""Times weight-only and 16-bit products beside PyTorch's in one process; one JSON line each. python3 bench_matmul.py LIBRARY [LIBRARY …]
+"""Times weight-only and 16-bit products beside PyTorch's in one process; one JSON line each.
+
+    python3 bench_matmul.py [--cold-read FILE] LIBRARY [LIBRARY …]
+
+FILE, made of cold_read.cu, gives the time in which the card reads what each product of one row must read, and no more.
 
 As bench_kernels.py: each call is a CUDA graph replayed after 256 MiB of writes; medians of 30.
 """
 
+import argparse
+import ctypes as c
 import json
-import sys
 
 import torch
 
@@ -37,8 +42,25 @@ def bench(f, n=30):
     return times[n // 2]
 
 
-def report(kernel, m, k, n, moved, seconds):
+class ColdRead:
+    """What reading alone takes."""
+
+    def __init__(self, file):
+        self.read = c.CDLL(file).cold_read
+        self.bytes = torch.randint(0, 255, (320 << 20,), device="cuda", dtype=torch.uint8)
+        self.blocks = 4 * torch.cuda.get_device_properties(0).multi_processor_count
+
+    def seconds(self, size):
+        assert size <= self.bytes.numel()
+        stream = lambda: c.c_void_p(torch.cuda.current_stream().cuda_stream)
+        pointer = c.c_void_p(self.bytes.data_ptr())
+        return bench(lambda: self.read(pointer, c.c_int64(size), pointer, self.blocks, stream()))
+
+
+def report(kernel, m, k, n, moved, seconds, cold=None):
     names = [name for name in seconds if name.endswith(".so")]
+    if cold is not None and m == 1:
+        seconds["cold_read"] = cold.seconds(moved)
     row = {"kernel": kernel, "sizes": [m, k, n], "us": {name: round(t * 1e6, 1) for name, t in seconds.items()}}
     for anchor in ("bf16", "torch_int4"):
         if anchor in seconds:
@@ -62,7 +84,7 @@ class Weight:
         self.zeros = torch.randn(k // 128, n, 2, device="cuda", dtype=torch.bfloat16)
 
 
-def bench_gemms(libraries):
+def bench_gemms(libraries, cold):
     for k, n in GEMMS:
         weight = torch.randn(n, k, device="cuda", dtype=torch.bfloat16)
         for m in ROWS:
@@ -72,11 +94,16 @@ def bench_gemms(libraries):
             for library in libraries:
                 if "Gemm" in library.plugins:
                     seconds[library.file] = bench(library["Gemm"].prepare([x, weight], [y]))
-            report("gemm", m, k, n, 2 * k * n, seconds)
+            report("gemm", m, k, n, 2 * k * n, seconds, cold)
 
 
 def main():
-    libraries = [Library(file) for file in sys.argv[1:]]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cold-read")
+    parser.add_argument("libraries", nargs="+")
+    arguments = parser.parse_args()
+    cold = arguments.cold_read and ColdRead(arguments.cold_read)
+    libraries = [Library(file) for file in arguments.libraries]
     tiny = torch.empty(4, device="cuda")
     print(json.dumps({"device": torch.cuda.get_device_name(), "least_kernel_us": round(bench(lambda: tiny.zero_()) * 1e6, 1)}), flush=True)
     weights = [Weight(k, n) for k, n in MATRICES]
@@ -92,9 +119,9 @@ def main():
                 plugin = library["WeightOnlyMatmul"]
                 int4[library.file] = bench(plugin.prepare([x, w.int4, w.grouped], [y], group_size=128))
                 int8[library.file] = bench(plugin.prepare([x, w.int8, w.channel], [y], group_size=w.k))
-            report("int4_g128_matmul", m, w.k, w.n, w.k * w.n // 2 + w.grouped.numel() * 2, int4)
-            report("int8_matmul", m, w.k, w.n, w.k * w.n, int8)
-    bench_gemms(libraries)
+            report("int4_g128_matmul", m, w.k, w.n, w.k * w.n // 2 + w.grouped.numel() * 2, int4, cold)
+            report("int8_matmul", m, w.k, w.n, w.k * w.n, int8, cold)
+    bench_gemms(libraries, cold)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ __device__ __forceinline__ void copyRange(
     TileArguments const& args, Maps const& maps, Ring<stageBytes(kBITS, kGROUPED)> ring, int32_t begin, int32_t end)
 {
     using S = Stage<kBITS>;
-    constexpr int32_t kBOX_BYTES = kBOX_ROWS * kK * 2;
+    constexpr int32_t kPART_BYTES = kPART_ROWS * kK * 2;
     StreamK const& work = args.work;
     int32_t tile = begin / work.kBlocks;
     int32_t kBlock = begin - tile * work.kBlocks;
@@ -54,10 +54,13 @@ __device__ __forceinline__ void copyRange(
         int32_t const column = tile / work.rowTiles * kCOLUMNS;
         // The first round finds the stages free.
         barrierWait(ring.empty(), ring.parity ^ 1U);
-        int32_t const boxes = min(kROWS / kBOX_ROWS, (args.rows - row + kBOX_ROWS - 1) / kBOX_ROWS);
-        barrierExpect(ring.full(), boxes * kBOX_BYTES + bytesBesideX);
-        for (int32_t i = 0; i < boxes; ++i)
-            copyBox(ring.address() + i * kBOX_BYTES, &maps.x, kBlock * kK, row + i * kBOX_ROWS, ring.full());
+        int32_t const parts = min(kROWS / kPART_ROWS, (args.rows - row + kPART_ROWS - 1) / kPART_ROWS);
+        barrierExpect(ring.full(), parts * kPART_BYTES + bytesBesideX);
+        if (parts == kROWS / kPART_ROWS)
+            copyBox(ring.address(), &maps.x, kBlock * kK, row, ring.full());
+        else
+            for (int32_t i = 0; i < parts; ++i)
+                copyBox(ring.address() + i * kPART_BYTES, &maps.partOfX, kBlock * kK, row + i * kPART_ROWS, ring.full());
         copyBox(ring.address() + S::kWEIGHT, &maps.weight, column * kBITS / 8, kBlock * kK, ring.full());
         for (int32_t i = 0; i < scaleRows; ++i)
         {
@@ -181,7 +184,8 @@ template <typename T, int32_t kBITS>
 int32_t launch(TileArguments const& args, bool grouped, cudaStream_t stream) noexcept
 {
     Maps maps{};
-    bool described = describeMatrix(maps.x, {args.x, 2, args.k, args.rows, kK, kBOX_ROWS, true})
+    bool described = describeMatrix(maps.x, {args.x, 2, args.k, args.rows, kK, kROWS, true})
+        && describeMatrix(maps.partOfX, {args.x, 2, args.k, args.rows, kK, kPART_ROWS, true})
         && describeMatrix(maps.weight, {args.weight, 1, static_cast<int64_t>(args.n) * kBITS / 8, args.k, kCOLUMNS * kBITS / 8, kK, true});
     if (grouped)
         described = described && describeMatrix(maps.scale, {args.scale, 2, args.n, args.groups, kCOLUMNS, 1, false})

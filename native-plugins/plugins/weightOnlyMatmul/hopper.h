@@ -12,9 +12,10 @@ inline constexpr int32_t kK = 64;
 inline constexpr int32_t kCOMPUTING = 256;
 inline constexpr int32_t kTHREADS = kCOMPUTING + 128;
 inline constexpr int32_t kSTAGES = 5;
-// Rows of x in a copy. Copies that begin past the last row are left out: what lies there in shared memory ends in sums that are not
-// stored, and a row of zeros costs the copy engine more than a row of x (129 rows took 73 µs for 47 of 256).
-inline constexpr int32_t kBOX_ROWS = 32;
+// Rows of x in a copy of the last tile of rows, whose copies that begin past the last row are left out: what lies there in shared memory
+// ends in sums that are not stored, and a row of zeros costs the copy engine more than a row of x (129 rows took 73 µs, 256 47).
+// Other tiles are one copy: each costs some hundred cycles.
+inline constexpr int32_t kPART_ROWS = 64;
 // Most groups that k blocks of 64 meet, and their scales in a stage.
 inline constexpr int32_t kSCALE_ROWS = 4;
 inline constexpr int32_t kSCALE_ROW = kCOLUMNS * 2;
@@ -32,6 +33,7 @@ constexpr int32_t sharedBytes(int32_t bits, bool grouped) noexcept { return kSTA
 struct Maps
 {
     CUtensorMap x;
+    CUtensorMap partOfX;
     CUtensorMap weight;
     CUtensorMap scale;
     CUtensorMap zero;
