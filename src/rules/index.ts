@@ -1,7 +1,7 @@
 import type { Problem } from "../diagnostics/index.ts";
 import { beamFitsVocabulary } from "./beam.ts";
 import * as lengths from "./lengths.ts";
-import { promptTableHoldsBatch, promptTableIsUsed } from "./multimodal.ts";
+import { everyImageFits, promptTableHoldsBatch, promptTableIsUsed } from "./multimodal.ts";
 import * as pagedContext from "./paged-context.ts";
 import * as parallel from "./parallel.ts";
 import * as plugins from "./plugins.ts";
@@ -73,6 +73,7 @@ export const ADVICE: readonly Rule[] = [
   lengths.promptHoldsText,
   lengths.answerHasRoom,
   promptTableIsUsed,
+  everyImageFits,
   parallel.ranksShareProcess,
   bfloat16IsWidened,
   logitsKeepBits,

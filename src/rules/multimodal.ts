@@ -1,5 +1,7 @@
-import { type FeatureRange, featureRange } from "../models/parts/visual-tokens.ts";
+import { type FeatureRange, featureRange, visualTokensOf } from "../models/parts/visual-tokens.ts";
 import { DTYPES } from "../tensor/index.ts";
+import { fittingSizes, showSize, type TokenBudget, USUAL_SHAPES, type VisualTokenRule } from "../vision/index.ts";
+import { USUAL_TEXT_TOKENS } from "./lengths.ts";
 import type { Rule, RuleContext } from "./rule.ts";
 import { showBytes } from "./rule.ts";
 
@@ -32,6 +34,48 @@ export const promptTableHoldsBatch: Rule = ({ spec, build: { max_multimodal_len,
     fix: `--max_multimodal_len ${rows}${batch > 0 ? `, or --max_batch_size ${batch}` : ""}`,
   };
 };
+
+/** What an image may bring to be taken in a full batch of one image each, the usual text beside it. */
+export function imageBudget(build: {
+  readonly max_multimodal_len: number;
+  readonly max_batch_size: number;
+  readonly max_input_len: number;
+}): TokenBudget {
+  const features = Math.floor(build.max_multimodal_len / build.max_batch_size);
+  return { features, tokens: build.max_input_len - USUAL_TEXT_TOKENS };
+}
+
+/** Advice, for models whose images differ: the largest are refused at run time, and which those are is not plain to see. */
+export const everyImageFits: Rule = ({ spec, build, origin }) => {
+  const rule = visualTokensOf(spec);
+  const range = featureRange(spec);
+  const { features, tokens } = imageBudget(build);
+  if (rule === undefined || !varies(range) || spec.encoderDecoder !== undefined) return undefined;
+  const isShort = tokens < range.mostTokens;
+  if (!isShort && features >= range.most) return undefined;
+  const length = Math.max(build.max_input_len, range.mostTokens + USUAL_TEXT_TOKENS);
+  const rows = Math.max(build.max_multimodal_len, build.max_batch_size * range.most);
+  const needed = [
+    ...(isShort ? [`--max_input_len ${length}`] : []),
+    ...(features < range.most ? [`--max_multimodal_len ${rows}`] : []),
+  ];
+  return {
+    code: "BLD090",
+    what: `images of up to ${range.mostTokens} tokens are made; a full batch of ${build.max_batch_size} takes ${Math.max(0, Math.min(features, tokens))} of each`,
+    at: origin(isShort ? "max_input_len" : "max_multimodal_len"),
+    why: `larger images are refused at run time. A full batch takes ${fittingText(rule, { features, tokens })}`,
+    fix: `${needed.join(" and ")} for every image, or leave it so; mmtrt plan --images 1280x720 tells what an image takes`,
+  };
+};
+
+/** `4:3 up to 1024x768, 1:1 none`: shapes that any size fits of are left out where they are not all. */
+export function fittingText(rule: VisualTokenRule, budget: TokenBudget): string {
+  return USUAL_SHAPES.map(({ name, ratio }) => {
+    const fits = fittingSizes(rule, ratio, budget);
+    if (fits.kind === "up_to") return `${name} up to ${showSize(fits.size)}`;
+    return `${name} ${fits.kind === "all" ? "of any size" : "none"}`;
+  }).join(", ");
+}
 
 /**
  * Advice. Whole images beyond one a prompt may be wanted (several images in a prompt), so this is no error; of VILA, which

@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import type { ImageBudget } from "../../build/image-budget.ts";
 import type { BuildPlan } from "../../build/plan.ts";
 import { planShapes } from "../../build/plan-build.ts";
 import type { Adjustment } from "../../build/settings.ts";
@@ -6,10 +8,14 @@ import type { ConvertedCheckpoint } from "../../checkpoint/read.ts";
 import { parameterCount } from "../../checkpoint/stored-tensors.ts";
 import { weightlessCheckpoint } from "../../checkpoint/weightless.ts";
 import { type Problem, throwIfAny } from "../../diagnostics/index.ts";
+import { visualTokensOf } from "../../models/parts/visual-tokens.ts";
 import type { OptionValue } from "../../options/define.ts";
 import type { BuildOptions } from "../../options/tables/build.ts";
 import { type PlanOptions, planOptions } from "../../options/tables/plan.ts";
+import { section } from "../build-view.ts";
 import { defineCommand } from "../command.ts";
+import { recognise } from "../inspect/recognise.ts";
+import { budgetFor, budgetText, engineBudget, planLimits, readSizes } from "../plan/images.ts";
 import { type Chosen, withRecommended } from "../plan/recommended.ts";
 import { type Target, targetOf } from "../plan/target.ts";
 import { listText, modelPlanText, nextCommands, type PlannedModel } from "../plan/view.ts";
@@ -21,6 +27,11 @@ export const plan = defineCommand({
   options: planOptions,
   async run({ options, origin, given, ui, signal }) {
     if (options.list) return listModels(ui);
+    const sizes = readSizes(options.images ?? [], origin("images"));
+    if (options.dir !== undefined && sizes.length > 0 && (await isEngine(options.dir))) {
+      const budget = await engineBudget(options.dir, sizes, origin("images"));
+      return ui.result(budgetText(budget), { images: budget });
+    }
     const target = await targetOf(options, { origin, ui, signal });
     const chosen: Chosen & { readonly adjustments?: readonly Adjustment[] } =
       target.kind === "published"
@@ -36,13 +47,22 @@ export const plan = defineCommand({
       });
       const adjusted = { ...shapes, adjustments: [...(chosen.adjustments ?? []), ...shapes.adjustments] };
       for (const warning of [...warnings, ...shapes.warnings]) ui.warn(warning);
-      show(ui, adjusted, modelOf(target, checkpoint, chosen));
+      const { spec, dir } = checkpoint;
+      const at = { name: dir, at: origin("images") };
+      const rule = spec.encoderDecoder?.encoder === undefined && spec.encoderDecoder ? undefined : visualTokensOf(spec);
+      const budget = sizes.length === 0 ? undefined : budgetFor(rule, sizes, planLimits(shapes), at);
+      show(ui, adjusted, modelOf(target, checkpoint, chosen), budget);
       throwIfAny(shapes.problems);
     } finally {
       await checkpoint.close();
     }
   },
 });
+
+/** Something on disk that `build` wrote; anything else is targetOf's to judge. */
+async function isEngine(path: string): Promise<boolean> {
+  return existsSync(path) && (await recognise(path)) === "engine";
+}
 
 async function listModels(ui: Ui): Promise<void> {
   const { publishedModels } = await import("../../checkpoint/published.ts");
@@ -111,7 +131,7 @@ function asBuild(options: PlanOptions): BuildOptions {
 
 function modelOf(target: Target, checkpoint: ConvertedCheckpoint, { options, given }: Chosen): PlannedModel {
   const published = target.kind === "published" ? target.model : undefined;
-  const { dir, model, list, ...rest } = options;
+  const { dir, model, list, images, ...rest } = options;
   const values = rest as Readonly<Record<string, OptionValue | undefined>>;
   const shown = Object.entries(values).filter(([key, value]) => given(key) && value !== undefined && key !== "gpu");
   return {
@@ -123,10 +143,12 @@ function modelOf(target: Target, checkpoint: ConvertedCheckpoint, { options, giv
   };
 }
 
-function show(ui: Ui, shapes: BuildPlan, model: PlannedModel): void {
+function show(ui: Ui, shapes: BuildPlan, model: PlannedModel, budget: ImageBudget | undefined): void {
   const { published } = model;
-  ui.result(modelPlanText(shapes, model), {
+  const images = budget === undefined ? "" : `${section("images", budgetText(budget))}\n\n`;
+  ui.result(`${images}${modelPlanText(shapes, model)}`, {
     ...shapes,
+    ...(budget && { images: budget }),
     parameters: model.parameters,
     published: published && {
       name: published.name,

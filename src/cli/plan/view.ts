@@ -4,6 +4,7 @@ import type { OptionValue } from "../../options/define.ts";
 import { buildOptions } from "../../options/tables/build.ts";
 import { convertOptions } from "../../options/tables/convert.ts";
 import { quoteCommand } from "../../toolchain/quote.ts";
+import { tokenBounds, type VisualTokenRule } from "../../vision/index.ts";
 import { planText, section } from "../build-view.ts";
 import { formatTable } from "../ui.ts";
 
@@ -33,20 +34,25 @@ export function showCount(n: number): string {
 }
 
 function modelTable(
-  { model: { architecture, num_visual_features: features } }: BuildPlan,
+  { model: { architecture, num_visual_features: features, visual_tokens: rule } }: BuildPlan,
   model: PlannedModel,
 ): string {
   const { published } = model;
   const lines: (readonly [string, string])[] = [
     ["architecture", architecture],
     ["parameters", `${showCount(model.parameters)} (${model.parameters})`],
-    ["visual features", features === 0 ? "none: it takes no images" : `${features} an image`],
+    ["visual features", features === 0 ? "none: it takes no images" : `${shownFeatures(features, rule)} an image`],
     ...(published?.hub ? [["published as", published.hub] as const] : []),
     ...(published ? [["why this build", published.why] as const] : []),
     ...(published?.unconfirmed ?? []).map(text => ["not confirmed", text] as const),
   ];
   const width = Math.max(...lines.map(([name]) => name.length));
   return lines.map(([name, text]) => `${name.padEnd(width)}  ${text}`).join("\n");
+}
+
+/** `320 to 1088`, where images differ. */
+function shownFeatures(most: number, rule: VisualTokenRule | undefined): string {
+  return rule === undefined ? String(most) : `${tokenBounds(rule).least.features} to ${most}`;
 }
 
 /** `mmtrt convert …` and `mmtrt build …` with the options of the plan, to be pasted into a shell. */

@@ -279,4 +279,14 @@ export const BLD = {
     about:
       "TensorRT holds an engine's weights three times before it is written: as pages of the file, as its own copy and as the serialized engine. `mmtrt build --plan` shows the prediction for each engine; that of builds on a GPU is an estimate. With several workers, only as many builders run at a time as fit together.",
   },
+  BLD090: {
+    title: "the largest images do not fit in a full batch",
+    about:
+      "Where images are cut into tiles or keep their size, the largest one that the processor can make brings many times the tokens of the smallest. max_input_len bounds one prompt, max_multimodal_len all images of a batch. Smaller limits are a fair choice where images are known to be small: mmtrt plan --images tells what given sizes take.",
+  },
+  BLD091: {
+    title: "images cannot be budgeted",
+    about:
+      "mmtrt plan --images takes sizes as 1280x720, width first, of a model that sees: what an image brings to prompt and engines follows from its pixels alone, so no file is needed.",
+  },
 } as const satisfies Record<string, CodeInfo>;

@@ -5,7 +5,10 @@ import { readCommonKeys, readDeclaredDtype, readSize, refuseQuantized } from "./
 import { readImageToken, readMultimodalIds } from "./image-token.ts";
 import type { LanguageFamily } from "./language.ts";
 import { patchesPerSide } from "./vit.ts";
-import { IDEFICS3_TYPES, LAST_LAYER, readVision } from "./vit-spec.ts";
+import { LAST_LAYER, readVision } from "./vit-spec.ts";
+
+/** What the tower is called, by transformers' versions, for SmolVLM, and in files of SmolVLM's own training. */
+const TOWER_TYPES = ["idefics3_vision", "idefics3", "smolvlm_vision", "smolvlm", "siglip_vision_model"];
 
 /** Where the settings of processor and image processor stand in a config that was opened from a directory. */
 const [PROCESSOR, IMAGE_PROCESSOR] = ["processor_cfg", "image_processor_cfg"];
@@ -20,7 +23,7 @@ export function readIdefics3Spec(c: ConfigReader, families: Readonly<Record<stri
   c.ignore("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id", "transformers.js_config");
   const text = c.object("text_config");
   const { family, language } = readLanguage(c, text, families);
-  const tower = readVision(c.object("vision_config"), c, LAST_LAYER, IDEFICS3_TYPES);
+  const tower = readVision(c.object("vision_config"), c, LAST_LAYER, TOWER_TYPES, "idefics3_vision");
   const shuffle = readShuffle(c, tower);
   const features = tower.numVisualFeatures / shuffle ** 2;
   const imageTokenId = readImageToken(c, language, 128_257);

@@ -22,18 +22,6 @@ interface Family {
   readonly ignored: readonly string[];
 }
 
-/** What Idefics3's tower is called, by transformers' versions and for SmolVLM. */
-export const IDEFICS3_TYPES = ["idefics3_vision", "idefics3", "smolvlm_vision", "smolvlm"];
-
-const IDEFICS3: Family = {
-  kind: "idefics3",
-  sizes: { ...BASE, hidden_size: 1152, num_attention_heads: 16, patch_size: 32 },
-  activation: "gelu_pytorch_tanh",
-  normEps: 1e-6,
-  // What the image processor does to pictures; transformers' tower does not look at it.
-  ignored: ["size", "max_image_size", "use_base_siglip"],
-};
-
 /** By `model_type` of the vision config. */
 const FAMILIES: Readonly<Record<string, Family>> = {
   clip_vision_model: {
@@ -51,7 +39,14 @@ const FAMILIES: Readonly<Record<string, Family>> = {
     // The head pools what the last layer gives; features are taken before it.
     ignored: ["vision_use_head", "projection_dim"],
   },
-  ...Object.fromEntries(IDEFICS3_TYPES.map(type => [type, IDEFICS3])),
+  idefics3_vision: {
+    kind: "idefics3",
+    sizes: { ...BASE, hidden_size: 1152, num_attention_heads: 16, patch_size: 32 },
+    activation: "gelu_pytorch_tanh",
+    normEps: 1e-6,
+    // transformers' tower reads none of these: what the image processor does to pictures, and leftovers of training.
+    ignored: ["size", "max_image_size", "use_base_siglip", "projection_class", "projection_dim", "ignore_index"],
+  },
   blip_2_vision_model: {
     kind: "eva",
     sizes: {
@@ -105,17 +100,18 @@ export const LAST_LAYER: FeatureChoice = { layer: -1, dropClassToken: false };
 
 /**
  * The vision config of any tower we know, told apart by its model_type. `where` is the reader that holds
- * `vision_feature_layer`. numVisualFeatures counts the tower's own rows.
+ * `vision_feature_layer`; `as` the tower that all of `supported` are names of. numVisualFeatures counts the tower's own rows.
  */
 export function readVision(
   c: ConfigReader,
   where: ConfigReader,
   feature: FeatureChoice,
   supported: readonly string[] = Object.keys(FAMILIES),
+  as?: string,
 ): VisionSpec {
   c.only("model_type", supported, "other vision towers have tensors and numbers of their own");
   const type = c.raw("model_type");
-  const family = FAMILIES[supported.find(known => known === type) ?? supported[0] ?? ""] as Family;
+  const family = FAMILIES[as ?? supported.find(known => known === type) ?? supported[0] ?? ""] as Family;
   const size = (key: keyof Family["sizes"]): number => readSize(c, key, family.sizes[key]);
   const edge = (key: "image_size" | "patch_size"): number => readEdge(c, key, family.sizes[key]);
   readCommonKeys(c);

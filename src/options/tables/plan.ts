@@ -30,6 +30,14 @@ export const planOptions = defineOptions({
     about:
       "A published model instead of DIR, with the build recommended for it: llava-1.5-7b-hf, nougat-base, …; no weights are needed.",
   },
+  images: {
+    type: "string",
+    list: true,
+    group: "Model",
+    placeholder: "WIDTHxHEIGHT",
+    about:
+      "Sizes of images, as 1280x720,640x480: what each brings in tiles, visual features and prompt tokens, max_multimodal_len for a batch of them, and which sizes fit. DIR may be an engine directory then.",
+  },
   list: { type: "boolean", default: false, group: "Model", about: "List the models that --model knows." },
   vision_tower_dir,
   llm_dir,

@@ -3,7 +3,7 @@ import { formatProblem } from "../../../src/diagnostics/index.ts";
 import { beamFitsVocabulary } from "../../../src/rules/beam.ts";
 import { ADVICE, checkRules, RULES, type Rule } from "../../../src/rules/index.ts";
 import * as lengths from "../../../src/rules/lengths.ts";
-import { promptTableHoldsBatch, promptTableIsUsed } from "../../../src/rules/multimodal.ts";
+import { everyImageFits, promptTableHoldsBatch, promptTableIsUsed } from "../../../src/rules/multimodal.ts";
 import * as pagedContext from "../../../src/rules/paged-context.ts";
 import * as parallel from "../../../src/rules/parallel.ts";
 import * as plugins from "../../../src/rules/plugins.ts";
@@ -15,6 +15,15 @@ import * as tensorrt from "../../../src/rules/tensorrt.ts";
 import { llama, llava, pair, ruleContext } from "../../support/specs.ts";
 
 type Change = Parameters<typeof ruleContext>[0];
+
+/** Images of 5 to 17 tiles of 64 features, with 12 to 39 markers about them. */
+const TILED: Change["spec"] = {
+  ...llava(),
+  visualTokens: {
+    ...{ kind: "longest_edge_tiles", longest_edge: 2048, tile: 512, splits: true },
+    ...{ features_per_tile: 64, patches_per_tile: 1024 },
+  },
+};
 
 /** Each rule with inputs it refuses, what its message must say, and the nearest inputs it accepts. */
 interface Case {
@@ -237,6 +246,41 @@ const CASES: readonly Case[] = [
     fails: { spec: { ...llava(), modelType: "vila" }, build: { max_multimodal_len: 1440 } },
     says: ["BLD015", "serve only prompts with several images"],
     passes: { spec: { ...llava(), modelType: "vila" }, build: { max_multimodal_len: 1152 } },
+  },
+  {
+    rule: promptTableIsUsed,
+    name: "more rows than prompts of tiled images can have",
+    fails: { spec: TILED, build: { max_input_len: 1024, max_multimodal_len: 1025 } },
+    says: ["BLD015", "a batch whose prompts are images alone fills 1024 rows", "serve no prompt"],
+    passes: { spec: TILED, build: { max_input_len: 1024, max_multimodal_len: 1024 } },
+  },
+  {
+    rule: promptTableHoldsBatch,
+    name: "fewer rows than the smallest images of a batch have",
+    fails: { spec: TILED, build: { max_batch_size: 3, max_multimodal_len: 959 } },
+    says: ["BLD014", "at least 320 visual features", "--max_multimodal_len 960, or --max_batch_size 2"],
+    passes: { spec: TILED, build: { max_batch_size: 3, max_multimodal_len: 960 } },
+  },
+  {
+    rule: lengths.promptHoldsImage,
+    name: "a prompt as long as the smallest image",
+    fails: { spec: TILED, build: { max_input_len: 332 } },
+    says: ["BLD011", "the smallest image, 332 tokens,", "--max_input_len 364 or more; 1159 for every image"],
+    passes: { spec: TILED, build: { max_input_len: 333 } },
+  },
+  {
+    rule: everyImageFits,
+    name: "a prompt shorter than the largest image and text",
+    fails: { spec: TILED, build: { max_input_len: 1158, max_multimodal_len: 1088 } },
+    says: ["BLD090", "1:1 none, 4:3 of any size", "--max_input_len 1159 for every image"],
+    passes: { spec: TILED, build: { max_input_len: 1159, max_multimodal_len: 1088 } },
+  },
+  {
+    rule: everyImageFits,
+    name: "fewer rows than the largest images of a batch have",
+    fails: { spec: TILED, build: { max_input_len: 1159, max_batch_size: 3, max_multimodal_len: 3263 } },
+    says: ["BLD090", "a full batch of 3 takes 1087 of each", "--max_multimodal_len 3264 for every image"],
+    passes: { spec: TILED, build: { max_input_len: 1159, max_batch_size: 3, max_multimodal_len: 3264 } },
   },
   {
     rule: parallel.headsSplitEvenly,
