@@ -118,8 +118,7 @@ class OnnxruntimePlugin(Plugin):
         try:
             session = self._session(model)
         except Exception as error:  # the runtime's own exception types are not public
-            # It looks for a kernel of these types before anything of the library is asked.
-            raise Refused(f"dtype: {error}" if "type inferenc" in str(error) else str(error)) from error
+            raise Refused(self._said(str(error), len(inputs))) from error
         binding = session.io_binding()
         for name, value in zip(fed, inputs):
             if name is not None:
@@ -140,6 +139,13 @@ class OnnxruntimePlugin(Plugin):
     def __call__(self, inputs, outputs, **attributes):
         self.prepare(inputs, outputs, **attributes)()
         torch.cuda.synchronize()
+
+    def _said(self, error, given):
+        """The runtime counts inputs and looks for a kernel of these types before the library is asked: its words, and the library's."""
+        missing = [self.facts.inputs[i].name.decode() for i in range(given, self.facts.nbInputs) if not self.facts.inputs[i].optional]
+        if missing:
+            return f"the input {missing[0]} is missing: {error}"
+        return f"dtype: {error}" if "type inferenc" in error else error
 
     def _session(self, model):
         key = hashlib.sha256(model).digest()
