@@ -28,6 +28,13 @@ export function llamaTensors(sizes: {
   return tensors;
 }
 
+/** Tensors that each of `layers` has under `model.layers.L.`. */
+export function perLayer(layers: number, tensors: Record<string, number[]>): Record<string, number[]> {
+  const of = (layer: number): [string, number[]][] =>
+    Object.entries(tensors).map(([name, shape]) => [`model.layers.${layer}.${name}`, shape]);
+  return Object.fromEntries(Array.from({ length: layers }, (_, layer) => of(layer)).flat());
+}
+
 /** The CLIP tower and the projector of `LlavaForConditionalGeneration.save_pretrained` in transformers 4. */
 export function clipTensors(sizes: {
   hidden: number;

@@ -96,12 +96,15 @@ export function describeArchitecture(architecture: Architecture, given: Architec
   });
 }
 
-/** Every element a different float, so that no two places can be mistaken for each other. */
+/** Every element a different float, so that no two places can be mistaken for each other; odd, so that one more is none of them. */
 function storedOf(tensors: ArchitectureCase["tensors"]): ReadonlyMap<string, StoredTensor> {
-  let next = 1;
+  let next = -1;
   return new Map(
     Object.entries(tensors).map(([name, shape]) => {
-      const values = Float32Array.from({ length: elementCount(shape) }, () => next++);
+      const values = Float32Array.from({ length: elementCount(shape) }, () => {
+        next += 2;
+        return next;
+      });
       const bytes = new Uint8Array(values.buffer);
       const size = rowBytes("float32", shape);
       const readRows = async (start: number, end: number): Promise<Uint8Array> =>
