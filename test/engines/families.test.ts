@@ -16,7 +16,7 @@ const IMAGE_TO_TEXT = ["decoder/cross_rank0", "decoder/rank0", "visual"];
 
 /**
  * What is in no other family is built at least once: learned positions with an offset and projected tables (OPT), Conv1D
- * (GPT-2), biases on q, k and v (Qwen2), a sliding window (Mistral), rope scaling (dynamic, yarn, longrope), Q-Former, patches joined by a projector (VILA), relative bias (T5), post-norm
+ * (GPT-2), biases on q, k and v (Qwen2), a sliding window (Mistral), rope scaling (dynamic, yarn, longrope), Q-Former, patches joined by a projector (VILA), tiles (Idefics3), relative bias (T5), post-norm
  * (BART), shifted windows (Nougat). For one sequence too, the default: TensorRT fixes a batch that can only be one. LLaMA
  * and LLaVA have build.test.ts, more of encoders and decoders encoder-decoder.test.ts.
  */
@@ -34,6 +34,18 @@ const CASES: readonly Case[] = [
   { model: "vila_downsample", dtype: "float16", parts: WITH_IMAGES },
   { model: "vila_linear", dtype: "float16", parts: WITH_IMAGES },
   { model: "vila_mlp", dtype: "bfloat16", parts: WITH_IMAGES },
+  {
+    model: "idefics3_gqa",
+    dtype: "float16",
+    parts: WITH_IMAGES,
+    build: { max_input_len: 100, max_seq_len: 120, max_visual_batch: 7 },
+  },
+  {
+    model: "smolvlm_tied",
+    dtype: "bfloat16",
+    parts: WITH_IMAGES,
+    build: { max_batch_size: 1, max_input_len: 140, max_seq_len: 160 },
+  },
   { model: "gpt2mm_queries", dtype: "float16", parts: WITH_IMAGES, build: { max_batch_size: 1 } },
   { model: "t5_gated", dtype: "bfloat16", parts: PAIR, build: { max_batch_size: 1 } },
   { model: "bart_post", dtype: "float16", parts: PAIR },
