@@ -25,6 +25,7 @@ struct SkinnyPlan
     int32_t tiles;
     int32_t splits;
     int32_t unit;
+    int32_t xStride;
 
     int64_t workspaceBytes() const noexcept
     {
@@ -39,6 +40,13 @@ constexpr int64_t kGROUP_COST = 2;
 // Warps of more steps are too few to keep memory busy.
 constexpr int64_t kSTEPS_THAT_FILL = 16;
 
+// What the longest ranges, 8 rows of INT8 and its FIFOs take of a block's shared memory; 128 bytes are arrivesLast's.
+constexpr int32_t sharedBytesOf(int32_t warpSteps) noexcept
+{
+    return kWARPS * (Layout<8>::kFIFO_BYTES + kROWS * rowStride(warpSteps * kSTEP)) + 128;
+}
+static_assert(sharedBytesOf(kMOST_STEPS_IN_99K) <= 99 * 1024);
+
 // Steps of the warp that has most.
 constexpr int32_t mostSteps(int32_t steps, int32_t unit, int32_t parts) noexcept
 {
@@ -52,14 +60,18 @@ SkinnyPlan planSkinny(int64_t k, int64_t n, int32_t groupSteps) noexcept
     plan.tiles = static_cast<int32_t>((n + kCOLUMNS - 1) / kCOLUMNS);
     auto const steps = static_cast<int32_t>(k / kSTEP);
     int32_t const processors = multiprocessors();
+    int32_t const mostOfWarp = sharedBytesOf(kMOST_STEPS) <= blockSharedBytes() ? kMOST_STEPS : kMOST_STEPS_IN_99K;
+    int32_t const fewest = (steps + mostOfWarp * kWARPS - 1) / (mostOfWarp * kWARPS);
     // A split beyond one step a warp leaves warps without work; blocks that fill the device need none.
-    int32_t const most = plan.tiles >= processors * kRESIDENT ? 1 : std::max(1, std::min(steps / kWARPS, 64));
+    int32_t const most = plan.tiles >= processors * kRESIDENT ? fewest : std::max(fewest, std::min(steps / kWARPS, 64));
     int64_t best = INT64_MAX;
-    for (int32_t splits = 1; splits <= most; ++splits)
+    for (int32_t splits = fewest; splits <= most; ++splits)
     {
         for (int32_t const unit : {1, groupSteps})
         {
             int32_t const longest = mostSteps(steps, unit, splits * kWARPS);
+            if (longest > mostOfWarp)
+                continue;
             int64_t const groups = longest / groupSteps + (unit == 1 ? 2 : 0);
             int64_t const deep = (static_cast<int64_t>(plan.tiles) * splits + processors - 1) / processors;
             int64_t const reduction = splits == 1 ? 0 : kMEMORY_COST;
@@ -70,6 +82,7 @@ SkinnyPlan planSkinny(int64_t k, int64_t n, int32_t groupSteps) noexcept
             best = cost;
             plan.splits = splits;
             plan.unit = unit;
+            plan.xStride = rowStride(longest * kSTEP);
         }
     }
     return plan;
@@ -80,8 +93,8 @@ int32_t launchSkinny(Arguments const& args, SkinnyPlan const& plan, cudaStream_t
 {
     auto* const kernel = args.rows == 1 ? skinnyKernel<T, kBITS, 1> : skinnyKernel<T, kBITS, kROWS>;
     // The totals of all warps take the FIFOs' place.
-    int32_t const xBytes = kSTAGES<kBITS> * xStepBytes(args.rows == 1 ? 1 : kROWS);
-    int32_t const sharedBytes = std::max(kWARPS * (Layout<kBITS>::kFIFO_BYTES + xBytes), kWARPS * args.rows * kCOLUMNS * 4);
+    int32_t const sharedBytes
+        = std::max(kWARPS * (Layout<kBITS>::kFIFO_BYTES + args.xBytes), kWARPS * args.rows * kCOLUMNS * 4);
     // Once is enough, but which device is current may change from call to call, and the call costs less than a lock.
     if (auto const status = checked(kNAME, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sharedBytes)))
         return status;
@@ -202,7 +215,8 @@ int32_t runSkinny(MmtrtCall const& call, Sizes const& sizes, Attributes const& a
         optional(call, kBIAS), optional(call, kZERO), optional(call, kPREQUANT), call.outputs[kY].data,
         static_cast<float*>(call.workspace), static_cast<uint32_t*>(call.state), static_cast<int32_t>(sizes.lead),
         static_cast<int32_t>(sizes.K), static_cast<int32_t>(sizes.N), groupSteps, inverseOf(groupSteps), plan.unit, units / parts,
-        units % parts, plan.splits, curveOf(attributes.activation)};
+        units % parts, plan.splits, static_cast<int32_t>(sizes.lead) * plan.xStride, plan.xStride,
+        curveOf(attributes.activation)};
     auto const stream = static_cast<cudaStream_t>(call.stream);
     return isInt4(call) ? launchSkinny<T, 4>(args, plan, stream) : launchSkinny<T, 8>(args, plan, stream);
 }

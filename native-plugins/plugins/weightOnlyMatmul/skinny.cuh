@@ -8,7 +8,7 @@
 // bf16. These constants are taken off the sums, not the weights: sum(x × (1032 + q)) − 1032 × sum(x), and sum(x) comes from one
 // more product, with ones. INT8 does not fit below bf16's exponent and is made exact first.
 //
-// A warp has a FIFO of cp.async of its own, for the weight and x, so the warps of a block meet only to reduce. Of blocks that share
+// A warp has a FIFO of cp.async and rows of x of its own, so the warps of a block meet only to reduce. Of blocks that share
 // columns the last to arrive at a counter adds what all left in the workspace.
 #pragma once
 #include "skinny_reduce.cuh"
@@ -22,27 +22,37 @@ __device__ __forceinline__ int32_t partBegin(Arguments const& args, int32_t part
     return (part * args.unitsEach + min(part, args.unitsLeft)) * args.unit;
 }
 
-// x · prequant, rounded.
-template <typename T>
-__device__ __forceinline__ uint32_t scaled(uint32_t x, uint32_t prequant)
+// Starts bringing the warp's elements of x to shared memory, 16 bytes a copy.
+__device__ __forceinline__ void loadRows(Arguments const& args, uint32_t shared, int32_t begin, int32_t end)
 {
-    float2 const value = unpack<T>(x);
-    float2 const factor = unpack<T>(prequant);
-    return pack<T>(value.x * factor.x, value.y * factor.y);
+    char const* x = static_cast<char const*>(args.x) + static_cast<int64_t>(begin) * kSTEP * 2;
+#pragma unroll 1
+    for (int32_t row = 0; row < args.rows; ++row)
+    {
+#pragma unroll 1
+        for (int32_t piece = threadIdx.x % 32; piece < (end - begin) * 2; piece += 32)
+            copyAsync16(shared + piece * 16, x + piece * 16, true);
+        shared += args.xStride;
+        x += static_cast<int64_t>(args.k) * 2;
+    }
 }
 
-// This lane's share of operand B, k 2t, 2t+1 and k 2t+8, 2t+9 of row g, from a step's x.
-template <typename T, int32_t kMOST>
-__device__ __forceinline__ void operandB(uint32_t (&b)[2], char const* x, int32_t rows, bool prequant)
+// x · prequant in place, rounded, once the rows are there.
+template <typename T>
+__device__ __forceinline__ void scaleRows(Arguments const& args, char* rows, int32_t begin, int32_t end)
 {
-    int32_t const g = threadIdx.x % 32 / 4;
-    int32_t const t = threadIdx.x % 4;
-#pragma unroll
-    for (int32_t i = 0; i < 2; ++i)
+    auto const* const factors = static_cast<uint32_t const*>(args.prequant) + begin * (kSTEP / 2);
+#pragma unroll 1
+    for (int32_t pair = threadIdx.x % 32; pair < (end - begin) * (kSTEP / 2); pair += 32)
     {
-        b[i] = g < rows ? *reinterpret_cast<uint32_t const*>(x + g * kX_STRIDE + t * 4 + i * 16) : 0U;
-        if (prequant)
-            b[i] = scaled<T>(b[i], *reinterpret_cast<uint32_t const*>(x + kMOST * kX_STRIDE + t * 4 + i * 16));
+        float2 const factor = unpack<T>(__ldg(factors + pair));
+#pragma unroll 1
+        for (int32_t row = 0; row < args.rows; ++row)
+        {
+            auto* const at = reinterpret_cast<uint32_t*>(rows + row * args.xStride) + pair;
+            float2 const value = unpack<T>(*at);
+            *at = pack<T>(value.x * factor.x, value.y * factor.y);
+        }
     }
 }
 
@@ -61,20 +71,28 @@ __global__ void __launch_bounds__(kWARPS * 32, kRESIDENT) skinnyKernel(Arguments
     int32_t const part = blockIdx.y * kWARPS + warp;
     int32_t const begin = partBegin(args, part);
     int32_t const end = partBegin(args, part + 1);
-    using S = Stream<kBITS, kMOST>;
     uint32_t const fifo = sharedAddress(shared) + warp * L::kFIFO_BYTES;
-    char const* const xSteps = shared + kWARPS * L::kFIFO_BYTES + warp * (kDEPTH * S::kX_BYTES);
+    char* const xRows = shared + kWARPS * L::kFIFO_BYTES + warp * args.xBytes;
 
-    S stream(args, fifo, sharedAddress(xSteps), rows, column, begin, end);
+    Stream<kBITS> stream(args, fifo, column, begin, end);
+    // With the first step's copies.
+    loadRows(args, sharedAddress(xRows), begin, end);
 #pragma unroll 1
     for (int32_t i = 0; i < kDEPTH; ++i)
-        stream.next(i * L::kSTEP_BYTES, i * S::kX_BYTES);
+        stream.next(i * L::kSTEP_BYTES);
+    if (args.prequant != nullptr)
+    {
+        copyWait<kDEPTH - 1>();
+        __syncwarp();
+        scaleRows<T>(args, xRows, begin, end);
+    }
 
     float total[kFRAGMENTS][4] = {};
     float sum[kFRAGMENTS][4] = {};
     auto const first = static_cast<uint32_t>(begin);
     auto group = static_cast<int32_t>(args.groupInverse == 0 ? first : __umulhi(first, args.groupInverse));
-    for (int32_t step = begin, stage = 0, xStage = 0; step < end; ++group)
+    char const* xLane = xRows + g * args.xStride + t * 4;
+    for (int32_t step = begin, stage = 0; step < end; ++group)
     {
         int64_t const row = static_cast<int64_t>(group) * args.n + column;
         uint32_t scale[kFRAGMENTS];
@@ -85,14 +103,18 @@ __global__ void __launch_bounds__(kWARPS * 32, kRESIDENT) skinnyKernel(Arguments
         {
             copyWait<kDEPTH - 1>();
             __syncwarp();
-            uint32_t b[2];
-            operandB<T, kMOST>(b, xSteps + xStage, rows, args.prequant != nullptr);
-            multiply<T, kBITS>(sum, ones, fifo + stage, b[0], b[1]);
+            uint32_t b0 = 0;
+            uint32_t b1 = 0;
+            if (g < rows)
+            {
+                b0 = *reinterpret_cast<uint32_t const*>(xLane);
+                b1 = *reinterpret_cast<uint32_t const*>(xLane + 16);
+            }
+            xLane += kSTEP * 2;
+            multiply<T, kBITS>(sum, ones, fifo + stage, b0, b1);
             __syncwarp();
-            stream.next(stage, xStage);
-            bool const around = stage + L::kSTEP_BYTES == L::kFIFO_BYTES;
-            stage = around ? 0 : stage + L::kSTEP_BYTES;
-            xStage = around ? 0 : xStage + S::kX_BYTES;
+            stream.next(stage);
+            stage = stage + L::kSTEP_BYTES == L::kFIFO_BYTES ? 0 : stage + L::kSTEP_BYTES;
         }
         if (args.zero != nullptr)
             addZeros<T, kBITS>(total, ones, static_cast<uint16_t const*>(args.zero) + row, args.n - column);

@@ -15,10 +15,9 @@ inline constexpr int32_t kVECTORS = kCOLUMNS / 4;
 // Steps of a warp that are on their way at once: latency × bandwidth asks for about 30 KiB on each multiprocessor.
 template <int32_t kBITS>
 inline constexpr int32_t kSTAGES = kBITS == 4 ? 4 : 3;
-// Bytes from one row of a step's x to the next: 8 rows × 4 lanes hit different banks. A row more has the step's prequant factors.
-inline constexpr int32_t kX_STRIDE = 48;
-// For up to `most` rows, 1 or 8.
-__host__ __device__ constexpr int32_t xStepBytes(int32_t most) noexcept { return (most + 1) * kX_STRIDE; }
+// A warp's: bounds the shared memory of x (8 rows × 32 bytes a step). The second where a block has 99 KiB.
+inline constexpr int32_t kMOST_STEPS = 32;
+inline constexpr int32_t kMOST_STEPS_IN_99K = 24;
 
 struct Arguments
 {
@@ -43,6 +42,16 @@ struct Arguments
     int32_t unitsEach;
     int32_t unitsLeft;
     int32_t splits;
+    // Bytes of a warp's rows of x, and from one row to the next: 16 past a multiple of 128, so that 8 rows × 4 lanes hit
+    // different banks.
+    int32_t xBytes;
+    int32_t xStride;
     Curve curve;
 };
+
+// For ranges of this many elements or fewer.
+constexpr int32_t rowStride(int32_t range) noexcept
+{
+    return (range * 2 + 127) / 128 * 128 + 16;
+}
 } // namespace mmtrt::weightOnlyMatmul

@@ -1,4 +1,4 @@
-// A warp's 128 columns of the weight and its k of x: on their way, the weight as operand A, and sums scaled.
+// A warp's 128 columns of the weight: on their way, as operand A, and their sums scaled.
 #pragma once
 #include "dequantize.cuh"
 #include "skinny.h"
@@ -31,46 +31,32 @@ struct Layout
     }
 };
 
-// Walks down the weight and along x, one step of 16 k a call. kMOST: 1 row of x, or up to 8.
-template <int32_t kBITS, int32_t kMOST>
+// Walks down the weight, one step of 16 rows a call.
+template <int32_t kBITS>
 struct Stream
 {
     using L = Layout<kBITS>;
-    static constexpr int32_t kX_BYTES = xStepBytes(kMOST);
     uint8_t const* source;
-    char const* xSource;
     uint32_t target;
-    uint32_t xTarget;
     int64_t rowBytes;
     uint64_t policy;
     int32_t left;
     bool inside;
 
-    __device__ __forceinline__ Stream(
-        Arguments const& args, uint32_t fifo, uint32_t xFifo, int32_t rows, int32_t column0, int32_t begin, int32_t end)
+    __device__ __forceinline__ Stream(Arguments const& args, uint32_t fifo, int32_t column0, int32_t begin, int32_t end)
         : rowBytes(static_cast<int64_t>(args.n) * kBITS / 8)
         , policy(streamingPolicy())
         , left(end - begin)
     {
-        int32_t const lane = threadIdx.x % 32;
-        int32_t const row = lane / L::kPIECES;
-        int32_t const c = lane % L::kPIECES;
+        int32_t const row = threadIdx.x % 32 / L::kPIECES;
+        int32_t const c = threadIdx.x % L::kPIECES;
         int32_t const column = column0 + c * L::kPIECE_COLUMNS;
         inside = column < args.n;
         source = args.weight + (begin * kSTEP + row) * rowBytes + column * kBITS / 8;
         target = fifo + L::offset(row, c);
-        // Two lanes a row, then two for the prequant factors.
-        int32_t const xRow = lane / 2;
-        xSource = xRow < rows ? static_cast<char const*>(args.x) + static_cast<int64_t>(xRow) * args.k * 2
-            : xRow == kMOST   ? static_cast<char const*>(args.prequant)
-                              : nullptr;
-        if (xSource != nullptr)
-            xSource += begin * kSTEP * 2 + lane % 2 * 16;
-        xTarget = xFifo + xRow * kX_STRIDE + lane % 2 * 16;
     }
 
-    // Both offsets are those of one stage.
-    __device__ __forceinline__ void next(int32_t stageOffset, int32_t xOffset)
+    __device__ __forceinline__ void next(int32_t stageOffset)
     {
         if (left > 0)
         {
@@ -81,11 +67,6 @@ struct Stream
                 uint32_t const exchanged = kBITS == 8 && i % 2 == 1 ? target ^ 64U : target;
                 copyAsync16(exchanged + stageOffset + i * L::kCOPY_ROWS * L::kPIECES * 16, source + rowBytes * (i * L::kCOPY_ROWS),
                     inside, policy);
-            }
-            if (xSource != nullptr)
-            {
-                copyAsync16(xTarget + xOffset, xSource, true);
-                xSource += kSTEP * 2;
             }
             source += rowBytes * kSTEP;
             --left;
