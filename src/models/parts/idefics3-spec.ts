@@ -4,14 +4,12 @@ import type { DecoderSpec, ModelSpec, ProjectorSpec, VisionSpec } from "../spec.
 import { readCommonKeys, readDeclaredDtype, readSize, refuseQuantized } from "./common-keys.ts";
 import { readImageToken, readMultimodalIds } from "./image-token.ts";
 import type { LanguageFamily } from "./language.ts";
+import { checkSequenceLength, checkTile, readImageProcessorKeys } from "./processor-keys.ts";
 import { patchesPerSide } from "./vit.ts";
 import { LAST_LAYER, readVision } from "./vit-spec.ts";
 
 /** What the tower is called, by transformers' versions, for SmolVLM, and in files of SmolVLM's own training. */
 const TOWER_TYPES = ["idefics3_vision", "idefics3", "smolvlm_vision", "smolvlm", "siglip_vision_model"];
-
-/** Where the settings of processor and image processor stand in a config that was opened from a directory. */
-const [PROCESSOR, IMAGE_PROCESSOR] = ["processor_cfg", "image_processor_cfg"];
 
 /** What training wrote into text_config; transformers reads none of it. */
 const TRAINING = ["is_llama_config", "neftune_noise_alpha", "perceiver_config", "transformers.js_config"];
@@ -83,22 +81,11 @@ function projectorOf(tower: VisionSpec, { hiddenSize }: DecoderSpec, shuffle: nu
 
 /** How the processor cuts images. Its defaults are for one size of tower, so without its file they are four times this one's. */
 function readTiles(c: ConfigReader, { imageSize, patchSize }: VisionSpec, features: number): VisualTokenRule {
-  const image = c.object(IMAGE_PROCESSOR);
-  if (!c.has(IMAGE_PROCESSOR)) {
-    c.warn(
-      "SPC007",
-      IMAGE_PROCESSOR,
-      `is not there; images are cut into tiles of ${imageSize}, four along the longest edge`,
-      "how many tiles an image has stands in preprocessor_config.json, which the model's directory lacks",
-      "put preprocessor_config.json or processor_config.json beside config.json",
-    );
-  }
-  // The other keys are about pixels: `run` reads them, and refuses those it does not know.
-  image.ignore(...Object.keys((c.raw(IMAGE_PROCESSOR) ?? {}) as object));
+  const image = readImageProcessorKeys(c, `tiles of ${imageSize}, four along the longest edge`);
   const edge = (key: string, fallback: number): number => readSize(image.object(key), "longest_edge", fallback);
   const tile = edge("max_image_size", imageSize);
-  if (tile !== imageSize) otherTile(image, tile, imageSize);
-  readSequenceLength(c, features);
+  checkTile(image, "max_image_size", tile, imageSize);
+  checkSequenceLength(c, "image_seq_len", features);
   return {
     kind: "longest_edge_tiles",
     longest_edge: edge("size", 4 * imageSize),
@@ -107,29 +94,4 @@ function readTiles(c: ConfigReader, { imageSize, patchSize }: VisionSpec, featur
     features_per_tile: features,
     patches_per_tile: Math.floor(imageSize / patchSize) ** 2,
   };
-}
-
-function otherTile(image: ConfigReader, tile: number, imageSize: number): void {
-  image.problem(
-    "SPC005",
-    "max_image_size",
-    `is ${tile}, but image_size of the tower is ${imageSize}`,
-    "the tower would look up the positions of other patches than it was trained with",
-    "use the preprocessor_config.json that belongs to these weights",
-  );
-}
-
-/** The processor repeats its placeholder so often for each tile, whatever the model computes. */
-function readSequenceLength(c: ConfigReader, features: number): void {
-  const processor = c.object(PROCESSOR);
-  processor.ignore(...Object.keys((c.raw(PROCESSOR) ?? {}) as object));
-  const length = processor.has("image_seq_len") ? processor.integer("image_seq_len") : features;
-  if (length === features) return;
-  processor.problem(
-    "SPC005",
-    "image_seq_len",
-    `is ${length}, but a tile has ${features} visual features`,
-    "the prompt has one token for each feature",
-    "use the processor_config.json that belongs to these weights",
-  );
 }

@@ -5,6 +5,7 @@ import { readCommonKeys, readDeclaredDtype, readSize, refuseQuantized } from "./
 import { readImageToken, readMultimodalIds } from "./image-token.ts";
 import type { LanguageFamily } from "./language.ts";
 import { readFeatureChoice } from "./llava-spec.ts";
+import { checkSequenceLength, checkTile, readImageProcessorKeys } from "./processor-keys.ts";
 import { patchesPerSide } from "./vit.ts";
 import { readVision } from "./vit-spec.ts";
 
@@ -38,9 +39,6 @@ export function readInternvlSpec(c: ConfigReader, families: Readonly<Record<stri
   };
 }
 
-/** Where the image processor's settings stand in a config that was opened from a directory. */
-const PROCESSOR = "image_processor_cfg";
-
 /** 1 ÷ downsample_ratio, a whole number that divides the grid of patches. */
 function readShuffle(c: ConfigReader, tower: VisionSpec): number {
   const ratio = c.number("downsample_ratio", 0.5);
@@ -66,23 +64,14 @@ function readProjector(c: ConfigReader, tower: VisionSpec, shuffle: number, widt
 
 /** The processor cuts images whatever its file says of crop_to_patches: InternVLProcessor's default goes before it. */
 function readTiles(c: ConfigReader, tower: VisionSpec, features: number): VisualTokenRule {
-  c.ignore("processor_cfg");
-  if (!c.has(PROCESSOR)) {
-    c.warn(
-      "SPC001",
-      PROCESSOR,
-      "is not there; images are cut into 1 to 12 tiles, as the class does by default",
-      "how many tiles an image has stands in preprocessor_config.json, which the model's directory lacks",
-      "put preprocessor_config.json or processor_config.json beside config.json",
-    );
-  }
-  const processor = c.object(PROCESSOR);
-  // The other keys are about pixels: `run` reads them, and refuses those it does not know.
-  processor.ignore(...Object.keys((c.raw(PROCESSOR) ?? {}) as object));
+  const image = readImageProcessorKeys(c, "1 to 12 tiles, as the class does by default");
+  const size = image.object("size");
+  checkTile(size, "height", readSize(size.ignore("width"), "height", tower.imageSize), tower.imageSize);
+  checkSequenceLength(c, "image_seq_length", features);
   return {
     kind: "aspect_ratio_tiles",
     tile: tower.imageSize,
-    ...{ min_tiles: readSize(processor, "min_patches", 1), max_tiles: readSize(processor, "max_patches", 12) },
+    ...{ min_tiles: readSize(image, "min_patches", 1), max_tiles: readSize(image, "max_patches", 12) },
     ...{ features_per_tile: features, patches_per_tile: patchesPerSide(tower) ** 2 },
   };
 }
