@@ -18,7 +18,9 @@ constexpr int32_t kCOPIES = 8;
 struct Work
 {
     Preparation preparation;
-    int32_t tokens;
+    // Blocks of all tokens, and of each: few tokens are shared out, so that a thread has one copy to make.
+    int32_t tokenBlocks;
+    int32_t blocksPerToken;
     int32_t maskBlocks;
     int32_t copyBlocks;
     // Units of 16 bytes in a row of the past and of the present, and blocks for each row.
@@ -85,8 +87,10 @@ __device__ __forceinline__ void store(void* cache, int64_t element, uint4 value,
 }
 
 template <typename T, Codes kCODES>
-__device__ __forceinline__ void writeToken(Layer const& layer, Preparation const& p, int32_t token)
+__device__ __forceinline__ void writeToken(Layer const& layer, Work const& work, int32_t block)
 {
+    Preparation const& p = work.preparation;
+    int32_t const token = block / work.blocksPerToken;
     int32_t const sequence = token / layer.seq;
     int32_t const column = pastOf(layer, sequence) + token % layer.seq;
     int32_t const chunks = layer.headDim / 8;
@@ -100,7 +104,8 @@ __device__ __forceinline__ void writeToken(Layer const& layer, Preparation const
     int32_t const begin = p.queries != nullptr ? 0 : layer.heads * chunks;
     // What a full cache cannot hold is not written.
     int32_t const end = column < layer.held ? (layer.heads + 2 * layer.kvHeads) * chunks : layer.heads * chunks;
-    for (int32_t i = begin + static_cast<int32_t>(threadIdx.x); i < end; i += kTHREADS)
+    int32_t const mine = block % work.blocksPerToken * kTHREADS + static_cast<int32_t>(threadIdx.x);
+    for (int32_t i = begin + mine; i < end; i += work.blocksPerToken * kTHREADS)
     {
         int32_t const head = i / chunks;
         int32_t const e = i % chunks * 8;
@@ -156,12 +161,12 @@ __global__ void __launch_bounds__(kTHREADS) prepareKernel(Layer const layer, Wor
 {
     letNextKernelBegin();
     auto const block = static_cast<int32_t>(blockIdx.x);
-    if (block < work.tokens)
-        writeToken<T, kCODES>(layer, work.preparation, block);
-    else if (block < work.tokens + work.maskBlocks)
-        maskBits(layer, work.preparation, block - work.tokens);
+    if (block < work.tokenBlocks)
+        writeToken<T, kCODES>(layer, work, block);
+    else if (block < work.tokenBlocks + work.maskBlocks)
+        maskBits(layer, work.preparation, block - work.tokenBlocks);
     else
-        copyPast(layer, work, block - work.tokens - work.maskBlocks);
+        copyPast(layer, work, block - work.tokenBlocks - work.maskBlocks);
 }
 } // namespace
 
@@ -179,9 +184,14 @@ int32_t prepare(Layer const& layer, Preparation const& preparation, bool half, c
     work.presentUnits = static_cast<int64_t>(layer.capacity) * layer.headDim * elementBytes / 16;
     int64_t const perRow = (work.pastUnits + kTHREADS * kCOPIES - 1) / (kTHREADS * kCOPIES);
     int64_t const copyBlocks = perRow * 2 * layer.batch * layer.kvHeads;
-    if (tokens + maskBlocks + copyBlocks > INT32_MAX)
+    int64_t const copies = static_cast<int64_t>(layer.heads + 2 * layer.kvHeads) * layer.headDim / 8;
+    bool const few = tokens <= multiprocessors();
+    work.blocksPerToken = few ? static_cast<int32_t>((copies + kTHREADS - 1) / kTHREADS) : 1;
+    int64_t const tokenBlocks = tokens * work.blocksPerToken;
+    int64_t const blocks = tokenBlocks + maskBlocks + copyBlocks;
+    if (blocks > INT32_MAX)
         return refused(kNAME, "more tokens than a launch has blocks for");
-    work.tokens = static_cast<int32_t>(tokens);
+    work.tokenBlocks = static_cast<int32_t>(tokenBlocks);
     work.maskBlocks = static_cast<int32_t>(maskBlocks);
     work.copyBlocks = static_cast<int32_t>(copyBlocks);
     work.blocksPerRow = static_cast<int32_t>(std::max<int64_t>(perRow, 1));
@@ -192,7 +202,7 @@ int32_t prepare(Layer const& layer, Preparation const& preparation, bool half, c
                               : (codes == Codes::kNONE      ? prepareKernel<bfloat16, Codes::kNONE>
                                     : codes == Codes::kINT8 ? prepareKernel<bfloat16, Codes::kINT8>
                                                             : prepareKernel<bfloat16, Codes::kFP8>);
-    kernel<<<static_cast<uint32_t>(tokens + maskBlocks + copyBlocks), kTHREADS, 0, stream>>>(layer, work);
+    kernel<<<static_cast<uint32_t>(blocks), kTHREADS, 0, stream>>>(layer, work);
     return checked(kNAME, cudaGetLastError());
 }
 } // namespace mmtrt::gptAttention

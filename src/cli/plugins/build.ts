@@ -131,11 +131,11 @@ function adapters(
   { sources, tensorrt, onnxruntime }: PluginBuild,
   unit: (name: string, source: string, flags: readonly string[], headers: readonly string[]) => CompileUnit,
 ): readonly CompileUnit[] {
-  const shared = ["guard.h", "call.h"].map(name => join(sources, "adapters", name));
+  const shared = ["guard.h", "call.h"];
   return [
-    { file: "tensorrt.cpp", headers: tensorrt },
-    { file: "onnxruntime.cpp", headers: onnxruntime },
-  ].flatMap(({ file, headers }) =>
+    { file: "tensorrt.cpp", headers: tensorrt, own: [] },
+    { file: "onnxruntime.cpp", headers: onnxruntime, own: ["onnxruntime_kernel.h", "stream_state.h"] },
+  ].flatMap(({ file, headers, own }) =>
     headers === undefined
       ? []
       : [
@@ -143,7 +143,7 @@ function adapters(
             `adapters/${file}`,
             join(sources, "adapters", file),
             ["-isystem", headers.folder],
-            [...shared, headers.file],
+            [...[...shared, ...own].map(name => join(sources, "adapters", name)), headers.file],
           ),
         ],
   );
