@@ -86,6 +86,7 @@ export function buildConfig(
   options: BuildOptions,
   { graph, options: { computeDtype } }: EnginePlan,
 ): BuildConfig {
+  const wordFor = (op: string): string | null => (graph.plugins[op] === undefined ? null : computeDtype);
   return {
     max_input_len: build.max_input_len,
     max_seq_len: build.max_seq_len,
@@ -107,13 +108,13 @@ export function buildConfig(
     use_strip_plan: options.strip_plan,
     weight_sparsity: false,
     weight_streaming: options.weight_streaming,
-    use_fused_mlp: false,
+    use_fused_mlp: graph.plugins.FusedGatedMlp !== undefined,
     lora_config: { lora_dir: [], lora_ckpt_source: "hf", max_lora_rank: 64, lora_target_modules: [] },
     plugin_config: {
-      gpt_attention_plugin: graph.plugins.GptAttention === undefined ? null : computeDtype,
-      gemm_plugin: null,
+      gpt_attention_plugin: wordFor("GptAttention"),
+      gemm_plugin: graph.plugins.Fp8Matmul === undefined ? wordFor("Gemm") : "fp8",
       lora_plugin: null,
-      nccl_plugin: null,
+      nccl_plugin: wordFor("AllReduce"),
       paged_kv_cache: build.kv_cache_type === "paged",
       remove_input_padding: false,
       tokens_per_block: build.tokens_per_block,

@@ -17,7 +17,7 @@ import { memoryAccount } from "./memory/account.ts";
 import { MEMORY_CODES } from "./memory/limits.ts";
 import { memoryInputOf, planBuilders, runProblems } from "./memory/of-plan.ts";
 import type { BuildPlan, EnginePlan, Step } from "./plan.ts";
-import { choosePlugins, readPluginLibraries, updatesInPlace, usesLibrary } from "./plugins.ts";
+import { choosePlugins, readPluginLibraries, reducesByPlugin, updatesInPlace, usesLibrary } from "./plugins.ts";
 import { resolveSettings } from "./settings.ts";
 import type { planSteps } from "./steps.ts";
 import {
@@ -91,12 +91,11 @@ async function planFrom(
   const engineCount = countEngines(checkpoint, options);
   const settings = resolveSettings({ options, spec, engines: engineCount, devices, given, addsInput });
   const { build } = settings;
-  const target = targetFacts(
-    options,
-    builder,
-    computeDtypeOf(options, checkpoint.manifest.options.dtype),
-    trtexecFlags,
-  );
+  const libraries = await readPluginLibraries(options.plugins ?? []);
+  const computeDtype = computeDtypeOf(build, checkpoint.manifest.options.dtype);
+  const { tpSize } = checkpoint.parallel;
+  const reduces = reducesByPlugin(build, tpSize, libraries);
+  const target = targetFacts(options, builder, computeDtype, trtexecFlags, reduces);
   const found = checkRules({ spec, checkpoint: factsOf(checkpoint), build, target, origin, given });
   const { lora, problems: loraProblems } = await planLora(checkpoint, options, { origin, given });
   const memoryInput = { ...memoryInputOf(checkpoint, build), lora: lora?.config };
@@ -111,9 +110,13 @@ async function planFrom(
 
   const canBuild = problems.every(problem => MEMORY_CODES.has(problem.code));
   const dialect = dialectFor(parserOf(options, builder), build.kv_cache_type === "static");
-  const libraries = await readPluginLibraries(options.plugins ?? []);
-  const computeDtype = computeDtypeOf(build, checkpoint.manifest.options.dtype);
-  const plugins = choosePlugins(build, { computeDtype, headDim: spec.language.headDim, libraries });
+  const plugins = choosePlugins(build, {
+    computeDtype,
+    headDim: spec.language.headDim,
+    tpSize,
+    maxLoraRank: lora?.config.max_lora_rank,
+    libraries,
+  });
   const targets: EngineTargets = {
     build,
     dialect,

@@ -1,24 +1,51 @@
 import { type PluginLibrary, readPluginLibrary } from "../formats/plugin-library.ts";
 import type { Graph } from "../graph/graph.ts";
+import { ALL_REDUCE, MOST_RANKS } from "../layers/fused/all-reduce.ts";
+import { BERT_ATTENTION } from "../layers/fused/bert-attention.ts";
+import { FP8_MATMUL } from "../layers/fused/fp8-matmul.ts";
+import { FUSED_GATED_MLP } from "../layers/fused/fused-gated-mlp.ts";
+import { GEMM } from "../layers/fused/gemm.ts";
 import { GPT_ATTENTION, HEAD_DIMS, hasAttentionKernel } from "../layers/fused/gpt-attention.ts";
 import { LAYER_NORM } from "../layers/fused/layer-norm.ts";
+import { LORA } from "../layers/fused/lora.ts";
 import type { FusedOp } from "../layers/fused/op.ts";
 import { PROMPT_TUNING_EMBEDDING } from "../layers/fused/prompt-tuning-embedding.ts";
 import { RMS_NORM } from "../layers/fused/rms-norm.ts";
+import { SMOOTH_QUANT_MATMUL } from "../layers/fused/smooth-quant-matmul.ts";
 import { WEIGHT_ONLY_MATMUL } from "../layers/fused/weight-only-matmul.ts";
 import type { BuildSettings } from "../rules/rule.ts";
-import type { FloatDtype } from "../tensor/index.ts";
+import { type FloatDtype, LORA_RANK_STEP } from "../tensor/index.ts";
 import type { Adjustment } from "./settings.ts";
 
-/** The option that speaks for each operation. */
-const OPTION_OF = {
-  gpt_attention_plugin: GPT_ATTENTION,
-  weight_only_quant_matmul_plugin: WEIGHT_ONLY_MATMUL,
-  rmsnorm_plugin: RMS_NORM,
-  layernorm_plugin: LAYER_NORM,
-  lookup_plugin: PROMPT_TUNING_EMBEDDING,
-} as const satisfies Partial<Record<keyof BuildSettings, FusedOp>>;
-type PluginOption = keyof typeof OPTION_OF;
+type PluginOption = Extract<keyof BuildSettings, `${string}_plugin`> | "use_fused_mlp";
+
+/** An operation, the option that speaks for it, and what its nodes need besides a kernel. */
+interface Choice {
+  readonly option: PluginOption;
+  readonly op: FusedOp;
+  /** The option's word for this operation alone, instead of a dtype. */
+  readonly word?: "fp8";
+  /** Why TensorRT's parser gets no nodes that no library takes. */
+  readonly bodyless?: string;
+}
+
+// The layer of a DequantizeLinear keeps the name that the body gives it, and a second layer of that name is refused.
+const ONE_DEQUANTIZE = "and TensorRT's parser takes its body once a graph";
+
+const CHOICES: readonly Choice[] = [
+  { option: "gpt_attention_plugin", op: GPT_ATTENTION },
+  { option: "bert_attention_plugin", op: BERT_ATTENTION },
+  { option: "weight_only_quant_matmul_plugin", op: WEIGHT_ONLY_MATMUL, bodyless: ONE_DEQUANTIZE },
+  { option: "smooth_quant_gemm_plugin", op: SMOOTH_QUANT_MATMUL, bodyless: ONE_DEQUANTIZE },
+  { option: "gemm_plugin", op: GEMM, bodyless: "and TensorRT's own kernels are used" },
+  { option: "gemm_plugin", op: FP8_MATMUL, word: "fp8", bodyless: ONE_DEQUANTIZE },
+  { option: "use_fused_mlp", op: FUSED_GATED_MLP, bodyless: "and TensorRT joins the two products itself" },
+  { option: "rmsnorm_plugin", op: RMS_NORM },
+  { option: "layernorm_plugin", op: LAYER_NORM },
+  { option: "lookup_plugin", op: PROMPT_TUNING_EMBEDDING },
+  { option: "lora_plugin", op: LORA },
+  { option: "nccl_plugin", op: ALL_REDUCE, bodyless: "and ranks add by the operator DistCollective" },
+];
 
 export interface ChosenPlugins {
   /** Names of the operations that become nodes. */
@@ -38,6 +65,9 @@ export async function readPluginLibraries(files: readonly string[]): Promise<rea
 export interface PluginFacts {
   readonly computeDtype: FloatDtype;
   readonly headDim: number;
+  readonly tpSize: number;
+  /** Highest rank of an adapter; undefined for an engine that takes none. */
+  readonly maxLoraRank: number | undefined;
   readonly libraries: readonly PluginLibrary[];
 }
 
@@ -46,35 +76,43 @@ export interface PluginFacts {
  * has them · disable: none. What has no kernel is never a node.
  */
 export function choosePlugins(build: BuildSettings, facts: PluginFacts): ChosenPlugins {
-  const chosen = (Object.keys(OPTION_OF) as PluginOption[]).map(option => choose(option, build, facts));
+  const chosen = CHOICES.map(choice => choose(choice, build, facts));
   return {
     ops: chosen.flatMap(({ op }) => op ?? []),
     adjustments: chosen.flatMap(({ adjustment }) => adjustment ?? []),
   };
 }
 
+/** Whether ranks add by a plugin, which any TensorRT can call. */
+export function reducesByPlugin(
+  build: Pick<BuildSettings, "backend" | "nccl_plugin">,
+  tpSize: number,
+  libraries: readonly PluginLibrary[],
+): boolean {
+  if (build.backend === "onnxruntime") return false;
+  return build.nccl_plugin !== "disable" && tpSize <= MOST_RANKS && bringsTo(build, libraries, ALL_REDUCE);
+}
+
 function choose(
-  option: PluginOption,
+  choice: Choice,
   build: BuildSettings,
-  { computeDtype, headDim, libraries }: PluginFacts,
+  facts: PluginFacts,
 ): { readonly op?: string; readonly adjustment?: Adjustment } {
-  const { name } = OPTION_OF[option];
+  const { option, op, bodyless } = choice;
   const from = build[option];
-  if (from === "disable") return {};
+  if (!concerns(choice, from, facts)) return {};
   const asked = from !== "auto";
-  const caller = build.backend === "onnxruntime" ? "onnxruntime" : "tensorrt";
-  const hasLibrary = libraries.some(library => brings(library, caller, OPTION_OF[option]));
-  const without = (why: string) => ({ adjustment: { option, from, to: "disable", why } });
-  const lacking = withoutKernel(option, build, computeDtype, headDim);
+  const hasLibrary = bringsTo(build, facts.libraries, op);
+  const off = option === "use_fused_mlp" ? false : "disable";
+  const without = (why: string) => ({ adjustment: { option, from, to: off, why } });
+  const lacking = withoutKernel(choice, build, facts);
   if (lacking !== undefined) return asked || hasLibrary ? without(lacking) : {};
-  if (hasLibrary) return { op: name };
-  const missing = `no library of --plugins has ${name}`;
-  if (asked && name === WEIGHT_ONLY_MATMUL.name && build.backend !== "onnxruntime")
-    // The layer of a DequantizeLinear keeps the name that the body gives it, and a second layer of that name is refused.
-    return without(`${missing}, and TensorRT's parser takes its body once a graph`);
+  if (hasLibrary) return { op: op.name };
+  const missing = `no library of --plugins has ${op.name}`;
+  if (asked && bodyless !== undefined && build.backend !== "onnxruntime") return without(`${missing}, ${bodyless}`);
   if (asked) {
     const why = `${missing}, so its nodes run as the standard operators of their bodies`;
-    return { op: name, adjustment: { option, from, to: computeDtype, why } };
+    return { op: op.name, adjustment: { option, from, to: from === true ? true : facts.computeDtype, why } };
   }
   const copies = option === "gpt_attention_plugin" && build.kv_cache_type === "paged";
   return copies && build.backend !== "onnxruntime"
@@ -82,24 +120,38 @@ function choose(
     : {};
 }
 
+/** Whether the option's value speaks for this operation, and the engine could have any of it. */
+function concerns({ op, word }: Choice, value: BuildSettings[PluginOption], facts: PluginFacts): boolean {
+  if (value === "disable" || value === false) return false;
+  if (op === LORA && facts.maxLoraRank === undefined) return false;
+  if (op === ALL_REDUCE && facts.tpSize === 1) return false;
+  return value === "auto" || (word === undefined ? value !== "fp8" : value === word);
+}
+
 function withoutKernel(
-  option: PluginOption,
-  { kv_cache_type, tokens_per_block }: BuildSettings,
-  computeDtype: FloatDtype,
-  headDim: number,
+  { option, op }: Choice,
+  { backend, kv_cache_type, tokens_per_block }: BuildSettings,
+  { computeDtype, headDim, tpSize, maxLoraRank = 0 }: PluginFacts,
 ): string | undefined {
+  if (op === ALL_REDUCE) {
+    if (backend === "onnxruntime") return "ONNX Runtime's ranks are run by mmtrt, which adds for them";
+    return tpSize > MOST_RANKS ? `its groups have at most ${MOST_RANKS} ranks, not ${tpSize}` : undefined;
+  }
   if (computeDtype === "float32") return "the kernels are for half precision; float32 runs as standard operators";
+  if (op === LORA && maxLoraRank % LORA_RANK_STEP !== 0)
+    return `its kernel takes ranks of whole ${LORA_RANK_STEP}s, and max_lora_rank ${maxLoraRank} is none`;
   const block = kv_cache_type === "paged" ? tokens_per_block : undefined;
   if (option !== "gpt_attention_plugin" || hasAttentionKernel(computeDtype, headDim, block)) return undefined;
   return `there are kernels for heads of ${HEAD_DIMS.join(", ")} channels and blocks of 16 tokens and more, not for ${headDim}${block === undefined ? "" : ` in blocks of ${block}`}`;
 }
 
-function brings(
-  { ops, adapters }: PluginLibrary,
-  caller: PluginLibrary["adapters"][number],
+function bringsTo(
+  { backend }: Pick<BuildSettings, "backend">,
+  libraries: readonly PluginLibrary[],
   { name, version }: FusedOp,
 ): boolean {
-  return adapters.includes(caller) && ops.includes(`${name}/${version}`);
+  const caller = backend === "onnxruntime" ? "onnxruntime" : "tensorrt";
+  return libraries.some(({ ops, adapters }) => adapters.includes(caller) && ops.includes(`${name}/${version}`));
 }
 
 /** How many nodes of each operation a plugin may take. */

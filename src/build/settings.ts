@@ -64,31 +64,21 @@ export function resolveSettings(input: SettingsInput): Settings {
     kv_cache_type: options.kv_cache_type,
     tokens_per_block: options.tokens_per_block,
     gpt_attention_plugin: options.gpt_attention_plugin,
+    bert_attention_plugin: options.bert_attention_plugin,
     gemm_plugin: options.gemm_plugin,
     weight_only_quant_matmul_plugin: options.weight_only_quant_matmul_plugin,
+    smooth_quant_gemm_plugin: options.smooth_quant_gemm_plugin,
     rmsnorm_plugin: options.rmsnorm_plugin,
     layernorm_plugin: options.layernorm_plugin,
     lookup_plugin: options.lookup_plugin,
+    lora_plugin: options.lora_plugin,
+    nccl_plugin: options.nccl_plugin,
     use_fused_mlp: options.use_fused_mlp,
     use_paged_context_fmha: options.use_paged_context_fmha,
     logits_dtype: options.logits_dtype,
   };
-  noteUnused(build, adjustments);
   const workers = workerCount(input, adjustments);
   return { build, workers, ...tokensOfStep(build, adjustments), adjustments };
-}
-
-/** Words that change nothing; those of plugins that there are follow from the libraries (plugins.ts). */
-function noteUnused(build: BuildSettings, adjustments: Adjustment[]): void {
-  if (build.gemm_plugin !== "disable" && build.gemm_plugin !== "auto") {
-    const why = "there is no plugin for products with plain weights, TensorRT's own kernels are used";
-    adjustments.push({ option: "gemm_plugin", from: build.gemm_plugin, to: "disable", why });
-  }
-  if (build.use_fused_mlp) {
-    const why =
-      "gate and up stay two products in the graph, so that weights are not copied; TensorRT joins them itself";
-    adjustments.push({ option: "use_fused_mlp", from: true, to: false, why });
-  }
 }
 
 /** TensorRT-LLM's defaults, and its clipping of what no step can reach; raising too small a number is left to a rule. */

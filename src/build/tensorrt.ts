@@ -46,6 +46,7 @@ export function targetFacts(
   builder: BuilderAtHand | null,
   computeDtype: FloatDtype,
   trtexecFlags: readonly string[],
+  hasAllReducePlugin: boolean,
 ): TargetFacts {
   const parser = parserOf(options, builder);
   const sms = smNumbers(options.compute_capabilities);
@@ -55,6 +56,7 @@ export function targetFacts(
     parserVersion: parser.version ?? null,
     hasTensorScatter: supports(parser, "TensorScatter"),
     hasDistCollective: supports(parser, "DistCollective"),
+    hasAllReducePlugin,
     sms,
     computeDtype,
     smsWithoutDtype: smsWithout({ ...parser, sms: own }, computeDtype),

@@ -1,6 +1,7 @@
 import type { Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
 import { allReduce, type TpGroup } from "./collective.ts";
+import { GEMM, pluginGemm } from "./fused/gemm.ts";
 import { quantizedProduct } from "./quantized-linear.ts";
 import type { WeightSource } from "./weights.ts";
 
@@ -16,10 +17,24 @@ export function linear(
   sizes: { in: number; out: number; bias?: boolean },
 ): Value {
   const form = w.form(name);
-  const product =
-    form.kind === "plain"
-      ? g.matmul(x, g.transpose(w.get(g, `${name}.weight`, [sizes.out, sizes.in]), [1, 0]))
-      : quantizedProduct(g, w, x, name, sizes, form);
+  if (form.kind !== "plain") return withAdapters(g, w, x, name, quantizedProduct(g, w, x, name, sizes, form), sizes);
+  const weight = w.get(g, `${name}.weight`, [sizes.out, sizes.in]);
+  if (g.plugins.has(GEMM.name) && !w.adapters?.changes(name)) {
+    const y = pluginGemm(g, x, weight, sizes.bias ? w.get(g, `${name}.bias`, [sizes.out]) : undefined);
+    if (y !== undefined) return y;
+  }
+  return withAdapters(g, w, x, name, g.matmul(x, g.transpose(weight, [1, 0])), sizes);
+}
+
+/** Adapters change the product; the bias comes after them. */
+function withAdapters(
+  g: GraphBuilder,
+  w: WeightSource,
+  x: Value,
+  name: string,
+  product: Value,
+  sizes: { out: number; bias?: boolean },
+): Value {
   const y = w.adapters?.add(g, name, x, product) ?? product;
   return sizes.bias ? g.add(y, w.get(g, `${name}.bias`, [sizes.out])) : y;
 }

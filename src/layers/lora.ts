@@ -1,4 +1,3 @@
-import { loraFunction } from "../graph/functions.ts";
 import type { Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
 import {
@@ -9,9 +8,13 @@ import {
   loraInput,
   loraSizes,
 } from "../tensor/index.ts";
+import { lora } from "./fused/lora.ts";
 
 /** Names of the sizes that depend on the adapters loaded: how many with "none", and the largest rank. */
 const LORA_DIMS = { adapters: "adapters", rank: "lora_rank" } as const;
+
+/** `transformer.layers.0.attention.qkv`: the layer, and the product in it. */
+const PRODUCT = /^transformer\.layers\.(\d+)\.(.+)$/;
 
 /** Where a rank's layers are in the model. */
 interface LoraPlace {
@@ -36,15 +39,21 @@ export class LoraInputs {
     this.#dtype = dtype;
   }
 
+  /** Whether adapters change the product `name`. */
+  changes(name: string): boolean {
+    const parts = this.#partsOf(name);
+    return parts.some(({ name: module }) => this.#lora.targets.includes(module));
+  }
+
   /**
    * y + x·A[task]ᵀ·B[task]ᵀ for the product `name` (`transformer.layers.0.attention.qkv`) of this rank, x [batch, seq, in];
    * y itself for a product without adapters. Of a row-parallel product this is the rank's summand, as y is.
    */
   add(g: GraphBuilder, name: string, x: Value, y: Value): Value {
-    const [, layer, product] = /^transformer\.layers\.(\d+)\.(.+)$/.exec(name) ?? [];
-    const parts = this.#lora.modules.filter(module => module.product === product);
+    if (!this.changes(name)) return y;
+    const parts = this.#partsOf(name);
+    const [, layer] = PRODUCT.exec(name) ?? [];
     const isTarget = (module: LoraModule): boolean => this.#lora.targets.includes(module.name);
-    if (!parts.some(isTarget)) return y;
     const adapted = (module: LoraModule, base: Value): Value =>
       isTarget(module) ? this.#adapted(g, this.#place.firstLayer + Number(layer), module, x, base) : base;
     return g.scope("lora", () => {
@@ -60,12 +69,17 @@ export class LoraInputs {
     });
   }
 
+  #partsOf(name: string): readonly LoraModule[] {
+    const [, , product] = PRODUCT.exec(name) ?? [];
+    return this.#lora.modules.filter(module => module.product === product);
+  }
+
   #adapted(g: GraphBuilder, layer: number, module: LoraModule, x: Value, base: Value): Value {
     const sizes = loraSizes(module, this.#place.tpSize);
     const { adapters, rank } = LORA_DIMS;
     this.#tasks ??= g.input(LORA_TASK_IDS, "int32", ["batch"]);
     const a = g.input(loraInput("A", layer, module.name), this.#dtype, [adapters, rank, sizes.in]);
     const b = g.input(loraInput("B", layer, module.name), this.#dtype, [adapters, sizes.out, rank]);
-    return g.call(loraFunction, [base, x, a, b, this.#tasks], base);
+    return lora(g, { base, x, a, b, task: this.#tasks });
   }
 }

@@ -1,6 +1,8 @@
 import type { Attribute, Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
 import { type LinearForm, smoothNames } from "../tensor/index.ts";
+import { type Fp8Operands, fp8, pluginFp8 } from "./fused/fp8-matmul.ts";
+import { pluginSmoothQuant, type SmoothOperands, smoothQuant } from "./fused/smooth-quant-matmul.ts";
 import { fits, pluginWeightOnly, WEIGHT_ONLY_MATMUL } from "./fused/weight-only-matmul.ts";
 import type { WeightSource } from "./weights.ts";
 
@@ -29,9 +31,9 @@ export function quantizedProduct(
     case "group":
       return groupProduct(g, w, x, name, sizes, form);
     case "smooth":
-      return smoothProduct(g, w, x, name, sizes, form);
+      return smoothProduct(g, x, name, sizes, form);
     case "fp8":
-      return fp8Product(g, w, x, name, sizes);
+      return fp8Product(g, x, name, sizes);
   }
 }
 
@@ -97,46 +99,35 @@ function groupProduct(
   return g.add(product, g.matmul(sums, w.get(g, `${name}.zero`, [k / size, n])));
 }
 
-/** Powers of two change no digit, and keep sums of 127 · 127 · K products below float16's 65504. */
-const UNIT = 2 ** -7;
-
 /**
  * INT8 × INT8: x is brought to codes by its stored scale, or each token by its own largest value; then
  * y = Σ codes · codes × (scales of input and weight), which TensorRT-LLM keeps multiplied together.
  */
 function smoothProduct(
   g: GraphBuilder,
-  w: WeightSource,
   x: Value,
   name: string,
   { in: k, out: n }: Sizes,
   { perToken, perChannel }: Form<"smooth">,
 ): Value {
   const { inputScale, smoother } = smoothNames(name);
-  const smooth = smoother === undefined ? x : g.divide(x, w.float32(g, smoother, [1, k]));
   const scales = perChannel || name.endsWith(".qkv") ? n : 1;
-  const one = g.scalar(1, w.compute);
-  const unit = g.scalar(UNIT, w.compute);
-  // The largest code is 127; a token of zeros must not be divided by zero.
-  const tokenScale = perToken
-    ? g.maximum(g.multiply(g.maxLast(g.absolute(smooth)), g.scalar(1 / 127, w.compute)), g.scalar(1e-6, w.compute))
-    : undefined;
-  const scaled = tokenScale ? g.divide(smooth, tokenScale) : g.multiply(smooth, w.float32(g, inputScale, [1]));
-  const activations = g.dequantize(g.quantize(scaled, one, "int8"), unit);
-  const weight = g.dequantize(g.weight(`${name}.weight`, "int8", [n, k]), unit);
-  const sum = g.matmul(activations, g.transpose(weight, [1, 0]));
-  const channel = g.weight(`${name}.per_channel_scale`, "float32", [1, scales]);
-  const stored = tokenScale ? channel : g.multiply(channel, g.weight(`${name}.act_scale`, "float32", [1, 1]));
-  const rest = g.cast(g.multiply(stored, g.scalar(UNIT ** -2, "float32")), w.compute);
-  return g.multiply(tokenScale ? g.multiply(sum, tokenScale) : sum, rest);
+  const operands: SmoothOperands = {
+    smoother: smoother === undefined ? undefined : () => g.weight(smoother, "float32", [1, k]),
+    inputScale: perToken ? undefined : () => g.weight(inputScale, "float32", [1]),
+    weight: () => g.weight(`${name}.weight`, "int8", [n, k]),
+    channelScale: () => g.weight(`${name}.per_channel_scale`, "float32", [1, scales]),
+    actScale: perToken ? undefined : () => g.weight(`${name}.act_scale`, "float32", [1, 1]),
+  };
+  return pluginSmoothQuant(g, x, [n, k], operands) ?? smoothQuant(g, x, operands);
 }
 
 /** E4M3 × E4M3, one scale for all inputs and one for all weights. */
-function fp8Product(g: GraphBuilder, w: WeightSource, x: Value, name: string, { in: k, out: n }: Sizes): Value {
-  const scalar = (part: string): Value => g.reshape(w.float32(g, `${name}.${part}`, [1]), []);
-  const inputScale = scalar("activation_scaling_factor");
-  const input = g.dequantize(g.quantize(x, inputScale, "float8_e4m3fn"), inputScale);
-  const codes = g.weight(`${name}.weight`, "float8_e4m3fn", [n, k]);
-  const weight = g.dequantize(codes, scalar("weights_scaling_factor"));
-  return g.matmul(input, g.transpose(weight, [1, 0]));
+function fp8Product(g: GraphBuilder, x: Value, name: string, { in: k, out: n }: Sizes): Value {
+  const operands: Fp8Operands = {
+    inputScale: () => g.weight(`${name}.activation_scaling_factor`, "float32", [1]),
+    weight: () => g.weight(`${name}.weight`, "float8_e4m3fn", [n, k]),
+    weightScale: () => g.weight(`${name}.weights_scaling_factor`, "float32", [1]),
+  };
+  return pluginFp8(g, x, [n, k], operands) ?? fp8(g, x, operands);
 }

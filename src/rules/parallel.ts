@@ -86,13 +86,13 @@ export const embeddingSplitsEvenly: Rule = context => {
 
 export const ranksHaveCollectives: Rule = context => {
   const { checkpoint, target, build } = context;
-  if (checkpoint.tpSize === 1 || target.hasDistCollective) return undefined;
+  if (checkpoint.tpSize === 1 || target.hasDistCollective || target.hasAllReducePlugin) return undefined;
   return {
     code: "BLD054",
     what: `tp_size ${checkpoint.tpSize} with TensorRT ${target.parserVersion}`,
     at: inCheckpoint(context, "mapping.tp_size"),
     why: "ranks add and gather their shares by the operator DistCollective, which TensorRT reads from 10.16 on; without it each would answer from a part of the model",
-    fix: `${build.backend === "onnxruntime" ? "leave out --tensorrt_version" : "build with TensorRT 10.16 or later"}, or convert again with --tp_size 1 and a larger --pp_size`,
+    fix: `${build.backend === "onnxruntime" ? "leave out --tensorrt_version" : "build with TensorRT 10.16 or later, or with --plugins LIBRARY, which mmtrt plugins build writes"}, or convert again with --tp_size 1 and a larger --pp_size`,
   };
 };
 

@@ -1,9 +1,9 @@
 import type { Problem } from "../diagnostics/index.ts";
-import type { BuildSettings, PluginChoice, Rule } from "./rule.ts";
+import type { BuildSettings, CheckpointFacts, PluginChoice, Rule } from "./rule.ts";
 
-/** Options whose value is auto, disable or a dtype. */
+/** Options whose value is auto, disable or a dtype, which is the model's. */
 type PluginKey = {
-  [K in keyof BuildSettings]: BuildSettings[K] extends PluginChoice ? K : never;
+  [K in keyof BuildSettings]: BuildSettings[K] extends PluginChoice | "fp8" ? K : never;
 }[keyof BuildSettings] &
   `${string}_plugin`;
 
@@ -14,6 +14,7 @@ function pluginDtype(key: PluginKey): Rule {
     const choice = build[key];
     const dtype = build.compute_dtype === "auto" ? checkpoint.dtype : build.compute_dtype;
     if (choice === "auto" || choice === "disable" || choice === dtype) return undefined;
+    if (choice === "fp8") return checkpoint.quantAlgo?.startsWith("FP8") ? undefined : notFp8(checkpoint, origin(key));
     return {
       code: "BLD030",
       what: `${key} ${choice} is not the model's dtype ${dtype}`,
@@ -24,9 +25,21 @@ function pluginDtype(key: PluginKey): Rule {
   };
 }
 
+function notFp8({ quantAlgo }: CheckpointFacts, at: string): Problem {
+  return {
+    code: "BLD030",
+    what: `gemm_plugin fp8 with ${quantAlgo === null ? "plain weights" : `quant_algo ${quantAlgo}`}`,
+    at,
+    why: "fp8 is for products whose weights and inputs are FP8 codes, which the checkpoint says",
+    fix: "--gemm_plugin auto, or mmtrt quantize --qformat fp8",
+  };
+}
+
 export const attentionPluginHasModelDtype: Rule = pluginDtype("gpt_attention_plugin");
+export const encoderPluginHasModelDtype: Rule = pluginDtype("bert_attention_plugin");
 export const gemmPluginHasModelDtype: Rule = pluginDtype("gemm_plugin");
 export const weightOnlyPluginHasModelDtype: Rule = pluginDtype("weight_only_quant_matmul_plugin");
+export const smoothQuantPluginHasModelDtype: Rule = pluginDtype("smooth_quant_gemm_plugin");
 export const normPluginHasModelDtype: Rule = pluginDtype("rmsnorm_plugin");
 export const layerNormPluginHasModelDtype: Rule = pluginDtype("layernorm_plugin");
 export const lookupPluginHasModelDtype: Rule = pluginDtype("lookup_plugin");

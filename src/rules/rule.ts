@@ -47,11 +47,15 @@ export interface BuildSettings {
   readonly kv_cache_type: "continuous" | "static" | "paged";
   readonly tokens_per_block: number;
   readonly gpt_attention_plugin: PluginChoice;
-  readonly gemm_plugin: PluginChoice;
+  readonly bert_attention_plugin: PluginChoice;
+  readonly gemm_plugin: PluginChoice | "fp8";
   readonly weight_only_quant_matmul_plugin: PluginChoice;
+  readonly smooth_quant_gemm_plugin: PluginChoice;
   readonly rmsnorm_plugin: PluginChoice;
   readonly layernorm_plugin: PluginChoice;
   readonly lookup_plugin: PluginChoice;
+  readonly lora_plugin: PluginChoice;
+  readonly nccl_plugin: PluginChoice;
   readonly use_fused_mlp: boolean;
   readonly use_paged_context_fmha: boolean;
   readonly logits_dtype: "float32" | "float16";
@@ -66,6 +70,8 @@ export interface TargetFacts {
   readonly hasTensorScatter: boolean;
   /** DistCollective: what tensor-parallel ranks exchange numbers by. */
   readonly hasDistCollective: boolean;
+  /** The plugin that does it instead. */
+  readonly hasAllReducePlugin: boolean;
   /** The SMs the user named. */
   readonly sms: readonly number[];
   readonly computeDtype: FloatDtype;

@@ -48,6 +48,9 @@ export function loraInput(matrix: "A" | "B", layer: number, module: LoraModuleNa
   return `lora_${matrix}_layers.${layer}.${module}`;
 }
 
+/** Ranks of the plugin's adapters are multiples of it: a copy of 16 bytes holds 8 elements of a half type. */
+export const LORA_RANK_STEP = 8;
+
 /** Which adapter each item of the batch has; 0 is none. */
 export const LORA_TASK_IDS = "lora_task_ids";
 

@@ -7,11 +7,13 @@ import { buildPlugins } from "../../src/cli/plugins/build.ts";
 import { tensorrtHeaders } from "../../src/cli/plugins/headers.ts";
 import { pluginSources } from "../../src/cli/plugins/manifest.ts";
 import { openEngine } from "../../src/formats/engine-dir.ts";
+import { readOnnx } from "../../src/formats/onnx/read.ts";
 import type { BuildOptions } from "../../src/options/tables/build.ts";
 import { which } from "../../src/toolchain/probe.ts";
+import { toldOf } from "../support/engine-files.ts";
 import { buildTo, convertTo, Workspace } from "../support/pipeline.ts";
 import { describeTensorRT } from "../support/tensorrt.ts";
-import { WIDE, wideHeads } from "../support/wide-heads.ts";
+import { constantRanges, WIDE, wideHeads } from "../support/wide-heads.ts";
 
 const HEADERS = process.env.MMTRT_TEST_TENSORRT_ROOT;
 /** A library that is built already, of these sources and with TensorRT's headers: compiling one takes minutes. */
@@ -72,7 +74,10 @@ describeTensorRT("a decoder with nodes that plugins take", python => {
     const dir = await buildTo(work, checkpoint, { ...LIMITS, ...tensorrt, ...options }, { env: { PATH: "/nowhere" } });
     const { llmParts, manifest } = await openEngine(dir);
     const built = llmParts[0]?.built;
-    return { layers: built?.layers ?? {}, engineLayers: built?.engine_layers ?? {}, manifest };
+    const { graph } = await readOnnx(llmParts[0]?.onnx ?? "");
+    const planned: Record<string, number> = {};
+    for (const { opType, domain } of graph.node) if (domain === "mmtrt") planned[opType] = (planned[opType] ?? 0) + 1;
+    return { layers: built?.layers ?? {}, engineLayers: built?.engine_layers ?? {}, manifest, planned };
   };
 
   describe("without the library", () => {
@@ -125,6 +130,67 @@ describeTensorRT("a decoder with nodes that plugins take", python => {
         expect(layers).not.toHaveProperty("DEQUANTIZE");
       },
     );
+
+    const SMOOTH = { ...NO_QUANTIZATION, smoothquant: 0.5, per_channel: true };
+    it.for([
+      { what: "SmoothQuant's INT8", format: SMOOTH, op: "SmoothQuantMatmul", sms: [86] },
+      {
+        what: "SmoothQuant's INT8 by token",
+        format: { ...SMOOTH, per_token: true },
+        op: "SmoothQuantMatmul",
+        sms: [86],
+      },
+      { what: "FP8", format: { ...NO_QUANTIZATION, qformat: "fp8" }, op: "Fp8Matmul", sms: [89] },
+    ] as const)("multiplies $what codes in plugins", { timeout: 120_000 }, async ({ format, op, sms }, context) => {
+      if (library === undefined) return context.skip(NO_LIBRARY);
+      const quantization = { ...format, act_ranges: await constantRanges(work) };
+      const options = { plugins: [library], gemm_plugin: "auto", compute_capabilities: [...sms] } as const;
+      const { layers, planned } = await build(options, quantization);
+      // lm_head is plain.
+      expect(planned).toMatchObject({ [op]: 5 * WIDE.layers, Gemm: 1 });
+      expect(layers.PLUGIN_V3).toBe(nodes + 5 * WIDE.layers + 1);
+      expect(layers).not.toHaveProperty("DEQUANTIZE");
+    });
+
+    it("has products, both halves of the MLP and adapters as plugins", { timeout: 120_000 }, async context => {
+      if (library === undefined) return context.skip(NO_LIBRARY);
+      const options = { plugins: [library], gemm_plugin: "auto", use_fused_mlp: true, lora_plugin: "auto" } as const;
+      const { layers, planned } = await build({ ...options, lora_target_modules: ["attn_q", "attn_dense"] });
+      // Both adapted products are the standard form; a third of each layer, and lm_head, is Gemm.
+      const others = { Gemm: WIDE.layers + 1, FusedGatedMlp: WIDE.layers, Lora: 2 * WIDE.layers };
+      expect(planned).toMatchObject(others);
+      expect(layers.PLUGIN_V3).toBe(nodes + Object.values(others).reduce((a, b) => a + b, 0));
+    });
+
+    it("attends to images in plugins", { timeout: 120_000 }, async context => {
+      if (library === undefined) return context.skip(NO_LIBRARY);
+      const checkpoint = await convertTo(work, await wideHeads(work, {}, { hidden_size: 48 }), "float16");
+      const tensorrt = { backend: "tensorrt_rtx", python, compute_capabilities: [86], only: "visual" } as const;
+      const options = { ...LIMITS, ...tensorrt, plugins: [library], bert_attention_plugin: "auto" } as const;
+      const dir = await buildTo(work, checkpoint, options, { env: { PATH: "/nowhere" } });
+      expect(toldOf(dir, "visual").layers.PLUGIN_V3).toBe(3);
+    });
+
+    it("adds over ranks in plugins, with no collective of TensorRT's", { timeout: 240_000 }, async context => {
+      if (library === undefined) return context.skip(NO_LIBRARY);
+      const parallel = {
+        tpSize: 3,
+        ppSize: 1,
+        parallelEmbedding: true,
+        embeddingShardingDim: 1,
+        shareEmbedding: false,
+      } as const;
+      const checkpoint = await convertTo(work, model, "float16", { parallel });
+      const tensorrt = { backend: "tensorrt_rtx", python, compute_capabilities: [86], only: "llm" } as const;
+      const options = { ...LIMITS, ...tensorrt, plugins: [library] } as const;
+      const { llmParts } = await openEngine(await buildTo(work, checkpoint, options, { env: { PATH: "/nowhere" } }));
+      expect(llmParts.length).toBe(3);
+      for (const { built } of llmParts) {
+        expect(built?.layers).not.toHaveProperty("DIST_COLLECTIVE");
+        // Two sums a layer, the embedding's and the logits' parts; no look-up of a table that is split.
+        expect(built?.layers?.PLUGIN_V3).toBe(nodes - 1 + 2 * WIDE.layers + 2);
+      }
+    });
 
     it("has none of those that are disabled", { timeout: 120_000 }, async context => {
       if (library === undefined) return context.skip(NO_LIBRARY);

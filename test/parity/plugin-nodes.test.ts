@@ -1,9 +1,7 @@
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { NO_QUANTIZATION } from "../../src/checkpoint/quantization-options.ts";
 import { openEngine } from "../../src/formats/engine-dir.ts";
 import { readOnnx } from "../../src/formats/onnx/read.ts";
-import { writeSafetensors } from "../../src/formats/safetensors.ts";
 import type { BuildOptions } from "../../src/options/tables/build.ts";
 import { searchBeams } from "../../src/runtime/generate/beam.ts";
 import { searchTokens } from "../../src/runtime/generate/greedy.ts";
@@ -11,8 +9,7 @@ import { GENERATE_DEFAULTS } from "../../src/runtime/generate/options.ts";
 import { openSession } from "../../src/runtime/session.ts";
 import { expectClose } from "../support/expect-close.ts";
 import { buildTo, convertTo, Workspace } from "../support/pipeline.ts";
-import { floats } from "../support/tensors.ts";
-import { WIDE, wideHeads } from "../support/wide-heads.ts";
+import { constantRanges, WIDE, wideHeads } from "../support/wide-heads.ts";
 import { fixtureDir } from "./runtime-fixtures.ts";
 
 const LIMITS = { max_batch_size: 3, max_beam_width: 3, max_input_len: 40, max_seq_len: 80 };
@@ -62,31 +59,6 @@ async function answersOf(checkpoint: string, build: Partial<BuildOptions>) {
   return { logits, greedy: tokens(greedy), beams: tokens(beams), nodes: [...new Set(nodes)].sort() };
 }
 
-/** Largest activations of every product, as a calibration would have measured them. */
-async function constantRanges(): Promise<string> {
-  const file = join(await work.dir(), "ranges.safetensors");
-  const { hidden, heads, kvHeads, headDim, intermediate, layers } = WIDE;
-  const [q, kv] = [heads * headDim, kvHeads * headDim];
-  const products: Readonly<Record<string, readonly [number, number]>> = {
-    "self_attn.q_proj": [hidden, q],
-    "self_attn.k_proj": [hidden, kv],
-    "self_attn.v_proj": [hidden, kv],
-    "self_attn.o_proj": [q, hidden],
-    "mlp.gate_proj": [hidden, intermediate],
-    "mlp.up_proj": [hidden, intermediate],
-    "mlp.down_proj": [intermediate, hidden],
-  };
-  const range = (name: string, size: number) => floats(name, [size], new Array<number>(size).fill(4));
-  const all = Array.from({ length: layers }, (_, layer) =>
-    Object.entries(products).flatMap(([name, [x, y]]) => [
-      range(`model.layers.${layer}.${name}.x`, x),
-      range(`model.layers.${layer}.${name}.y`, y),
-    ]),
-  );
-  await writeSafetensors(file, all.flat());
-  return file;
-}
-
 const CACHES = [
   { kv_cache_type: "continuous" },
   { kv_cache_type: "static" },
@@ -102,6 +74,29 @@ describe("fused operations as nodes", () => {
     expectClose(fused.logits, plain.logits, 2e-2, "logits");
     expect(fused.greedy).toEqual(plain.greedy);
   });
+
+  it("compute the same with products, MLPs and the image encoder as nodes too", async () => {
+    const wide = await wideHeads(work, {}, { hidden_size: 48 });
+    const checkpoint = await convertTo(work, wide, "float16");
+    const plain = await answersOf(checkpoint, {});
+    const words = { gemm_plugin: "float16", bert_attention_plugin: "float16", use_fused_mlp: true } as const;
+    const fused = await answersOf(checkpoint, { ...NODES, ...words });
+    expect(fused.nodes).toEqual(["FusedGatedMlp", "Gemm", "GptAttention", "PromptTuningEmbedding", "RmsNorm"]);
+    expectClose(fused.logits, plain.logits, 2e-2, "logits");
+    expect([fused.greedy, fused.beams]).toEqual([plain.greedy, plain.beams]);
+  });
+
+  it.each([{ smoothquant: 0.5 }, { smoothquant: 0.5, per_token: true, per_channel: true }] as const)(
+    "compute what standard operators do of SmoothQuant's codes: $per_token",
+    async format => {
+      const quantization = { ...NO_QUANTIZATION, ...format, act_ranges: await constantRanges(work) };
+      const checkpoint = await convertTo(work, model, "float16", { quantization });
+      const plain = await answersOf(checkpoint, { smooth_quant_gemm_plugin: "disable" });
+      const fused = await answersOf(checkpoint, { smooth_quant_gemm_plugin: "float16" });
+      expect(fused.nodes).toContain("SmoothQuantMatmul");
+      expectClose(fused.logits, plain.logits, 2e-2, "logits");
+    },
+  );
 
   it("with windows of tokens shorter than the prompt", async () => {
     const config = { model_type: "mistral", sliding_window: 7 };
@@ -119,7 +114,7 @@ describe("fused operations as nodes", () => {
     { ...NO_QUANTIZATION, use_weight_only: true, weight_only_precision: "int4", group_size: 32 },
     { ...NO_QUANTIZATION, use_weight_only: true, int8_kv_cache: true },
   ] as const)("with codes for weights or cache: $weight_only_precision, cache $int8_kv_cache", async format => {
-    const quantization = format.int8_kv_cache ? { ...format, act_ranges: await constantRanges() } : format;
+    const quantization = format.int8_kv_cache ? { ...format, act_ranges: await constantRanges(work) } : format;
     const checkpoint = await convertTo(work, model, "float16", { quantization });
     const plain = await answersOf(checkpoint, {});
     for (const cache of CACHES) {

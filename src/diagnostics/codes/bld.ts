@@ -227,7 +227,7 @@ export const BLD = {
   BLD054: {
     title: "tensor parallelism needs a TensorRT that knows collectives",
     about:
-      "The graphs of tensor-parallel ranks hold DistCollective nodes (all-reduce, all-gather), which TensorRT reads from 10.16 on and TensorRT-RTX reads. Pipeline stages need none: they hand hidden states on by inputs and outputs.",
+      "The graphs of tensor-parallel ranks hold DistCollective nodes (all-reduce, all-gather), which TensorRT reads from 10.16 on and TensorRT-RTX reads. With a library of mmtrt's plugins they hold AllReduce nodes instead, which any release calls. Pipeline stages need none: they hand hidden states on by inputs and outputs.",
   },
   BLD055: {
     title: "max_num_tokens is too small for a batch",

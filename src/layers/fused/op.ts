@@ -12,10 +12,17 @@ export interface FusedOp {
   readonly outputs: readonly string[];
 }
 
+/** An optional input that is left out: the scalar in its place, which changes nothing in the body. */
+export interface LeftOut {
+  readonly dtype: Dtype;
+  /** 0 for what the body adds, 1 for what it multiplies or divides by. */
+  readonly neutral: 0 | 1;
+}
+
 /** One use of it. `body` gives the outputs in standard operators, from the inputs by name. */
 export interface FusedCall {
-  /** A dtype instead of a value: an optional input that is left out. */
-  readonly inputs: Readonly<Record<string, Value | FloatDtype>>;
+  /** A dtype instead of a value: an optional input that is left out and would be added. */
+  readonly inputs: Readonly<Record<string, Value | FloatDtype | LeftOut>>;
   readonly outputs: readonly OutputType[];
   readonly attributes: Attributes;
   body(g: GraphBuilder, inputs: Readonly<Record<string, Value>>, attributes: Attributes): readonly Value[];
@@ -32,7 +39,8 @@ export function fused(g: GraphBuilder, op: FusedOp, call: FusedCall): readonly V
   const inputs = op.inputs.map(name => {
     const given = call.inputs[name];
     if (given === undefined) throw new Error(`${op.name} gets no ${name}`);
-    return typeof given === "string" ? leftOut(g, given) : given;
+    if (typeof given === "string") return leftOut(g, given);
+    return "neutral" in given ? leftOut(g, given.dtype, given.neutral) : given;
   });
   const record = new GraphBuilder(op.name, g.dialect);
   const formal = Object.fromEntries(
@@ -50,6 +58,16 @@ export interface RecordedCall {
   readonly inputs: readonly Value[];
 }
 
+/** How TensorRT finds the plugin of an operation's name. */
+export function nodeAttributes({ version }: FusedOp): Attributes {
+  return { plugin_namespace: { text: DOMAIN }, plugin_version: { text: version } };
+}
+
+/** A function of an operation's name that is its body already, for calls with and without those attributes. */
+export function nodeFunction(body: GraphFunction, op: FusedOp): GraphFunction {
+  return { ...body, attributes: [...body.attributes, ...Object.keys(nodeAttributes(op))] };
+}
+
 /**
  * The node for a body. TensorRT looks for a plugin of the op's name in the namespace and version that the node's attributes
  * give, and takes the function of that name where there is none. Parsers know functions by name alone, so all nodes of a
@@ -57,11 +75,12 @@ export interface RecordedCall {
  */
 export function pluginNode(
   g: GraphBuilder,
-  { name, version, outputs: outputNames }: FusedOp,
+  op: FusedOp,
   { record, names, inputs }: RecordedCall,
   { outputs, attributes }: Pick<FusedCall, "outputs" | "attributes">,
 ): readonly Value[] | undefined {
-  const all: Attributes = { ...attributes, plugin_namespace: { text: DOMAIN }, plugin_version: { text: version } };
+  const { name, outputs: outputNames } = op;
+  const all: Attributes = { ...attributes, ...nodeAttributes(op) };
   const declared = { domain: DOMAIN, name, attributes: Object.keys(all) };
   const made = functionFrom(
     record,
@@ -83,10 +102,10 @@ export function isHalf(x: Value): x is Value & { readonly dtype: "float16" | "bf
 
 /**
  * Stands for an optional input that is left out: parsers of TensorRT take no empty names, neither of plugins nor of
- * functions. A scalar is no shape that an optional input has; 0 lets a body add it all the same.
+ * functions. A scalar is no shape that an optional input has; 0 lets a body add it all the same, and 1 multiply by it.
  */
-export function leftOut(g: GraphBuilder, dtype: Dtype): Value {
-  return dtype === "int32" ? g.int32(0) : g.scalar(0, dtype);
+export function leftOut(g: GraphBuilder, dtype: Dtype, neutral: LeftOut["neutral"] = 0): Value {
+  return dtype === "int32" ? g.int32(neutral) : g.scalar(neutral, dtype);
 }
 
 function sameFunction(a: GraphFunction, b: GraphFunction): boolean {

@@ -4,6 +4,7 @@ import { attention, mergeHeads, splitHeads } from "../../layers/attention.ts";
 import { plainForm } from "../../layers/cache-form.ts";
 import { allGather, type TpGroup, tpGroup } from "../../layers/collective.ts";
 import { promptTuningEmbedding } from "../../layers/embedding.ts";
+import { bertAttention, encoderPlugins, isBertNode } from "../../layers/fused/bert-attention.ts";
 import { continuousCache, distanceOf, type KvCache, staticCache } from "../../layers/kv-cache.ts";
 import { linear, linearRows, rowParallelLinear } from "../../layers/linear.ts";
 import { gatedMlp, plainMlp } from "../../layers/mlp.ts";
@@ -40,23 +41,12 @@ export function encoderGraph(model: ModelSpec, options: GraphOptions): Graph {
   const ids = c.first ? g.input("input_ids", "int32", ["batch", "encoder_seq"]) : undefined;
   const attentionMask = g.input("attention_mask", "int32", ["batch", "encoder_seq"]);
   const hidden = hiddenInput(c, ids, "encoder_seq", x => embed(c, x, () => columns(c, x), options.promptTable));
-  const visible = paddingMask(g, attentionMask, hidden);
-  const mask =
-    pair.relative === undefined
-      ? visible
-      : maskedBias(
-          g,
-          visible,
-          bias(c, `encoder_layers.0.attention.rel_attn_table`, encoderDistances(c, attentionMask)),
-        );
+  const attend = encoderAttention(c, hidden, attentionMask);
   let x = g.tap(c.first ? "encoder_embeds" : "encoder_input", hidden);
   for (let layer = 0; layer < c.layers; layer++) {
     const name = `encoder_layers.${layer}`;
     x = g.scope(name, () => {
-      const mixed = residual(c, x, `${name}.attention_layernorm`, y => {
-        const [q, k, v] = projected(c, y, `${name}.attention`);
-        return dense(c, attention(g, q, k, v, scaleOf(c), mask), `${name}.attention`);
-      });
+      const mixed = residual(c, x, `${name}.attention_layernorm`, y => attend(y, `${name}.attention`));
       return residual(c, mixed, `${name}.mlp_layernorm`, y => feedForward(c, y, `${name}.mlp`));
     });
     g.tap(`encoder_layers.${firstLayer(c) + layer}`, x);
@@ -64,6 +54,27 @@ export function encoderGraph(model: ModelSpec, options: GraphOptions): Graph {
   if (!c.last) g.output(x, "hidden_states_output");
   else g.output(pair.finalNorm ? norm(c, x, "final_layernorm") : x, "encoder_output");
   return g.finish();
+}
+
+/** Self-attention of an encoder's layers: what its queries see is the same in each. */
+function encoderAttention(c: Context, hidden: Value, attentionMask: Value): (y: Value, name: string) => Value {
+  const { g, pair, heads, headDim } = c;
+  const relative = (): Value | undefined =>
+    pair.relative && bias(c, `encoder_layers.0.attention.rel_attn_table`, encoderDistances(c, attentionMask));
+  if (isBertNode(g, hidden, headDim)) {
+    const ofAll = { heads, scale: scaleOf(c), bias: relative(), lengths: g.sumLast(attentionMask) };
+    return (y, name) => {
+      const [q, k, v] = fusedProjection(c, y, name);
+      return output(c, bertAttention(g, { ...ofAll, q, k, v }), name);
+    };
+  }
+  const visible = paddingMask(g, attentionMask, hidden);
+  const added = relative();
+  const mask = added === undefined ? visible : maskedBias(g, visible, added);
+  return (y, name) => {
+    const [q, k, v] = projected(c, y, name);
+    return dense(c, attention(g, q, k, v, scaleOf(c), mask), name);
+  };
 }
 
 /** `decoder/cross_rank{R}.onnx`: encoder_output → cross_key_i, cross_value_i [batch, heads, encoder_seq, head_dim] of the rank's layers. */
@@ -135,7 +146,7 @@ function contextOf(stack: Context["stack"], { language, encoderDecoder }: ModelS
   const { tpSize, ppSize, rank } = options;
   const pipelineStage = Math.floor(rank / tpSize);
   return {
-    g: new GraphBuilder(stack, options.dialect),
+    g: new GraphBuilder(stack, options.dialect, encoderPlugins(options.plugins)),
     w: new WeightSource(options.weightDtype, options.computeDtype),
     options,
     spec: language,
@@ -235,21 +246,27 @@ function crossAttention(c: Context, x: Value, layer: number, mask: Value, name: 
 }
 
 /** q, k and v by heads. */
-function projected(c: Context, x: Value, name: string): readonly [Value, Value, Value] {
-  const { g, w, spec, heads, headDim } = c;
+function projected(c: Context, x: Value, name: string): Projection {
+  const { g, heads, headDim } = c;
+  return fusedProjection(c, x, name).map(part => splitHeads(g, part, heads, headDim)) as unknown as Projection;
+}
+
+type Projection = readonly [Value, Value, Value];
+
+/** q, k and v [batch, seq, heads · head_dim]. */
+function fusedProjection({ g, w, spec, heads, headDim }: Context, x: Value, name: string): Projection {
   const inner = heads * headDim;
   const qkv = linear(g, w, x, `${name}.qkv`, { in: spec.hiddenSize, out: 3 * inner, bias: spec.attentionBias });
-  return g.split(qkv, [inner, inner, inner], 2).map(part => splitHeads(g, part, heads, headDim)) as [
-    Value,
-    Value,
-    Value,
-  ];
+  return g.split(qkv, [inner, inner, inner], 2) as unknown as Projection;
 }
 
 function dense(c: Context, mixed: Value, name: string): Value {
-  const { g, w, spec, heads, headDim } = c;
+  return output(c, mergeHeads(c.g, mixed), name);
+}
+
+function output({ g, w, spec, heads, headDim, group }: Context, merged: Value, name: string): Value {
   const sizes = { in: heads * headDim, out: spec.hiddenSize, bias: spec.outputBias };
-  return rowParallelLinear(g, w, mergeHeads(g, mixed), `${name}.dense`, sizes, c.group);
+  return rowParallelLinear(g, w, merged, `${name}.dense`, sizes, group);
 }
 
 function scaleOf({ pair, headDim }: Context): number {

@@ -1,5 +1,6 @@
 import type { Graph } from "../../graph/graph.ts";
 import { GraphBuilder } from "../../graph/ops.ts";
+import { encoderPlugins } from "../../layers/fused/bert-attention.ts";
 import { WeightSource } from "../../layers/weights.ts";
 import type { GraphOptions, VisualRule } from "../architecture.ts";
 import type { ModelSpec } from "../spec.ts";
@@ -13,7 +14,7 @@ export function visualGraph(spec: ModelSpec, options: GraphOptions): Graph {
   const { vision, qformer: queries, projector } = spec;
   if (vision === undefined || projector === undefined)
     throw new Error(`${spec.architecture} has no vision tower to build`);
-  const g = new GraphBuilder("visual", options.dialect);
+  const g = new GraphBuilder("visual", options.dialect, encoderPlugins(options.plugins));
   const w = new WeightSource(options.weightDtype, options.computeDtype);
   const pixels = g.input("input", options.computeDtype, ["batch", vision.channels, vision.imageSize, vision.imageSize]);
   const seen = g.tap("vision", vitTower(g, w, vision, pixels));

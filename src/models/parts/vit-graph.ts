@@ -1,7 +1,7 @@
 import type { Value } from "../../graph/graph.ts";
 import { dimOf, type GraphBuilder } from "../../graph/ops.ts";
 import { activate } from "../../layers/activation.ts";
-import { attention, mergeHeads, splitHeads } from "../../layers/attention.ts";
+import { bertAttention } from "../../layers/fused/bert-attention.ts";
 import { linear } from "../../layers/linear.ts";
 import { layerNorm, rmsNorm } from "../../layers/norm.ts";
 import type { WeightSource } from "../../layers/weights.ts";
@@ -82,6 +82,5 @@ function selfAttention(g: GraphBuilder, w: WeightSource, vision: VisionSpec, x: 
 /** softmax(q·kᵀ/√d)·v by heads, without a mask: q [batch, rows, hidden], k and v [batch, others, hidden]. */
 export function multiHead(g: GraphBuilder, [q, k, v]: readonly [Value, Value, Value], heads: number): Value {
   const headDim = (dimOf(q, 2) as number) / heads;
-  const split = (x: Value): Value => splitHeads(g, x, heads, headDim);
-  return mergeHeads(g, attention(g, split(q), split(k), split(v), headDim ** -0.5));
+  return bertAttention(g, { q, k, v, heads, scale: headDim ** -0.5 });
 }

@@ -18,7 +18,7 @@ export const loraOptions = defineOptions({
     group: "Adapters",
     aliases: [{ name: "use_lora_plugin", bare: "auto" }],
     about:
-      "auto, or the model's dtype: the graph takes adapters even without lora_dir. With lora_dir it does in any case; disable then means standard operators.",
+      "auto, or the model's dtype: the graph takes adapters even without lora_dir, and their products are a plugin where a library of --plugins has it. With lora_dir the graph takes them in any case; disable then means standard operators.",
   },
   lora_target_modules: {
     type: "string",

@@ -21,10 +21,7 @@ function deadText<const I extends string>(ignored: I) {
 
 /** Flags of published recipes (trtllm-build, enc_dec/build.py) that engines of mmtrt have no use for. */
 export const oldBuildOptions = defineOptions({
-  bert_attention_plugin: deadPlugin(`an encoder's ${ATTENTION}`),
-  use_bert_attention_plugin: deadPlugin(`an encoder's ${ATTENTION}`),
   moe_plugin: deadPlugin("none of the models has experts"),
-  nccl_plugin: deadPlugin("the all-reduce is TensorRT's own, in the model's dtype"),
   strongly_typed: dead("engines are always strongly typed"),
   remove_input_padding: dead("inputs are [batch, seq] with an attention mask; padding changes no result"),
   context_fmha: dead(ATTENTION, true),

@@ -105,13 +105,22 @@ export const buildOptions = defineOptions({
     about:
       "mmtrt's attention plugin and its element type. auto: where a library of --plugins has it, in the model's dtype; disable: standard operators; a dtype: a node that runs as standard operators where no library has it.",
   },
-  gemm_plugin: {
+  bert_attention_plugin: {
     type: "string",
     enum: PLUGIN_WORDS,
     default: "disable",
     group: "Engine",
+    aliases: [{ name: "use_bert_attention_plugin", bare: "auto" }],
+    about: "mmtrt's attention of image and text encoders as a plugin, and its element type; words as above.",
+  },
+  gemm_plugin: {
+    type: "string",
+    enum: [...PLUGIN_WORDS, "fp8"],
+    default: "disable",
+    group: "Engine",
     aliases: [{ name: "use_gemm_plugin", bare: "auto" }],
-    about: "A plugin for products with plain weights: mmtrt has none, TensorRT's own kernels are used.",
+    about:
+      "mmtrt's product with plain 16-bit weights as a plugin, and its element type; words as above. fp8: the product with FP8 weights; auto has both. TensorRT's own kernels do without.",
   },
   weight_only_quant_matmul_plugin: {
     type: "string",
@@ -120,6 +129,14 @@ export const buildOptions = defineOptions({
     group: "Engine",
     aliases: [{ name: "weight_only_groupwise_quant_matmul_plugin" }],
     about: "mmtrt's product with INT8 and INT4 weights as a plugin, and its element type; words as above.",
+  },
+  smooth_quant_gemm_plugin: {
+    type: "string",
+    enum: PLUGIN_WORDS,
+    default: "auto",
+    group: "Engine",
+    about:
+      "mmtrt's product of SmoothQuant's INT8 inputs and weights as a plugin, and its element type; words as above.",
   },
   rmsnorm_plugin: {
     type: "string",
@@ -145,6 +162,14 @@ export const buildOptions = defineOptions({
     aliases: [{ name: "use_lookup_plugin", bare: "auto" }],
     about: "mmtrt's look-up of words and visual features as a plugin, and its element type; words as above.",
   },
+  nccl_plugin: {
+    type: "string",
+    enum: PLUGIN_WORDS,
+    default: "auto",
+    group: "Engine",
+    about:
+      "mmtrt's sum over tensor-parallel ranks as a plugin, in the model's dtype whatever the word: what lets ranks be built with TensorRT before 10.16. auto or a dtype: where a library of --plugins has it; disable: the operator DistCollective.",
+  },
   tokens_per_block: {
     type: "integer",
     minimum: 1,
@@ -164,7 +189,8 @@ export const buildOptions = defineOptions({
     type: "boolean",
     default: false,
     group: "Engine",
-    about: "Gate and up projections of the MLP as one product. TensorRT joins them by itself; the graph keeps two.",
+    about:
+      "Gate and up projections of the MLP with their activation as one plugin, where a library of --plugins has it. Else the graph keeps two products, which TensorRT joins by itself.",
   },
   tp_size: {
     type: "integer",

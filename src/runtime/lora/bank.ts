@@ -4,7 +4,7 @@ import type { LlmEngineConfig } from "../../formats/engine-config.ts";
 import { FilePool } from "../../formats/file.ts";
 import { fileHash, type LoraEngineConfig } from "../../formats/lora/engine.ts";
 import { type LoadedAdapter, loadAdapter } from "../../formats/lora/load.ts";
-import { type Dtype, LORA_TASK_IDS, loraInput } from "../../tensor/index.ts";
+import { type Dtype, LORA_RANK_STEP, LORA_TASK_IDS, loraInput } from "../../tensor/index.ts";
 import type { Attended } from "../calls.ts";
 import { type Feeds, fromFloat32, type Tensor, type TensorMaker } from "../ort.ts";
 import { stackedA, stackedB } from "./stack.ts";
@@ -86,7 +86,7 @@ async function inputsOf(
   lora: LoraEngineConfig,
   adapters: readonly LoadedAdapter[],
 ): Promise<Feeds> {
-  const rank = Math.max(1, ...adapters.map(adapter => adapter.rank));
+  const rank = paddedRank(Math.max(1, ...adapters.map(adapter => adapter.rank)), lora.max_lora_rank);
   const tp = tensorParallel(config);
   const dtypes = new Map<string, Dtype>(config.io.map(({ name, dtype }) => [name, dtype]));
   const feeds: Record<string, Tensor> = {};
@@ -110,6 +110,11 @@ async function inputsOf(
     }
   }
   return feeds;
+}
+
+/** The plugin's kernel reads 8 of the rank at once; zeros fill it up, as they do between adapters of unlike ranks. */
+function paddedRank(rank: number, most: number): number {
+  return Math.min(Math.ceil(rank / LORA_RANK_STEP) * LORA_RANK_STEP, most);
 }
 
 function tensorParallel({ pretrained_config }: LlmEngineConfig): number {

@@ -11,11 +11,12 @@ import { wideHeads } from "../../support/wide-heads.ts";
 
 const work = new Workspace();
 let dir: string;
+let model: string;
 let half: string;
 let single: string;
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), "mmtrt-plugin-plans-"));
-  const model = await wideHeads(work);
+  model = await wideHeads(work, {}, { hidden_size: 48 });
   [half, single] = [await convertTo(work, model, "float16"), await convertTo(work, model, "float32")];
 });
 afterAll(async () => {
@@ -23,6 +24,7 @@ afterAll(async () => {
   await rm(dir, { recursive: true, force: true });
 });
 
+const TP3 = { tpSize: 3, ppSize: 1, parallelEmbedding: false, embeddingShardingDim: 0, shareEmbedding: false } as const;
 const ABI = "4f9c".repeat(16);
 const ALL = "GptAttention/1;RmsNorm/1;PromptTuningEmbedding/1;WeightOnlyMatmul/1;";
 
@@ -35,6 +37,8 @@ async function library(name: string, ops = ALL, entries = "getCreators\0", rest 
 
 const plan = (given: Partial<BuildOptions>, checkpoint = half): Promise<BuildPlan> =>
   planFor(checkpoint, join(dir, "engine"), { backend: "tensorrt_rtx", max_seq_len: 64, max_input_len: 40, ...given });
+const said = ({ adjustments }: BuildPlan) =>
+  adjustments.flatMap(({ option, to, why }) => (/plugin$|^use_fused/.test(option) ? [[option, to, why]] : []));
 const nodesOf = ({ engines }: BuildPlan) => engines.map(({ graph }) => graph.plugins);
 const ops = { GptAttention: 2, PromptTuningEmbedding: 1, RmsNorm: 5 };
 
@@ -129,6 +133,59 @@ describe("the plan of a build", () => {
     await writeFile(strange, "getCreators\0");
     const both = await plan({ plugins: [strange] });
     expect(both.engines.map(({ request }) => request?.plugins?.length)).toEqual([1, 1]);
+  });
+
+  it("lets ranks be built with a TensorRT without collectives where a library adds for them, and says so where none does", async () => {
+    const ranks = await convertTo(work, model, "float16", { parallel: TP3 });
+    const old = { backend: "tensorrt", tensorrt_version: "10.2.0" } as const;
+    const alone = await plan(old, ranks);
+    expect(alone.problems.map(({ code, fix }) => [code, /--plugins LIBRARY/.test(fix)])).toEqual([["BLD054", true]]);
+    const made = await plan({ ...old, plugins: [await library("reduce.so", "AllReduce/1;")] }, ranks);
+    expect(made.problems).toEqual([]);
+    // Two a layer, and the logits' parts.
+    expect(nodesOf(made)).toEqual([...Array.from({ length: 3 }, () => ({ AllReduce: 5 })), {}]);
+    for (const { graph } of made.engines.slice(0, 3))
+      expect(graph.functions).not.toContain("mmtrt.all_gather::DistCollective");
+    expect(made.configs.llm?.build_config.plugin_config).toMatchObject({ nccl_plugin: "float16" });
+    const newer = { backend: "tensorrt_rtx", plugins: [await library("reduce.so", "AllReduce/1;")] } as const;
+    expect(nodesOf(await plan({ ...newer, nccl_plugin: "disable" }, ranks))).toEqual([{}, {}, {}, {}]);
+    expect(said(await plan({ nccl_plugin: "float16" }, ranks))).toEqual([
+      ["nccl_plugin", "disable", expect.stringContaining("no library of --plugins has AllReduce")],
+    ]);
+  });
+
+  it("has products, adapters and encoders as nodes by the words of their options", async () => {
+    const all = await library(
+      "new.so",
+      "Gemm/1;Fp8Matmul/1;FusedGatedMlp/1;Lora/1;BertAttention/1;SmoothQuantMatmul/1;",
+    );
+    const nodes = async (given: Partial<BuildOptions>, checkpoint = half) =>
+      nodesOf(await plan({ plugins: [all], ...given }, checkpoint));
+    expect(await nodes({})).toEqual([{}, {}]);
+    expect(await nodes({ gemm_plugin: "auto" })).toEqual([{ Gemm: 11 }, {}]);
+    expect(await nodes({ use_fused_mlp: true, bert_attention_plugin: "auto" })).toEqual([
+      { FusedGatedMlp: 2 },
+      { BertAttention: 3 },
+    ]);
+    expect(await nodes({ lora_plugin: "auto", lora_target_modules: ["attn_dense"] })).toEqual([{ Lora: 2 }, {}]);
+    // An adapted product is not part of a fused one.
+    expect(
+      await nodes({ lora_plugin: "auto", lora_target_modules: ["mlp_gate"], use_fused_mlp: true, gemm_plugin: "auto" }),
+    ).toEqual([{ Lora: 2, Gemm: 9 }, {}]);
+    const odd = await plan({
+      plugins: [all],
+      lora_plugin: "auto",
+      lora_target_modules: ["mlp_gate"],
+      max_lora_rank: 19,
+    });
+    expect([nodesOf(odd), said(odd)]).toEqual([
+      [{}, {}],
+      [["lora_plugin", "disable", expect.stringContaining("max_lora_rank 19")]],
+    ]);
+    expect(said(await plan({ gemm_plugin: "float16", use_fused_mlp: true }))).toEqual([
+      ["gemm_plugin", "disable", expect.stringContaining("TensorRT's own kernels")],
+      ["use_fused_mlp", false, expect.stringContaining("TensorRT joins the two products")],
+    ]);
   });
 
   it("updates a static or paged cache in place, and has sizes for a pool of blocks", async () => {

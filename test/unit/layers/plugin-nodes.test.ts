@@ -12,19 +12,34 @@ import { DECOMPOSED, MODERN, MODERN_STATIC_CACHE, withCodes } from "../../../src
 import { addDims, type Dim, multiplyDims } from "../../../src/graph/dim.ts";
 import type { Graph, GraphNode, Value } from "../../../src/graph/graph.ts";
 import { verifyGraph } from "../../../src/graph/verify.ts";
+import { ALL_REDUCE } from "../../../src/layers/fused/all-reduce.ts";
+import { BERT_ATTENTION } from "../../../src/layers/fused/bert-attention.ts";
+import { FP8_MATMUL } from "../../../src/layers/fused/fp8-matmul.ts";
+import { FUSED_GATED_MLP } from "../../../src/layers/fused/fused-gated-mlp.ts";
+import { GEMM } from "../../../src/layers/fused/gemm.ts";
 import { GPT_ATTENTION, HEAD_DIMS } from "../../../src/layers/fused/gpt-attention.ts";
 import { LAYER_NORM } from "../../../src/layers/fused/layer-norm.ts";
+import { LORA } from "../../../src/layers/fused/lora.ts";
 import { PROMPT_TUNING_EMBEDDING } from "../../../src/layers/fused/prompt-tuning-embedding.ts";
 import { RMS_NORM } from "../../../src/layers/fused/rms-norm.ts";
+import { SMOOTH_QUANT_MATMUL } from "../../../src/layers/fused/smooth-quant-matmul.ts";
 import { WEIGHT_ONLY_MATMUL } from "../../../src/layers/fused/weight-only-matmul.ts";
 import type { GraphOptions } from "../../../src/models/architecture.ts";
 import { decoderGraph } from "../../../src/models/parts/decoder-graph.ts";
+import { encoderDecoderGraph, encoderGraph } from "../../../src/models/parts/encoder-decoder-graph.ts";
+import { llamaWeights } from "../../../src/models/parts/llama-weights.ts";
+import { loraModules } from "../../../src/models/parts/lora-modules.ts";
+import { visualGraph } from "../../../src/models/parts/visual-graph.ts";
 import type { DecoderSpec } from "../../../src/models/spec.ts";
-import { type QuantSpec, UNQUANTIZED } from "../../../src/tensor/index.ts";
-import { llava } from "../../support/specs.ts";
+import { LORA_RANK_STEP, type QuantSpec, UNQUANTIZED } from "../../../src/tensor/index.ts";
+import { llava, pair } from "../../support/specs.ts";
 
 const MANIFESTS = new Map((await readManifests(pluginSources())).map(manifest => [manifest.name, manifest]));
-const OPS = [GPT_ATTENTION, WEIGHT_ONLY_MATMUL, RMS_NORM, LAYER_NORM, PROMPT_TUNING_EMBEDDING];
+const OPS = [
+  ...[GPT_ATTENTION, BERT_ATTENTION, RMS_NORM, LAYER_NORM, PROMPT_TUNING_EMBEDDING, LORA, ALL_REDUCE],
+  ...[WEIGHT_ONLY_MATMUL, SMOOTH_QUANT_MATMUL, FP8_MATMUL, GEMM, FUSED_GATED_MLP],
+];
+const NAMES = OPS.map(({ name }) => name);
 
 const manifestOf = (name: string): PluginManifest => {
   const found = MANIFESTS.get(name);
@@ -73,7 +88,7 @@ function wrongWith({ op, inputs, outputs, attributes }: GraphNode): readonly str
       continue;
     }
     check(value, tensor, undefined);
-    const own = tensor.leading ? value.shape.slice(-tensor.dims.length) : value.shape;
+    const own = tensor.leading ? value.shape.slice(value.shape.length - tensor.dims.length) : value.shape;
     if (own.length !== tensor.dims.length) wrong.push(`${tensor.name} has rank ${own.length}`);
     for (const [axis, { terms }] of tensor.dims.entries()) {
       const name = String(terms[0]);
@@ -92,10 +107,13 @@ function wrongWith({ op, inputs, outputs, attributes }: GraphNode): readonly str
     const { alias } = tensor;
     const inPlace = alias !== undefined && (alias.when === undefined || ints[alias.when] !== 0);
     const past = manifest.inputs.findIndex(({ name }) => name === alias?.input);
-    const lead = tensor.leading ? (inputs[0]?.shape.slice(0, -1) ?? []) : [];
+    const first = manifest.inputs[0] as PluginTensor;
+    const lead = tensor.leading ? (inputs[0]?.shape.slice(0, inputs[0].shape.length - first.dims.length) ?? []) : [];
     const shape = inPlace ? inputs[past]?.shape : [...lead, ...tensor.dims.map(sizeOf)];
     check(outputs[index] as Value, tensor, shape);
   }
+  // Which adapters there are is known when they are read, and they come in ranks that the kernel takes.
+  for (const [name, dim] of sizes) if (dim === "lora_rank") sizes.set(name, LORA_RANK_STEP);
   const numbers = { ...ints, ...Object.fromEntries([...sizes].filter(([, dim]) => typeof dim === "number")) };
   for (const { that, names } of manifest.requires) {
     const values = names.map(name => (numbers as Record<string, Dim>)[name]);
@@ -128,6 +146,9 @@ const FORMS: readonly (QuantSpec | undefined)[] = [
   { ...UNQUANTIZED, quantAlgo: "W4A16", excludeModules: [] },
   AWQ,
   { ...AWQ, hasZeroPoint: true, kvCacheQuantAlgo: "FP8" },
+  { ...UNQUANTIZED, quantAlgo: "FP8" },
+  { ...UNQUANTIZED, quantAlgo: "W8A8_SQ_PER_CHANNEL" },
+  { ...UNQUANTIZED, quantAlgo: "W8A8_SQ_PER_TENSOR_PER_TOKEN_PLUGIN" },
 ];
 
 function* graphs(options: Partial<GraphOptions>): Generator<Graph> {
@@ -141,19 +162,48 @@ function* graphs(options: Partial<GraphOptions>): Generator<Graph> {
           const own = !modern ? DECOMPOSED : kvCache.type === "static" ? MODERN_STATIC_CACHE : MODERN;
           // The cache of an older TensorRT grows or is paged.
           if (!modern && kvCache.type === "static") continue;
-          yield decoderGraph(spec, {
-            weightDtype: "float16",
-            computeDtype: "float16",
-            tpSize: 1,
-            ppSize: 1,
-            rank: 0,
-            kvCache,
-            dialect: quantization ? withCodes(own) : own,
-            promptTable: true,
-            ...(quantization && { quantization }),
-            ...options,
-          });
+          const codes = quantization && { quantization };
+          yield decoderGraph(spec, { ...PLAIN, kvCache, dialect: codes ? withCodes(own) : own, ...codes, ...options });
         }
+}
+
+const PLAIN: GraphOptions = {
+  weightDtype: "float16",
+  computeDtype: "float16",
+  tpSize: 1,
+  ppSize: 1,
+  rank: 0,
+  kvCache: { type: "continuous" },
+  dialect: MODERN,
+  promptTable: true,
+};
+
+/** What a decoder alone has not: encoders of images and text, ranks, adapters. */
+function* otherGraphs(options: Partial<GraphOptions>): Generator<Graph> {
+  const spec = SPECS["LLaMA's sizes"];
+  for (const vision of [{}, { hiddenSize: 1152, heads: 18 }, { hiddenSize: 1152, heads: 32 }])
+    yield visualGraph(llava({}, { layers: 2, runLayers: 2, ...vision }), { ...PLAIN, ...options });
+  for (const change of [{}, { positions: "relative" }, { headDim: 12, heads: 5, hiddenSize: 60 }] as const)
+    yield encoderGraph(pair({ layers: 2, ...change }), { ...PLAIN, ...options });
+  for (const ranks of [
+    { tpSize: 2, rank: 1 },
+    { tpSize: 2, ppSize: 2, rank: 2, parallelEmbedding: 0 },
+    { tpSize: 4, rank: 3, parallelEmbedding: 1 },
+  ] as const) {
+    yield decoderGraph(spec, { ...PLAIN, ...ranks, ...options });
+    yield encoderDecoderGraph(pair({ layers: 2 }), { ...PLAIN, ...ranks, ...options });
+  }
+  const modules = loraModules(spec.language, llamaWeights(spec.language));
+  for (const targets of [modules.map(({ name }) => name), ["attn_dense"]] as const)
+    yield decoderGraph(spec, { ...PLAIN, lora: { modules, targets }, ...options });
+  const odd = SPECS["one key head of 80 channels"];
+  const oddModules = loraModules(odd.language, llamaWeights(odd.language));
+  yield decoderGraph(odd, { ...PLAIN, lora: { modules: oddModules, targets: ["mlp_h_to_4h", "attn_q"] }, ...options });
+}
+
+function* allGraphs(options: Partial<GraphOptions>): Generator<Graph> {
+  yield* graphs(options);
+  yield* otherGraphs(options);
 }
 
 describe("nodes that plugins take", () => {
@@ -167,14 +217,14 @@ describe("nodes that plugins take", () => {
 
   it("fit plugin.yaml in types, sizes, attributes and limits, for every cache, format and parser, odd sizes too", () => {
     const seen = new Map<string, number>();
-    for (const graph of graphs({ plugins: OPS.map(({ name }) => name) })) {
+    for (const graph of allGraphs({ plugins: NAMES })) {
       expect(verifyGraph(graph)).toEqual([]);
       for (const node of graph.nodes.filter(({ attributes }) => attributes.plugin_namespace !== undefined)) {
         expect(`${node.name}: ${wrongWith(node).join("; ")}`).toBe(`${node.name}: `);
         seen.set(node.op, (seen.get(node.op) ?? 0) + 1);
       }
     }
-    expect([...seen.keys()].sort()).toEqual(OPS.map(({ name }) => name).sort());
+    expect([...seen.keys()].sort()).toEqual([...NAMES].sort());
   });
 
   it("are told apart from wrong ones by that check", () => {
@@ -186,7 +236,7 @@ describe("nodes that plugins take", () => {
   });
 
   it("of one name share a body, for parsers know functions by name alone", () => {
-    for (const graph of graphs({ plugins: OPS.map(({ name }) => name) })) {
+    for (const graph of allGraphs({ plugins: NAMES })) {
       const names = graph.functions.map(({ domain, name }) => `${domain}::${name}`);
       expect(new Set(names).size).toBe(names.length);
       for (const { domain, name, nodes, inputs } of graph.functions) {
@@ -198,12 +248,13 @@ describe("nodes that plugins take", () => {
   });
 
   it("are none in float32, nor where no plugin is asked for, nor for heads without a kernel", () => {
-    const plugins = OPS.map(({ name }) => name);
     const opsOf = (graph: Graph) =>
       graph.nodes.filter(({ attributes }) => attributes.plugin_namespace).map(({ op }) => op);
-    for (const graph of graphs({ computeDtype: "float32", weightDtype: "float32", plugins }))
+    for (const graph of graphs({ computeDtype: "float32", weightDtype: "float32", plugins: NAMES }))
       expect(opsOf(graph)).toEqual([]);
-    for (const graph of graphs({})) expect(opsOf(graph)).toEqual([]);
+    for (const graph of otherGraphs({ computeDtype: "float32", weightDtype: "float32", plugins: NAMES }))
+      expect(opsOf(graph).filter(op => op !== ALL_REDUCE.name)).toEqual([]);
+    for (const graph of allGraphs({})) expect(opsOf(graph)).toEqual([]);
     const kernel = readFileSync(join(pluginSources(), "plugins/gptAttention/kernel.cu"), "utf8");
     expect(kernel).toContain(`head_dim is not ${HEAD_DIMS.slice(0, -1).join(", ")} or ${HEAD_DIMS.at(-1)}`);
   });

@@ -335,6 +335,21 @@ const CASES: readonly Case[] = [
     passes: { checkpoint: { ppSize: 2 }, target: { hasDistCollective: false, parserVersion: "10.15.1" } },
   },
   {
+    rule: parallel.ranksHaveCollectives,
+    name: "the same, which a library's AllReduce serves",
+    fails: {
+      build: { backend: "tensorrt" },
+      checkpoint: { tpSize: 2 },
+      target: { hasDistCollective: false, parserVersion: "10.2.0" },
+    },
+    says: ["BLD054", "--plugins LIBRARY"],
+    passes: {
+      build: { backend: "tensorrt" },
+      checkpoint: { tpSize: 2 },
+      target: { hasDistCollective: false, hasAllReducePlugin: true, parserVersion: "10.2.0" },
+    },
+  },
+  {
     rule: parallel.sharedTableIsWhole,
     name: "one table shared by split ranks",
     fails: { checkpoint: { tpSize: 2, shareEmbeddingTable: true } },
@@ -382,6 +397,27 @@ const CASES: readonly Case[] = [
     fails: { build: { gemm_plugin: "bfloat16" } },
     says: ["BLD030", "gemm_plugin bfloat16"],
     passes: { build: { gemm_plugin: "auto" } },
+  },
+  {
+    rule: plugins.gemmPluginHasModelDtype,
+    name: "a gemm plugin for FP8 weights that are plain",
+    fails: { build: { gemm_plugin: "fp8" } },
+    says: ["BLD030", "gemm_plugin fp8 with plain weights", "--qformat fp8"],
+    passes: { checkpoint: { quantAlgo: "FP8" }, build: { gemm_plugin: "fp8" } },
+  },
+  {
+    rule: plugins.encoderPluginHasModelDtype,
+    name: "a float16 encoder attention in a bfloat16 model",
+    fails: { checkpoint: { dtype: "bfloat16" }, build: { bert_attention_plugin: "float16" } },
+    says: ["BLD030", "bert_attention_plugin float16"],
+    passes: { build: { bert_attention_plugin: "float16" } },
+  },
+  {
+    rule: plugins.smoothQuantPluginHasModelDtype,
+    name: "a bfloat16 SmoothQuant product in a float16 model",
+    fails: { build: { smooth_quant_gemm_plugin: "bfloat16" } },
+    says: ["BLD030", "smooth_quant_gemm_plugin bfloat16"],
+    passes: { build: { smooth_quant_gemm_plugin: "auto" } },
   },
   {
     rule: plugins.weightOnlyPluginHasModelDtype,
