@@ -1,6 +1,7 @@
 #include "server.h"
 #include "version.h"
 #include <new>
+#include <unistd.h>
 
 namespace mmtrt::runner
 {
@@ -68,7 +69,7 @@ int32_t Server::serve()
         Json::Array engines;
         for (auto const& kind : engineKinds())
             engines.emplace_back(kind);
-        send({{"kind", "hello"}, {"protocol", kPROTOCOL}, {"version", kVERSION}, {"engines", engines}});
+        send({{"kind", "hello"}, {"protocol", kPROTOCOL}, {"version", kVERSION}, {"pid", getpid()}, {"engines", engines}});
         while (auto const frame = mInbox.next())
             handle(*frame);
         return 0;

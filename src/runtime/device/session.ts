@@ -43,7 +43,8 @@ export async function openDeviceSession(dir: string, options: DeviceSessionOptio
     const hello = await runner.receive();
     if (hello.kind !== "hello" || hello.protocol !== PROTOCOL) otherProtocol(options.runner, hello.protocol);
     await runner.send(opening);
-    const { kind: _, ...facts } = await answered(runner, "ready");
+    const { kind: _, ...ready } = await answered(runner, "ready");
+    const facts = { pid: hello.pid, version: hello.version, ...ready };
     const source = { engineDir: dir, dirs: options.loraDirs, at: "--lora_dir" };
     const bank = await openLoraBank(PLAIN_TENSORS, engine.llm, source);
     if (bank !== undefined) {
