@@ -28,6 +28,8 @@ export interface LoraModule {
   readonly split: "row" | "column";
   /** B's rows: each part is dealt out by itself, in `units` that stay whole (heads). */
   readonly parts: readonly LoraPart[];
+  /** Ranges of B's stored rows in the product's order, where they are stored in another (InternLM2's wqkv, Phi-3's gate_up_proj). */
+  readonly rows?: readonly (readonly [number, number])[];
 }
 
 export interface LoraPart {

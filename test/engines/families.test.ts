@@ -16,7 +16,8 @@ const IMAGE_TO_TEXT = ["decoder/cross_rank0", "decoder/rank0", "visual"];
 
 /**
  * What is in no other family is built at least once: learned positions with an offset and projected tables (OPT), Conv1D
- * (GPT-2), biases on q, k and v (Qwen2), a sliding window (Mistral), rope scaling (dynamic, yarn, longrope), Q-Former, patches joined by a projector (VILA), tiles (Idefics3), relative bias (T5), post-norm
+ * (GPT-2), biases on q, k and v (Qwen2), a sliding window (Mistral), rope scaling (dynamic, yarn, longrope), norms of queries and keys (Qwen3), soft-caps (Gemma 2), windows and rotary bases by layer (Gemma 3),
+ * wqkv by groups (InternLM2), gate and up in one and partial rotary (Phi-3), layers without positions (SmolLM3), Q-Former, patches joined by a projector (VILA), tiles (Idefics3), relative bias (T5), post-norm
  * (BART), shifted windows (Nougat). For one sequence too, the default: TensorRT fixes a batch that can only be one. LLaMA
  * and LLaVA have build.test.ts, more of encoders and decoders encoder-decoder.test.ts.
  */
@@ -30,6 +31,12 @@ const CASES: readonly Case[] = [
   { model: "rope_llama_yarn_scaled", dtype: "float16", parts: TEXT },
   { model: "rope_llama_longrope", dtype: "bfloat16", parts: TEXT, build: { kv_cache_type: "static" } },
   { model: "rope_mistral_longrope", dtype: "float16", parts: TEXT, build: { max_batch_size: 1 } },
+  { model: "qwen3_mqa", dtype: "float16", parts: TEXT },
+  { model: "gemma2_caps", dtype: "bfloat16", parts: TEXT },
+  { model: "gemma3_pattern", dtype: "bfloat16", parts: TEXT, build: { kv_cache_type: "static" } },
+  { model: "internlm2_bias", dtype: "float16", parts: TEXT, build: { max_batch_size: 1 } },
+  { model: "phi3_longrope", dtype: "float16", parts: TEXT },
+  { model: "smollm3_window", dtype: "bfloat16", parts: TEXT, build: { kv_cache_type: "static" } },
   { model: "blip2_opt", dtype: "float16", parts: WITH_IMAGES },
   { model: "vila_downsample", dtype: "float16", parts: WITH_IMAGES },
   { model: "vila_linear", dtype: "float16", parts: WITH_IMAGES },

@@ -22,6 +22,9 @@ def count(module):
 
 
 def build(class_name, config):
+    if class_name == "InternLM2ForCausalLM":
+        # No class of transformers; its mathematics and sizes are LLaMA's.
+        class_name, config = "LlamaForCausalLM", {**config, "attention_bias": config["bias"], "model_type": "llama"}
     cls = getattr(transformers, class_name)
     config = {k: v for k, v in config.items() if k not in ("architectures", "torch_dtype", "image_processor_cfg", "processor_cfg")}
     model = cls(cls.config_class.from_dict(config))

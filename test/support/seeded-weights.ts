@@ -63,7 +63,7 @@ function recipesOf({ seed, tensors }: SeededWeights): TensorRecipe[] {
   });
 }
 
-function seededValues(
+export function seededValues(
   name: string,
   shape: readonly number[],
   seed: number,

@@ -71,8 +71,22 @@ function isModule(value: Json): boolean {
     isCount(value.out, MAX_SIZE) &&
     (value.split === "row" || value.split === "column") &&
     Array.isArray(parts) &&
-    parts.every(isPart)
+    parts.every(isPart) &&
+    isOrder(value.rows, value.out as number)
   );
+}
+
+/** Every row of B once. */
+function isOrder(rows: Json | undefined, out: number): boolean {
+  if (rows === undefined) return true;
+  const isRange = (range: Json): boolean =>
+    Array.isArray(range) &&
+    range.length === 2 &&
+    range.every(row => Number.isInteger(row) && (row as number) >= 0 && (row as number) <= out) &&
+    (range[0] as number) < (range[1] as number);
+  if (!Array.isArray(rows) || rows.length > out || !rows.every(isRange)) return false;
+  const sorted = (rows as [number, number][]).toSorted(([a], [b]) => a - b);
+  return sorted.every(([start], i) => start === (sorted[i - 1]?.[1] ?? 0)) && sorted.at(-1)?.[1] === out;
 }
 
 function isAdapter(value: Json): boolean {

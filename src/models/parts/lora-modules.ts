@@ -29,7 +29,7 @@ function qkvNames({ from }: WeightRule): readonly LoraModuleName[] {
 
 function moduleOf(
   spec: DecoderSpec,
-  { from, transpose, cut, split }: WeightRule,
+  { from, transpose, cut, rows: order, split }: WeightRule,
   product: string,
   name: LoraModuleName,
   index: number,
@@ -41,7 +41,9 @@ function moduleOf(
   const parts: LoraPart[] =
     split === "qkv"
       ? (cut ?? [out]).map((size, part) => ({ rows: size, units: heads(cut ? part : index) }))
-      : [{ rows: out, units: out }];
+      : split === "halves"
+        ? [out / 2, out / 2].map(half => ({ rows: half, units: half }))
+        : [{ rows: out, units: out }];
   return {
     name,
     product,
@@ -51,5 +53,6 @@ function moduleOf(
     conv1d: transpose === true,
     split: split === "row" ? "row" : "column",
     parts,
+    ...(order && { rows: order }),
   };
 }

@@ -49,16 +49,21 @@ export async function stackedB(pairs: readonly (AdapterPair | undefined)[], plac
   return { values, shape: [1 + pairs.length, out, rank] };
 }
 
-/** Rows of the whole B that this rank has, in its order. */
+/** Rows of the stored B that this rank has, in its order. */
 function ownRows({ module, tp, r }: StackPlace): readonly number[] {
-  if (module.split === "row") return Array.from({ length: module.out }, (_, row) => row);
+  const stored = module.rows?.flatMap(([start, end]) => upTo(end - start).map(row => start + row)) ?? upTo(module.out);
+  if (module.split === "row") return stored;
   let before = 0;
   return module.parts.flatMap(part => {
     const [start, end] = loraRows(part, r, tp);
-    const own = Array.from({ length: end - start }, (_, row) => before + start + row);
+    const own = stored.slice(before + start, before + end);
     before += part.rows;
     return own;
   });
+}
+
+function upTo(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
 }
 
 async function floatsOf(tensor: StoredTensor): Promise<Float32Array> {

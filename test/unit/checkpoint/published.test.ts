@@ -20,6 +20,10 @@ const CARDS: Readonly<Record<string, string>> = {
   "blip2-opt-2.7b": "3.74B",
   "blip2-opt-6.7b": "7.75B",
   "flan-t5-xl": "2.85B",
+  "gemma-2-2b-it": "2.61B",
+  "gemma-2-9b-it": "9.24B",
+  "gemma-3-1b-it": "1.00B",
+  "internlm2_5-7b-chat": "7.74B",
   "llama-1.1b": "1.10B",
   "llama-2-13b": "13.0B",
   "llama-2-70b": "69.0B",
@@ -33,7 +37,11 @@ const CARDS: Readonly<Record<string, string>> = {
   "mistral-7b-v0.3": "7.25B",
   "nougat-base": "349M",
   "nougat-small": "247M",
+  "phi-3-mini-4k-instruct": "3.82B",
   "qwen2-7b": "7.62B",
+  "qwen3-0.6b": "0.60B",
+  "qwen3-8b": "8.19B",
+  "smollm3-3b": "3.08B",
   "t5-small": "60.5M",
 };
 
