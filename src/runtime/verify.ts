@@ -1,10 +1,13 @@
+import { existsSync } from "node:fs";
 import { fail, type Problem } from "../diagnostics/index.ts";
+import type { EngineModel } from "../formats/engine-config.ts";
+import { promptItem } from "./answer.ts";
 import type { Assistant } from "./assistant.ts";
 import { Decoder } from "./decoder.ts";
 import { searchTokens } from "./generate/greedy.ts";
 import { GENERATE_DEFAULTS } from "./generate/options.ts";
 import type { OrtOptions } from "./ort.ts";
-import { placeImages } from "./prompt.ts";
+import { type PromptItem, placeImages } from "./prompt.ts";
 import type { Features } from "./prompt-table.ts";
 import { openTappedRanks } from "./ranks/open.ts";
 import { type Reference, unusable } from "./reference.ts";
@@ -83,17 +86,37 @@ function fixOf(stage: string): string {
 }
 
 /** The question through prompt format and tokenizer, placeholders repeated as the reference's processor does. */
-async function comparePrompt(assistant: Assistant, { question, tensors }: Reference, stages: Stages): Promise<void> {
+async function comparePrompt(
+  assistant: Assistant,
+  { question, image, tensors }: Reference,
+  stages: Stages,
+): Promise<void> {
   const { model } = assistant.session.engine.manifest;
   if (model.encoder_decoder?.has_text_encoder === false) return;
   if (question === undefined) {
     stages.skip("prompt", "the reference names no question");
     return;
   }
-  const { image_token_id: imageToken, num_visual_features: features } = model;
-  const ids = await assistant.promptIds(question, tensors.has("pixel_values") ? 1 : 0, "auto");
-  const repeated = ids.flatMap(id => (id === imageToken ? new Array<number>(features).fill(id) : [id]));
-  stages.ids("prompt", repeated, stages.get("input_ids")?.data ?? []);
+  const images = tensors.has("pixel_values") ? 1 : 0;
+  const needsPicture = images > 0 && model.visual_tokens !== undefined;
+  if (needsPicture && (image === undefined || !existsSync(image))) {
+    stages.skip("prompt", image === undefined ? "the reference names no picture" : `${image} is not there`);
+    return;
+  }
+  const pixels = needsPicture && image !== undefined ? [await assistant.image(image)] : [];
+  const ids = await assistant.promptIds(question, needsPicture ? pixels : images, "auto");
+  const item = needsPicture ? promptItem({ ids, pixels }) : { ids, images };
+  const [placed = []] = placeImages([item], model, "--reference").prompts;
+  const shown = placed.map(id => (id >= model.vocab_size ? (model.image_token_id ?? id) : id));
+  stages.ids("prompt", shown, stages.get("input_ids")?.data ?? []);
+}
+
+/** The reference's own prompt: of models whose images differ the processor has repeated the placeholder for each feature. */
+function referenceItem(stages: Stages, { visual_tokens: rule, image_token_id: image }: EngineModel): PromptItem {
+  const ids = Array.from(stages.get("input_ids")?.data ?? []);
+  if (rule === undefined) return { ids, images: stages.get("pixel_values")?.shape[0] ?? 0 };
+  const features = ids.filter(id => id === image).length;
+  return features === 0 ? { ids, images: 0 } : { ids, images: 1, features: [features] };
 }
 
 async function compareDecoder(
@@ -102,9 +125,8 @@ async function compareDecoder(
   features: Features | undefined,
 ): Promise<void> {
   const { llm, llmParts, ranks, manifest } = assistant.session.engine;
-  const ids = Array.from(stages.get("input_ids")?.data ?? []);
-  const images = stages.get("pixel_values")?.shape[0] ?? 0;
-  const { prompts, tableRows } = placeImages([{ ids, images }], manifest.model, "--reference");
+  const item = referenceItem(stages, manifest.model);
+  const { prompts, tableRows } = placeImages([item], manifest.model, "--reference");
   const longest = longestAnswer(stages);
   const graph = await openTappedRanks(llmParts, ranks, decoderOptions(llm, ort));
   try {
@@ -114,7 +136,12 @@ async function compareDecoder(
     const decoding = await decoder.prefill(prompts, features);
     compareLayers(graph, stages);
     stages.floats("logits", "logits", decoding.logits);
-    const [free] = await searchTokens(decoding, [ids], { ...GENERATE_DEFAULTS, maxNewTokens: longest }, { signal });
+    const [free] = await searchTokens(
+      decoding,
+      [item.ids],
+      { ...GENERATE_DEFAULTS, maxNewTokens: longest },
+      { signal },
+    );
     compareTokens(free?.tokenIds ?? [], stages);
   } finally {
     await graph.close();

@@ -3,13 +3,14 @@
     python test/reference/make_idefics3_chat_fixture.py
 
 Writes test/fixtures/parity/idefics3_chat: the model's files, weights.json (seeded.py) and chat.json: questions, pictures of
-test/fixtures/image, the processor's input_ids and 24 greedy tokens. Needs torch, transformers and pillow.
+test/fixtures/image, the processor's input_ids and 24 greedy tokens; and verify.safetensors, the first question's stages. Needs torch, transformers and pillow.
 """
 
 import json
 
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor, LlamaConfig, PreTrainedTokenizerFast
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
@@ -39,6 +40,18 @@ parity.randomise(model)
 model = parity.reseeded(model, NAME)
 parity.plain_generation(model)
 
+
+
+def write_stages(question, picture, inputs, tokens):
+    """What mmtrt verify compares; of each layer the last two rows."""
+    with torch.no_grad():
+        out = model(**inputs, output_hidden_states=True)
+        projector = model.model.get_image_features(inputs["pixel_values"], inputs["pixel_attention_mask"]).pooler_output
+    layers = {f"layer_{i}": x[0, -2:] for i, x in enumerate(out.hidden_states[1:-1])}
+    stages = dict(input_ids=inputs["input_ids"][0].int(), pixel_values=inputs["pixel_values"][0], projector=projector, **layers, logits=out.logits[0, -1], tokens=tokens.int())
+    save_file({name: x.contiguous() for name, x in stages.items()}, folder / "verify.safetensors", dict(image=f"../../image/{picture}", question=question))
+
+
 items = []
 for question, pictures in QUESTIONS:
     content = [{"type": "image"} for _ in pictures] + [{"type": "text", "text": question}]
@@ -47,6 +60,8 @@ for question, pictures in QUESTIONS:
     inputs = processor(text=prompt, images=[images] if images else None, return_tensors="pt")
     with torch.no_grad():
         tokens = model.generate(**inputs, do_sample=False, max_new_tokens=NEW, min_new_tokens=NEW)[0, inputs["input_ids"].shape[1]:]
+    if not items:
+        write_stages(question, pictures[0], inputs, tokens)
     items.append(dict(question=question, images=pictures, input_ids=inputs["input_ids"][0].tolist(), tokens=tokens.tolist()))
     print(question, len(items[-1]["input_ids"]), len(set(items[-1]["tokens"])))
 
