@@ -16,6 +16,7 @@ import { tableNotes } from "./lora-tables.ts";
 import { memoryAccount } from "./memory/account.ts";
 import { MEMORY_CODES } from "./memory/limits.ts";
 import { memoryInputOf, planBuilders, runProblems } from "./memory/of-plan.ts";
+import { processMemory } from "./memory/process.ts";
 import type { BuildPlan, EnginePlan, Step } from "./plan.ts";
 import { choosePlugins, readPluginLibraries, reducesByPlugin, updatesInPlace, usesLibrary } from "./plugins.ts";
 import { resolveSettings } from "./settings.ts";
@@ -181,6 +182,7 @@ async function planFrom(
     engines,
     steps,
     memory,
+    process_memory: options.backend === "onnxruntime" ? processMemory(checkpoint, memoryInput, memory) : null,
     build_memory: builders.memory,
     gpu,
     trtllm_profiles: options.strict_profiles ? trtllmProfiles(checkpoint, settings, lora?.config.target_modules) : null,

@@ -16,6 +16,7 @@ import type { EngineRequest } from "../toolchain/tensorrt/request.ts";
 import type { BuilderAtHand } from "./find-builder.ts";
 import type { Gpu } from "./gpus.ts";
 import type { BuildMemory } from "./memory/builder.ts";
+import type { ProcessMemory } from "./memory/process.ts";
 import type { MemoryAccount } from "./memory/types.ts";
 import type { Adjustment } from "./settings.ts";
 
@@ -117,6 +118,8 @@ export interface BuildPlan {
   readonly adapters: readonly string[];
   /** To run: what each GPU holds. */
   readonly memory: MemoryAccount;
+  /** To run in ONNX Runtime: what the process holds, all ranks in it; null for engines of TensorRT. */
+  readonly process_memory: ProcessMemory | null;
   /** To build: what each engine's builder takes. */
   readonly build_memory: BuildMemory;
   readonly gpu: Gpu | null;

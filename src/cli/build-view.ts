@@ -2,7 +2,7 @@ import type { BuildPlan, EnginePlan } from "../build/plan.ts";
 import type { EngineProfile } from "../formats/engine-config.ts";
 import { showBytes } from "../rules/rule.ts";
 import { quoteCommand } from "../toolchain/quote.ts";
-import { builderMemory, runMemory } from "./memory-view.ts";
+import { builderMemory, processMemory, runMemory } from "./memory-view.ts";
 import { type Cell, formatTable } from "./ui.ts";
 
 /** The whole plan as tables: engines, profiles, memory, what was chosen for the user, steps. */
@@ -15,6 +15,7 @@ export function planText(plan: BuildPlan): string {
     ...profilesOf(plan),
     ...trtllmProfilesOf(plan),
     section("memory per GPU", runMemory(plan)),
+    section("memory of the process", processMemory(plan)),
     section("memory of the builders", builderMemory(plan)),
     section("steps", steps(plan)),
     section("commands", commands(plan)),

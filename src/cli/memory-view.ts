@@ -43,6 +43,19 @@ function rankRows(first: RankMemory, ranks: readonly RankMemory[]): Cell[][] {
   ];
 }
 
+/** What a process holds that runs all of it in ONNX Runtime; nothing for engines of TensorRT. */
+export function processMemory({ process_memory: memory }: BuildPlan): string {
+  if (memory === null) return "";
+  const rows = memory.items.map(({ what, bytes, formula }, i) => [
+    i === 0 ? "run" : "",
+    what,
+    showBytes(bytes),
+    formula,
+  ]);
+  const peak = `the process that runs it takes ${showBytes(memory.peak)} of host memory at its peak: loading and running are not at once`;
+  return `${formatTable(["process", "part", "size", "formula"], rows)}\n${peak}`;
+}
+
 /** What the processes hold that build the engines, and how many of them run at a time. */
 export function builderMemory({ build_memory: { builders, peak, workers, limit } }: BuildPlan): string {
   if (builders.length === 0) return "";
