@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
@@ -7,6 +8,8 @@ import { environment } from "../../options/env.ts";
 import { type DoctorOptions, doctorOptions } from "../../options/tables/doctor.ts";
 import { pluginsOptions } from "../../options/tables/plugins.ts";
 import { nvccVersion, queryGpus } from "../../toolchain/machine.ts";
+import { RUNNER } from "../../toolchain/runner/find.ts";
+import { startRunner } from "../../toolchain/runner/process.ts";
 import { findPython, findTool } from "../../toolchain/tensorrt/find.ts";
 import type { TensorRTBackend } from "../../toolchain/tensorrt/request.ts";
 import { defineCommand } from "../command.ts";
@@ -40,6 +43,7 @@ const CHECKS: readonly Check[] = [
   (_, signal) => tool("tensorrt_rtx", signal),
   bindings,
   plugins,
+  runner,
 ];
 
 export const doctor = defineCommand({
@@ -163,6 +167,27 @@ async function plugins(): Promise<Finding> {
   const from = library.adapters.map(adapter => callers[adapter]).join(" and ") || "its C interface alone";
   const ops = library.ops.map(op => op.split("/", 1)[0]).join(", ");
   return { ...about, state: "ok", detail: `${ops}; for ${from}; ABI ${library.abi.slice(0, 12)}` };
+}
+
+/** It is started and asked what it can open: a program of another machine or version says so here. */
+async function runner(): Promise<Finding> {
+  const file = join(pluginsOptions.output_dir.default, RUNNER);
+  const about = { name: "native runner", use: "runs engines on a GPU: run --device cuda" };
+  if (!existsSync(file)) return { ...about, state: "missing", detail: `no ${file}: mmtrt plugins build makes it` };
+  const started = await startRunner({ file, env: environment() });
+  try {
+    const { engines, version } = await started.receive();
+    const kinds = Array.isArray(engines)
+      ? engines.map(kind => (kind === "tensorrt" ? "TensorRT" : "ONNX Runtime"))
+      : [];
+    const opens = kinds.length === 0 ? "opens no engines: it was compiled without headers" : kinds.join(" and ");
+    return { ...about, state: kinds.length === 0 ? "broken" : "ok", detail: `${opens}; of mmtrt ${version}` };
+  } catch (error) {
+    if (!(error instanceof MmtrtError)) throw error;
+    return { ...about, state: "broken", detail: error.problems[0]?.what ?? error.message };
+  } finally {
+    await started.close();
+  }
 }
 
 function optional(name: string, detail: string | undefined, use: string): Finding {
