@@ -13,7 +13,9 @@ import { byteLength, type Dtype, type QuantSpec, type Shape, UNQUANTIZED } from 
 const PLUGINS = ["GptAttention", "WeightOnlyMatmul", "RmsNorm", "LayerNorm", "PromptTuningEmbedding", "Gemm"];
 const ALIGNMENT = 256;
 const QUANTIZED: QuantSpec = { ...UNQUANTIZED, excludeModules: [] };
-const FORMS: Readonly<Record<string, QuantSpec>> = {
+const FORMS: Readonly<Record<string, QuantSpec | null>> = {
+  float16: null,
+  bfloat16: null,
   int8: { ...QUANTIZED, quantAlgo: "W8A16" },
   int4_g128: { ...QUANTIZED, quantAlgo: "W4A16_AWQ", groupSize: 128 },
 };
@@ -25,6 +27,7 @@ if (model === undefined) throw new Error(`no published model is called ${preset}
 const { architecture, spec } = readModel(model.config);
 const dtype = form === "bfloat16" ? "bfloat16" : "float16";
 const quantization = FORMS[form];
+if (quantization === undefined) throw new Error(`${form} is none of ${Object.keys(FORMS).join(", ")}`);
 const graph = architecture.languageGraph(spec, {
   weightDtype: dtype,
   computeDtype: dtype,
@@ -42,7 +45,9 @@ writeFileSync(file, encodeOnnx(graph, { location: "weights.bin", tensors, produc
 
 function cacheOf(type: string): KvCacheOptions {
   if (type === "static") return { type, capacity: Number(capacity) };
-  return type === "paged" ? { type, tokensPerBlock: 64 } : { type: "continuous" };
+  if (type === "paged") return { type, tokensPerBlock: 64 };
+  if (type === "continuous") return { type };
+  throw new Error(`${type} is no cache: static, paged or continuous`);
 }
 
 /** One behind the other. INT4 codes are stored as bytes of two. */

@@ -161,6 +161,8 @@ def main():
     parser.add_argument("names", nargs="*")
     parser.add_argument("--questions", type=int, default=200)
     options = parser.parse_args()
+    if not (options.engines / "prompts.json").exists():
+        parser.error(f"{options.engines} is not what ort_engines.py wrote: it has no prompts.json")
     questions = json.loads((options.engines / "prompts.json").read_text())[: options.questions]
     stored = np.load(options.engines / "prompts.npz")
     wanted = torch.tensor(stored["logits"][: options.questions])
