@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { fail, MmtrtError, type Problem, throwIfAny } from "../diagnostics/index.ts";
 import { FilePool } from "../formats/file.ts";
-import { type Json, type JsonObject, readJsonObject } from "../formats/json.ts";
+import { isJsonObject, type Json, type JsonObject, readJsonObject } from "../formats/json.ts";
 import { openSafetensors } from "../formats/safetensors.ts";
 import type { Architecture, CheckpointConfig } from "../models/architecture.ts";
 import { readModel } from "../models/registry.ts";
@@ -150,7 +150,7 @@ function usable(json: JsonObject): boolean {
     Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= 1024;
   const files =
     Array.isArray(json.files) &&
-    json.files.every(f => typeof f === "object" && f !== null && "name" in f && "size" in f);
+    json.files.every(f => isJsonObject(f) && typeof f.name === "string" && Number.isSafeInteger(f.size));
   if (typeof options !== "object" || options === null) return false;
   return files && count(options.tp_size) && count(options.pp_size) && isFloatDtype(options.dtype as "float32");
 }

@@ -1,4 +1,4 @@
-import { formatProblem, type Problem, problemEvent } from "../diagnostics/index.ts";
+import { formatProblem, type Problem, printable, problemEvent } from "../diagnostics/index.ts";
 import { type Progress, ProgressView } from "./ui/progress.ts";
 
 import type { Terminal } from "./ui/terminal.ts";
@@ -111,11 +111,11 @@ class TextUi implements Ui {
   }
 
   result(text: string): void {
-    this.#out(`${text}\n`);
+    this.#out(`${this.#shown(text)}\n`);
   }
 
   info(message: string): void {
-    if (!this.#quiet) this.#err(`${message}\n`);
+    if (!this.#quiet) this.#err(`${printable(message)}\n`);
   }
 
   warn(problem: Problem): void {
@@ -143,7 +143,7 @@ class TextUi implements Ui {
 
   stream(text: string): void {
     this.#progress.hide();
-    this.#terminal.stdout.write(text);
+    this.#terminal.stdout.write(this.#shown(text));
     this.#open = text === "" ? this.#open : !text.endsWith("\n");
   }
 
@@ -151,6 +151,11 @@ class TextUi implements Ui {
 
   close(): void {
     this.#progress.hide();
+  }
+
+  /** A file or a pipe gets what a model said byte for byte; a terminal would carry out what is in it. */
+  #shown(text: string): string {
+    return this.#terminal.stdout.isTTY === true ? printable(text) : text;
   }
 
   #out(text: string): void {

@@ -1,14 +1,24 @@
-import type { Problem } from "./problem.ts";
+import { clipped, type Problem } from "./problem.ts";
+
+/** Names in a file may hold sequences that repaint a terminal or rename its window; line breaks and tabs do no harm. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
+
+/** Text of a file as it may be shown to a person: control characters as `\x1b`. */
+export function printable(text: string): string {
+  return text.replaceAll(CONTROLS, character => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`);
+}
 
 /** The text form of DESIGN §7. `paint` colours the head on a terminal; identity elsewhere. */
 export function formatProblem(
-  problem: Problem,
+  given: Problem,
   kind: "error" | "warning" = "error",
   paint = (s: string): string => s,
 ): string {
-  const indent = (text: string): string => text.replaceAll("\n", "\n       ");
+  const problem = clipped(given);
+  const indent = (text: string): string => printable(text).replaceAll("\n", "\n       ");
   return [
-    `${paint(`${kind}[${problem.code}]`)}: ${problem.what}`,
+    `${paint(`${kind}[${problem.code}]`)}: ${printable(problem.what)}`,
     `  at   ${indent(problem.at)}`,
     `  why  ${indent(problem.why)}`,
     `  fix  ${indent(problem.fix)}`,
@@ -17,5 +27,5 @@ export function formatProblem(
 
 /** The NDJSON form: one event a problem. */
 export function problemEvent(problem: Problem, kind: "error" | "warning" = "error"): Record<string, string> {
-  return { event: kind, ...problem };
+  return { event: kind, ...clipped(problem) };
 }

@@ -20,7 +20,8 @@ export interface Problem {
 export class MmtrtError extends Error {
   readonly problems: readonly Problem[];
 
-  constructor(problems: readonly Problem[], options?: ErrorOptions) {
+  constructor(given: readonly Problem[], options?: ErrorOptions) {
+    const problems = given.map(clipped);
     super(problems.map(p => `error[${p.code}]: ${p.what} (at ${p.at}; ${p.fix})`).join("\n"), options);
     this.name = "MmtrtError";
     this.problems = problems;
@@ -30,6 +31,22 @@ export class MmtrtError extends Error {
   get exitCode(): number {
     return Math.max(...this.problems.map(p => exitCodeOf(p.code)));
   }
+}
+
+/** Values of hostile files are quoted in problems; lists of real names stay below this. */
+const MAX_TEXT = 4000;
+
+/** The same problem, less the middle of a text that nobody would read to its end. */
+export function clipped(problem: Problem): Problem {
+  const { code, what, at, why, fix } = problem;
+  if ([what, at, why, fix].every(text => text.length <= MAX_TEXT)) return problem;
+  return { code, what: clip(what), at: clip(at), why: clip(why), fix: clip(fix) };
+}
+
+function clip(text: string): string {
+  if (text.length <= MAX_TEXT) return text;
+  const [head, tail] = [text.slice(0, MAX_TEXT / 2), text.slice(-MAX_TEXT / 4)];
+  return `${head} … (${text.length - head.length - tail.length} characters) … ${tail}`;
 }
 
 /** Throws when there is at least one problem; the usual end of a collecting check. */

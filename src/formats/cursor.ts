@@ -83,6 +83,12 @@ export class Cursor {
     return this.#bytes.subarray(start, start + length);
   }
 
+  /** UTF-8, with U+FFFD for what is none. */
+  text(length: number): string {
+    const start = this.#take(length);
+    return this.#bytes.toString("utf8", start, start + length);
+  }
+
   /** Bytes up to a line feed, which is taken too. */
   line(): Uint8Array {
     const end = this.#bytes.indexOf(0x0a, this.#pos);

@@ -23,14 +23,15 @@ const MAX_PROBLEMS = 20;
  */
 export async function openGgufFile(pool: FilePool, path: string): Promise<Gguf> {
   const file = await pool.open(path);
-  const { metadata, tensors: infos, dataStart } = await readGgufHeader(file);
+  const { metadata, tensors: infos, dataStart, alignment } = await readGgufHeader(file);
   const tensors = new Map<string, StoredTensor>();
   const problems: Problem[] = [];
   let end = dataStart;
+  const aligned = (at: number): number => dataStart + Math.ceil((at - dataStart) / alignment) * alignment;
   for (const info of [...infos].sort((a, b) => a.offset - b.offset)) {
     const offset = dataStart + info.offset;
     const type = GGML_TYPES[info.type];
-    const problem = type ? misfit(file, info, type, offset, end) : unknownType(file, info);
+    const problem = type ? misfit(file, info, type, offset, aligned(end)) : unknownType(file, info);
     if (problem) problems.push(problem);
     if (problem || !type) continue;
     if (tensors.has(info.name)) fail(badGguf(path, info.at, `tensor ${show(info.name)} comes twice`));
@@ -38,6 +39,9 @@ export async function openGgufFile(pool: FilePool, path: string): Promise<Gguf> 
     end = offset + packedBytes(info, type);
   }
   throwIfAny(problems.slice(0, MAX_PROBLEMS));
+  // A count of tensors that is too small shifts the data of all of them.
+  if (tensors.size > 0 && file.size > aligned(end))
+    fail(badGguf(path, end, `${file.size - aligned(end)} bytes after the last tensor belong to nothing`));
   return { path, metadata, tensors };
 }
 
@@ -83,14 +87,15 @@ function misfit(
   info: GgufTensorInfo,
   type: GgmlType,
   offset: number,
-  end: number,
+  next: number,
 ): Problem | undefined {
   const width = info.shape.at(-1) ?? 1;
   const bad = (message: string): Problem => badGguf(file.path, info.at, `tensor ${show(info.name)} ${message}`);
   if (info.shape.includes(0)) return bad("has no elements");
   if (type.decode && info.shape.length < 2) return bad(`is a vector packed as ${type.name}; only matrices are packed`);
   if (width % type.blockSize !== 0) return bad(`has rows of ${width}; ${type.name} packs blocks of ${type.blockSize}`);
-  if (offset < end) return bad(`at byte ${offset} overlaps the one before it, which ends at byte ${end}`);
+  if (offset < next) return bad(`at byte ${offset} overlaps the one before it, after which byte ${next} is free`);
+  if (offset > next) return bad(`at byte ${offset} leaves a hole from byte ${next}`);
   if (offset + packedBytes(info, type) <= file.size) return undefined;
   return cutShort(file.path, offset, packedBytes(info, type), file.size);
 }

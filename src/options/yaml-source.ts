@@ -5,7 +5,12 @@ import { fail, type Problem } from "../diagnostics/index.ts";
 import type { JsonSchema } from "./schema.ts";
 
 /** A hand-written file has a few kilobytes; this bounds what a wrong path can make us parse. */
-const MAX_BYTES = 1 << 20;
+const MAX_BYTES = 256 << 10;
+/** Keys of one mapping are compared with one another. */
+const MAX_ITEMS = 5000;
+/** The parser recurses, and a stack that runs out inside a regular expression ends the process. */
+const MAX_DEPTH = 50;
+const MAX_INDENT = 200;
 
 export type YamlPath = readonly (string | number)[];
 
@@ -39,8 +44,12 @@ export class YamlSource {
 
   constructor(file: string, text: string) {
     this.file = file;
-    this.#document = parseDocument(text, { lineCounter: this.#lines, prettyErrors: false });
-    const problems = this.#document.errors.map(({ message, pos }) => this.#syntax(message, pos[0]));
+    const unlike = unlikeOptions(text);
+    this.#document = parseDocument(unlike === undefined ? text : "", { lineCounter: this.#lines, prettyErrors: false });
+    const problems = unlike === undefined ? [] : [this.#syntax(unlike, 0)];
+    this.problems = problems;
+    if (unlike !== undefined) return;
+    problems.push(...this.#document.errors.map(({ message, pos }) => this.#syntax(message, pos[0])));
     if (problems.length === 0) {
       try {
         // Alias bombs throw inside toJS.
@@ -49,7 +58,6 @@ export class YamlSource {
         problems.push(this.#syntax((error as Error).message, 0));
       }
     }
-    this.problems = problems;
   }
 
   /** What of `data` is not as the schema says; the words are the caller's. */
@@ -97,6 +105,24 @@ export class YamlSource {
     const { line, col } = this.#lines.linePos(offset);
     return `${this.file}:${Math.max(1, line)}:${Math.max(1, col)}`;
   }
+}
+
+/** What makes a text too large or too deep to be parsed at all, before the parser sees it. */
+function unlikeOptions(text: string): string | undefined {
+  let [open, items] = [0, 0];
+  for (const character of text) {
+    if (character === "[" || character === "{") open++;
+    if (character === "]" || character === "}") open = Math.max(0, open - 1);
+    if (character === "\n" || character === ",") items++;
+    if (open > MAX_DEPTH) return `brackets nest deeper than ${MAX_DEPTH} levels`;
+    if (items > MAX_ITEMS) return `there are more than ${MAX_ITEMS} lines and items`;
+  }
+  for (const line of text.split(/[\r\n]/)) {
+    if (line.search(/[^ \t]|$/) > MAX_INDENT) return `a line begins after column ${MAX_INDENT}`;
+    const marks = line.match(/(?<![^ \t])[-?:](?=[ \t]|$)/g)?.length ?? 0;
+    if (marks > MAX_DEPTH) return `a line begins more than ${MAX_DEPTH} lists or keys`;
+  }
+  return undefined;
 }
 
 /** The keys that ajv's instancePath (a JSON pointer) leads through. */

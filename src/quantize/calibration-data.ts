@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
-import { readFile, stat } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { dirname, extname, join, resolve } from "node:path";
-import { fail, MmtrtError, type Problem, throwIfAny } from "../diagnostics/index.ts";
+import { fail, type Problem } from "../diagnostics/index.ts";
 import { isJsonObject, type Json, parseJson } from "../formats/json.ts";
+import { readLines } from "../formats/json-lines.ts";
 import { packageRoot } from "../formats/package-root.ts";
 import type { Assistant } from "../runtime/assistant.ts";
 import type { PixelValues } from "../runtime/image/preprocess.ts";
@@ -31,8 +32,6 @@ export interface CalibrationSet {
   readonly key: string;
 }
 
-/** A file of texts, not a data set of gigabytes: it is read whole. */
-const MAX_BYTES = 256 << 20;
 /** As TensorRT-LLM's converters. */
 const DEFAULT_SIZE = 512;
 export const MAX_TOKENS = 512;
@@ -49,28 +48,16 @@ export function defaultTexts(): string {
  */
 export async function readCalibrationSet(file: string | undefined, size = DEFAULT_SIZE): Promise<CalibrationSet> {
   const path = file ?? defaultTexts();
-  const info = await stat(path).catch(() => undefined);
-  if (info === undefined || !info.isFile() || info.size > MAX_BYTES)
-    fail(unusable(path, info === undefined ? "cannot be read" : `is not a file of at most ${MAX_BYTES} bytes`));
-  const text = await readFile(path, "utf8");
   const isJson = [".json", ".jsonl", ".ndjson"].includes(extname(path).toLowerCase());
-  const problems: Problem[] = [];
-  const items: CalibrationItem[] = [];
-  for (const [index, line] of text.split(/\r?\n/).entries()) {
-    if (items.length >= size) break;
-    if (line.trim() === "") continue;
-    const at = `${path}:${index + 1}`;
-    try {
-      items.push(...(isJson ? itemsOf(parseJson(line, at), path, at) : [textItem(line)]));
-    } catch (error) {
-      if (!(error instanceof MmtrtError)) throw error;
-      problems.push(...error.problems);
-    }
-  }
-  throwIfAny(problems);
-  if (items.length === 0) fail(unusable(path, "holds no texts"));
-  const key = createHash("sha256").update(text).update(`\n${size}`).digest("hex");
-  return { items: items.slice(0, size), key };
+  const read = (line: string, _: number, at: string): readonly CalibrationItem[] =>
+    isJson ? itemsOf(parseJson(line, at), path, at) : [textItem(line.replace(/\r$/, ""))];
+  // A line may hold several samples; none holds less than one.
+  const lines = await readLines(path, { read, unusable, nothing: "holds no texts", most: size });
+  const key = createHash("sha256")
+    .update(await readFile(path, "utf8"))
+    .update(`\n${size}`)
+    .digest("hex");
+  return { items: lines.flat().slice(0, size), key };
 }
 
 function textItem(text: string): CalibrationItem {

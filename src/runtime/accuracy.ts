@@ -1,7 +1,7 @@
-import { readFile, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { fail, MmtrtError, type Problem, throwIfAny } from "../diagnostics/index.ts";
+import { fail, type Problem } from "../diagnostics/index.ts";
 import { isJsonObject, parseJson } from "../formats/json.ts";
+import { readLines } from "../formats/json-lines.ts";
 
 /** One line of a `--check_accuracy` file. */
 export interface AccuracyCase {
@@ -24,33 +24,13 @@ export interface AccuracyReport {
   readonly wrong: readonly WrongAnswer[];
 }
 
-/** A question and its answer are a line; 256 MB of them are a million lines. */
-const MAX_BYTES = 256 << 20;
-
 /**
  * Reads JSON Lines of `{image, question, expected}`; `image` may be a list, also as `images`, or absent; `question` may be
  * absent beside an image, for models that take no prompt.
  * @throws MmtrtError RUN014 with every unusable line (CKP008 for one that is not JSON).
  */
 export async function readAccuracyFile(file: string): Promise<readonly AccuracyCase[]> {
-  const info = await stat(file).catch(() => undefined);
-  if (info === undefined || !info.isFile() || info.size > MAX_BYTES) {
-    return fail(unusable(file, info === undefined ? "cannot be read" : `is not a file of at most ${MAX_BYTES} bytes`));
-  }
-  const problems: Problem[] = [];
-  const cases: AccuracyCase[] = [];
-  for (const [index, text] of (await readFile(file, "utf8")).split("\n").entries()) {
-    if (text.trim() === "") continue;
-    try {
-      cases.push(readCase(text, index + 1, file));
-    } catch (error) {
-      if (!(error instanceof MmtrtError)) throw error;
-      problems.push(...error.problems);
-    }
-  }
-  throwIfAny(problems);
-  if (cases.length === 0) fail(unusable(file, "holds no questions"));
-  return cases;
+  return readLines(file, { read: (text, line) => readCase(text, line, file), unusable, nothing: "holds no questions" });
 }
 
 function readCase(text: string, line: number, file: string): AccuracyCase {

@@ -1,7 +1,7 @@
-import { readFile, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { fail, MmtrtError, type Problem, throwIfAny } from "../diagnostics/index.ts";
+import { fail, type Problem } from "../diagnostics/index.ts";
 import { isJsonObject, type Json, parseJson } from "../formats/json.ts";
+import { readLines } from "../formats/json-lines.ts";
 
 /** One line of an `--input_file`. */
 export interface FileRequest {
@@ -12,35 +12,19 @@ export interface FileRequest {
   readonly images: readonly string[];
 }
 
-/** A prompt of a million characters is a line; 256 MB hold hundreds of them. */
-const MAX_BYTES = 256 << 20;
-
 /** `images` is what `image` is called where there are several. */
 const KEYS: readonly string[] = ["input_text", "input_ids", "image", "images"];
 
 /**
  * Reads JSON Lines of `{input_text, image}` or `{input_ids, image}`; empty lines are skipped.
- * @throws MmtrtError RUN014 with every unusable line (CKP008 for one that is not JSON).
+ * @throws MmtrtError RUN014 with the unusable lines (CKP008 for one that is not JSON).
  */
 export async function readRequestFile(file: string): Promise<readonly FileRequest[]> {
-  const info = await stat(file).catch(() => undefined);
-  if (info === undefined || !info.isFile() || info.size > MAX_BYTES) {
-    return fail(unusable(file, info === undefined ? "cannot be read" : `is not a file of at most ${MAX_BYTES} bytes`));
-  }
-  const problems: Problem[] = [];
-  const requests: FileRequest[] = [];
-  for (const [index, text] of (await readFile(file, "utf8")).split("\n").entries()) {
-    if (text.trim() === "") continue;
-    try {
-      requests.push(readRequest(text, index + 1, file));
-    } catch (error) {
-      if (!(error instanceof MmtrtError)) throw error;
-      problems.push(...error.problems);
-    }
-  }
-  throwIfAny(problems);
-  if (requests.length === 0) fail(unusable(file, "holds no requests"));
-  return requests;
+  return readLines(file, {
+    read: (text, line) => readRequest(text, line, file),
+    unusable,
+    nothing: "holds no requests",
+  });
 }
 
 function readRequest(text: string, line: number, file: string): FileRequest {

@@ -23,16 +23,18 @@ export interface GgufHeader {
   readonly tensors: readonly GgufTensorInfo[];
   /** Byte where the data begins. */
   readonly dataStart: number;
+  /** Each tensor begins at a multiple of it, counted from there. */
+  readonly alignment: number;
 }
 
 /** Real headers have up to 15 MB, nearly all of it the vocabulary. */
-const MAX_HEADER = 128 << 20;
-/** The largest vocabularies have 260 000 tokens and 520 000 merges. */
-const MAX_ELEMENTS = 8_000_000;
+const MAX_HEADER = 48 << 20;
+/** The largest vocabularies have 260 000 tokens with scores and types, and 520 000 merges. */
+const MAX_ELEMENTS = 2_500_000;
 const MAX_ARRAY_DEPTH = 4;
 /** Real files have some 50 keys and at most some thousand tensors. */
 const MAX_KEYS = 100_000;
-const MAX_TENSORS = 1_000_000;
+const MAX_TENSORS = 100_000;
 /** GGML_MAX_DIMS */
 const MAX_AXES = 4;
 
@@ -76,7 +78,7 @@ class HeaderParser {
     if (typeof alignment !== "number" || alignment < 1 || alignment > 1 << 20) {
       this.#fail(0, `general.alignment is ${String(alignment)}`);
     }
-    return { metadata, tensors, dataStart: Math.ceil(c.at / alignment) * alignment };
+    return { metadata, tensors, dataStart: Math.ceil(c.at / alignment) * alignment, alignment };
   }
 
   #count(what: string, limit: number): number {
@@ -145,7 +147,7 @@ class HeaderParser {
     const at = c.at;
     const length = c.u64();
     if (length > BigInt(this.#file.size)) this.#fail(at, `a text of ${length} bytes is longer than the file`);
-    return Buffer.from(c.bytes(Number(length))).toString("utf8");
+    return c.text(Number(length));
   }
 
   #tensor(): GgufTensorInfo {

@@ -1,9 +1,12 @@
 import { fail } from "../../diagnostics/index.ts";
 import { FilePool } from "../file.ts";
+import { countMessages } from "./count.ts";
 import { decodeModel, type OnnxModel } from "./schema.ts";
 
 /** Protobuf's own limit on a message. */
 const MAX_BYTES = 2 ** 31 - 1;
+/** Nodes, attributes, weights and names of the graphs: a large decoder has 50 000; one takes two bytes of file and 400 of memory. */
+const MAX_MESSAGES = 400_000;
 
 /** Reads a whole .onnx file; external data is not touched. Errors: CKP001–CKP005 for the file, CKP060 for its contents. */
 export async function readOnnx(path: string): Promise<OnnxModel> {
@@ -11,7 +14,10 @@ export async function readOnnx(path: string): Promise<OnnxModel> {
   try {
     const file = await pool.open(path);
     if (file.size > MAX_BYTES) fail(notOnnx(path, `it has ${file.size} bytes; at most ${MAX_BYTES} are possible`));
-    return decode(path, await file.read(0, file.size));
+    const bytes = await file.read(0, file.size);
+    if (countMessages(bytes, MAX_MESSAGES) > MAX_MESSAGES)
+      fail(notOnnx(path, `it has more than ${MAX_MESSAGES} nodes, attributes and names`));
+    return decode(path, bytes);
   } finally {
     await pool.close();
   }

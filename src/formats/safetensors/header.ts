@@ -22,8 +22,14 @@ export interface SafetensorsHeader {
   readonly dataStart: number;
 }
 
-/** The format's own limit. */
-const MAX_HEADER = 100_000_000;
+/** Half of the format's own limit: 500 bytes for each of 100 000 tensors. Real headers have up to 2 MB. */
+const MAX_HEADER = 50_000_000;
+/** The largest models have some thousand tensors in a file and 100 000 in all files; each takes a kilobyte here. */
+const MAX_TENSORS = 100_000;
+/** The tensor, dtype, shape with four sizes, offsets with two. */
+const MAX_VALUES = MAX_TENSORS * 10;
+/** PyTorch's own limit. */
+const MAX_AXES = 64;
 /** A damaged header would otherwise give a problem for each of thousands of tensors. */
 const MAX_PROBLEMS = 20;
 
@@ -44,9 +50,11 @@ export async function readHeader(file: SourceFile): Promise<SafetensorsHeader> {
   const dataStart = 8 + length;
   const bytes = await file.read(8, length);
   if (bytes[0] !== 0x7b) fail(badHeader(file, "the header does not begin with '{'"));
-  const json = parseJsonBytes(bytes, `${file.path} (header)`, { maxBytes: MAX_HEADER });
+  const json = parseJsonBytes(bytes, `${file.path} (header)`, { maxBytes: MAX_HEADER, maxValues: MAX_VALUES });
   if (!isJsonObject(json)) fail(badHeader(file, "the header is not a JSON object"));
   const { __metadata__, ...described } = json;
+  const count = Object.keys(described).length;
+  if (count > MAX_TENSORS) fail(badHeader(file, `it describes ${count} tensors; at most ${MAX_TENSORS} are read`));
   const problems: Problem[] = [];
   const entries = Object.entries(described).flatMap(([name, value]) => {
     const entry = readEntry(file, name, value, dataStart);
@@ -75,7 +83,7 @@ function readEntry(file: SourceFile, name: string, value: Json, dataStart: numbe
   const dtype = typeof value.dtype === "string" ? dtypeOfSafetensors(value.dtype) : undefined;
   if (dtype === undefined) return unknownDtype(file, name, value.dtype);
   const shape = value.shape;
-  const elements = Array.isArray(shape) ? countElements(shape) : undefined;
+  const elements = Array.isArray(shape) && shape.length <= MAX_AXES ? countElements(shape) : undefined;
   if (elements === undefined) return badTensor(file, name, `has shape ${show(shape)}, which is not a list of sizes`);
   const offsets = value.data_offsets;
   if (!isOffsets(offsets)) return badTensor(file, name, `has data_offsets ${show(offsets)}, which is not [begin, end]`);

@@ -5,7 +5,7 @@ import { cutShort, type SourceFile } from "../file.ts";
 import { TorchHost } from "./host.ts";
 import type { StorageRef, TensorRef } from "./objects.ts";
 import { type PickleValue, readPickle } from "./pickle.ts";
-import { badZip, entryOffset, readZip, type ZipEntry } from "./zip.ts";
+import { badZip, entryOffset, readEntry, readZip, type ZipEntry } from "./zip.ts";
 
 /** A PyTorch file opened: the object that was saved, and where the bytes of a storage lie. */
 export interface TorchFile {
@@ -15,7 +15,7 @@ export interface TorchFile {
 }
 
 /** Pickles of real models have some hundred kilobytes; one tensor takes about 200 bytes. */
-const MAX_PICKLE = 256 << 20;
+const MAX_PICKLE = 64 << 20;
 /** What legacy files begin with, as a pickled integer. */
 const LEGACY_MAGIC = 0x1950a86a20f9469cfc6cn;
 
@@ -57,10 +57,10 @@ async function openZip(file: SourceFile): Promise<TorchFile> {
 async function readZipPickle(file: SourceFile, entry: ZipEntry): Promise<PickleValue> {
   if (entry.size > MAX_PICKLE)
     badZip(file, entry.headerOffset, `data.pkl has ${entry.size} bytes; at most ${MAX_PICKLE} are read`);
-  const offset = await entryOffset(file, entry);
+  const cursor = await readEntry(file, entry);
   const host = new TorchHost(file.path);
   try {
-    return readPickle(new Cursor(await file.read(offset, entry.size), offset), host);
+    return readPickle(cursor, host);
   } catch (error) {
     if (error instanceof Overrun) host.malformed("it ends in the middle", error.at);
     throw error;
@@ -69,7 +69,7 @@ async function readZipPickle(file: SourceFile, entry: ZipEntry): Promise<PickleV
 
 async function checkByteOrder(file: SourceFile, entry: ZipEntry | undefined): Promise<void> {
   if (entry === undefined || entry.size > 16) return;
-  const order = Buffer.from(await file.read(await entryOffset(file, entry), entry.size)).toString("latin1");
+  const order = (await readEntry(file, entry)).text(entry.size);
   if (order !== "little")
     badZip(file, entry.headerOffset, `its byte order is ${JSON.stringify(order)}, not little-endian`);
 }

@@ -2,7 +2,7 @@ import { fail } from "../../diagnostics/index.ts";
 import { DTYPES, type Dtype } from "../../tensor/index.ts";
 import { countElements } from "../stored.ts";
 import { Global, StorageRef, TensorRef } from "./objects.ts";
-import type { PickleHost, PickleValue } from "./pickle.ts";
+import { MAX_DICTS, type PickleHost, type PickleValue } from "./pickle.ts";
 
 const STORAGES: Readonly<Record<string, Dtype>> = {
   "torch.FloatStorage": "float32",
@@ -38,6 +38,8 @@ const PERMITTED = new Set([
 /** Rebuilds tensors from a pickle of `path`, and refuses every other global (CKP014). Malformed pickles: CKP013. */
 export class TorchHost implements PickleHost {
   readonly #path: string;
+  /** OrderedDicts made, and items in them: one list may be copied by every call that mentions it. */
+  #copied = 0;
 
   constructor(path: string) {
     this.#path = path;
@@ -110,6 +112,8 @@ export class TorchHost implements PickleHost {
 
   #orderedDict(pairs: PickleValue | undefined, at: number): PickleValue {
     const dict = new Map<string, PickleValue>();
+    this.#copied += 1 + (Array.isArray(pairs) ? pairs.length : 0);
+    if (this.#copied > MAX_DICTS) this.malformed(`OrderedDicts have more than ${MAX_DICTS} items`, at);
     if (pairs === undefined) return dict;
     if (!Array.isArray(pairs)) this.malformed("an OrderedDict is made from something that is not a list", at);
     for (const pair of pairs) {

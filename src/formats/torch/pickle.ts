@@ -22,8 +22,10 @@ export interface PickleHost {
 
 /** The longest integer of a torch file is its 10-byte magic number. */
 const MAX_INTEGER_BYTES = 32;
-/** A tensor takes about 40 opcodes, an empty dict one byte of file and 200 of memory: this bounds both time and memory. */
+/** A tensor takes about 40 opcodes. */
 const MAX_OPCODES = 2_000_000;
+/** An empty dict takes one byte of file and 200 of memory; a tensor brings one, for the hooks of training. */
+export const MAX_DICTS = 200_000;
 const STOP = 0x2e;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -50,6 +52,7 @@ class Machine {
   readonly host: PickleHost;
   readonly #memo = new Map<number, PickleValue>();
   readonly #marks: number[] = [];
+  #dicts = 0;
   #stack: PickleValue[] = [];
   opcodeAt = 0;
 
@@ -122,6 +125,7 @@ class Machine {
   }
 
   dict(pairs: readonly PickleValue[]): void {
+    if (++this.#dicts > MAX_DICTS) this.fail(`the pickle has more than ${MAX_DICTS} dicts`);
     this.push(new Map());
     this.setItems(pairs);
   }
@@ -215,7 +219,7 @@ const OPCODES: Readonly<Record<number, (m: Machine) => void>> = byCode({
   "\x8e": m => m.push(m.cursor.bytes(m.longLength())),
   "]": m => m.push([]),
   ")": m => m.push([]),
-  "}": m => m.push(new Map()),
+  "}": m => m.dict([]),
   l: m => m.push(m.popMark()),
   t: m => m.push(m.popMark()),
   d: m => m.dict(m.popMark()),

@@ -1,3 +1,4 @@
+import { crc32 } from "node:zlib";
 import { fail } from "../../diagnostics/index.ts";
 import { Cursor, Overrun } from "../cursor.ts";
 import type { SourceFile } from "../file.ts";
@@ -9,6 +10,8 @@ export interface ZipEntry {
   readonly size: number;
   /** Where its local header lies; the data follow that header. */
   readonly headerOffset: number;
+  /** CRC-32 of its bytes; 0 where torch was told not to compute them. */
+  readonly crc: number;
 }
 
 /** End record (22 bytes) and the longest comment after it. */
@@ -44,6 +47,15 @@ export async function entryOffset(file: SourceFile, entry: ZipEntry): Promise<nu
   if (offset + entry.size > file.size)
     badZip(file, offset, `${show(entry.name)} of ${entry.size} bytes reaches past the end`);
   return offset;
+}
+
+/** The whole of a small entry, its bytes as they were written. Errors: CKP012. */
+export async function readEntry(file: SourceFile, entry: ZipEntry): Promise<Cursor> {
+  const offset = await entryOffset(file, entry);
+  const bytes = await file.read(offset, entry.size);
+  if (entry.crc !== 0 && crc32(bytes) !== entry.crc)
+    badZip(file, offset, `${show(entry.name)} has other bytes than were written: its checksum differs`);
+  return new Cursor(bytes, offset);
 }
 
 interface Directory {
@@ -87,7 +99,8 @@ function readRecord(file: SourceFile, cursor: Cursor): ZipEntry {
   cursor.bytes(4);
   const flags = cursor.u16();
   const method = cursor.u16();
-  cursor.bytes(8);
+  cursor.bytes(4);
+  const crc = cursor.u32();
   const compressed = cursor.u32();
   const size = cursor.u32();
   const nameLength = cursor.u16();
@@ -101,7 +114,7 @@ function readRecord(file: SourceFile, cursor: Cursor): ZipEntry {
   if (flags & 1) badZip(file, at, `${show(name)} is encrypted`);
   if (method !== 0 || wide[0] !== wide[1])
     badZip(file, at, `${show(name)} is compressed; torch.save stores entries as they are`);
-  return { name, size: wide[0], headerOffset: wide[2] };
+  return { name, size: wide[0], headerOffset: wide[2], crc };
 }
 
 /** Values of 0xffffffff stand in the zip64 extra field (id 1) as 8 bytes each, in the order size, compressed, offset. */

@@ -3,10 +3,13 @@ import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { fail } from "../../diagnostics/index.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "../../formats/json.ts";
+import { bounded } from "./bounded.ts";
 import type { TextTokenizer } from "./tokenizer.ts";
 
 /** The largest published templates have about 20 kB. */
 const MAX_TEMPLATE_BYTES = 1 << 20;
+
+const MAX_PROMPT = 64 << 20;
 
 export interface ChatTemplate {
   /** File it came from, for messages. */
@@ -57,12 +60,16 @@ export async function renderChat(
 ): Promise<string> {
   const { Template } = await import("@huggingface/jinja");
   try {
-    return new Template(template.text).render({
+    const values = {
       messages,
       add_generation_prompt: true,
       bos_token: tokenizer.bosToken ?? "",
       eos_token: tokenizer.eosToken ?? "",
-    });
+    };
+    const prompt = bounded(template.text.length, () => new Template(template.text).render(values));
+    return prompt.length <= MAX_PROMPT
+      ? prompt
+      : unusable(template.file, `it makes ${prompt.length} characters of one turn`);
   } catch (error) {
     return unusable(template.file, (error as Error).message);
   }

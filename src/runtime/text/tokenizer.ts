@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Tokenizer } from "@huggingface/tokenizers";
 import { fail } from "../../diagnostics/index.ts";
 import { isJsonObject, type Json, type JsonObject, readJsonObject } from "../../formats/json.ts";
+import { bounded } from "./bounded.ts";
 
 /** Text to token ids and back, as transformers' fast tokenizer of the same files does it. */
 export interface TextTokenizer {
@@ -62,9 +63,9 @@ class HfTokenizer implements TextTokenizer {
 
   encode(text: string, { addSpecialTokens = true } = {}): number[] {
     try {
-      const { ids }: { ids: readonly unknown[] } = this.#tokenizer.encode(text, {
-        add_special_tokens: addSpecialTokens,
-      });
+      const { ids }: { ids: readonly unknown[] } = bounded(text.length, () =>
+        this.#tokenizer.encode(text, { add_special_tokens: addSpecialTokens }),
+      );
       // A vocabulary without an unknown token drops what it cannot spell, as the Rust tokenizers do.
       return ids.filter((id): id is number => Number.isSafeInteger(id));
     } catch (error) {

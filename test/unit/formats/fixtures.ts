@@ -1,11 +1,10 @@
 import { readFileSync } from "node:fs";
-import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { copyFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll } from "vitest";
 import { MmtrtError } from "../../../src/diagnostics/index.ts";
 import { rowCount, type StoredTensor } from "../../../src/tensor/index.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 export const FIXTURES: string = fileURLToPath(new URL("../../fixtures/formats/", import.meta.url));
 
@@ -43,9 +42,7 @@ export async function contents(
 
 /** A directory that is removed when the test file is done. */
 export async function tempDir(): Promise<string> {
-  const dir = await mkdtemp(join(tmpdir(), "mmtrt-test-"));
-  afterAll(() => rm(dir, { recursive: true, force: true }));
-  return dir;
+  return tempFolder("test");
 }
 
 /** `name` in `dir` with the given content; gives its path. */

@@ -84,6 +84,7 @@ describe("an adapter", () => {
   it.each([
     "base_model.model.model.",
     "base_model.model.model.language_model.",
+    "base_model.model.model.text_model.",
     "base_model.model.language_model.model.",
     "",
   ])("is read under the prefix %j", async prefix => {
