@@ -22,6 +22,8 @@ const OWN_ENTRIES: readonly string[] = [
 const INNER_STAGE = ".partial";
 const INNER_LOGS = ".logs";
 const HOLDER = "build.json";
+/** Follows a directory's name, with the process's number, while a new one takes its place. */
+const OLD = ".old-";
 
 /** The directory as it is before the build. */
 export type OutputState =
@@ -31,6 +33,7 @@ export type OutputState =
 
 /** Whether the plan is carried out already, may be carried out, or would overwrite something. Errors: BLD001. */
 export async function outputState(plan: BuildPlan): Promise<OutputState> {
+  await restoreReplaced(plan.output_dir);
   const names = (await entriesOf(plan.output_dir)).filter(name => ![INNER_STAGE, INNER_LOGS].includes(name));
   if (names.length === 0) return { state: "new" };
   const foreign = names.filter(name => !OWN_ENTRIES.includes(name));
@@ -65,11 +68,12 @@ export class EngineOutput {
 
   static async open(final: string): Promise<EngineOutput> {
     const output = new EngineOutput(final, await isMountPoint(final));
-    await clearStage(output.stage);
     try {
+      await clearStage(output.stage);
       await mkdir(output.stage, { recursive: true });
       await writeFile(join(output.stage, HOLDER), JSON.stringify({ pid: process.pid, host: hostname() }));
     } catch (error) {
+      if (!(error instanceof MmtrtError)) await output.abandon();
       throw asOutputProblem(final, error);
     }
     return output;
@@ -101,12 +105,13 @@ export class EngineOutput {
     return join(this.logs, basename(name));
   }
 
+  /** What failed before is told; that its remains could not be removed is seen by the next build, which tries again. */
   async abandon(): Promise<void> {
-    await rm(this.stage, { recursive: true, force: true });
+    await rm(this.stage, { recursive: true, force: true }).catch(() => undefined);
   }
 
   async #replace(): Promise<void> {
-    const old = `${this.#final}.old-${process.pid}`;
+    const old = `${this.#final}${OLD}${process.pid}`;
     await rmdir(this.#final).catch(() => undefined);
     const hadOld = await rename(this.#final, old).then(
       () => true,
@@ -118,7 +123,8 @@ export class EngineOutput {
       if (hadOld) await rename(old, this.#final);
       throw error;
     }
-    await rm(old, { recursive: true, force: true });
+    // The new engines are in place: a rest of the old ones is cleared by the next build.
+    await rm(old, { recursive: true, force: true }).catch(() => undefined);
   }
 
   /** mmtrt.json goes first and comes last: without it the directory is not taken for an engine. */
@@ -129,6 +135,30 @@ export class EngineOutput {
     for (const name of names) await rename(join(this.stage, name), join(this.#final, name));
     await rmdir(this.stage);
   }
+}
+
+/**
+ * A build that was killed between the two renames of `#replace` has left the old engines under another name: they get
+ * their own back. One killed after them has left a directory that nobody needs.
+ */
+async function restoreReplaced(final: string): Promise<void> {
+  const [parent, prefix] = [dirname(final), `${basename(final)}${OLD}`];
+  for (const name of await entriesOf(parent)) {
+    const pid = Number(name.startsWith(prefix) ? name.slice(prefix.length) : Number.NaN);
+    if (!Number.isSafeInteger(pid) || isRunning({ pid, host: hostname() })) continue;
+    const old = join(parent, name);
+    if (!(await entriesOf(old)).every(entry => OWN_ENTRIES.includes(entry))) continue;
+    if (await holdsEngine(final)) await rm(old, { recursive: true, force: true }).catch(() => undefined);
+    else if (await holdsEngine(old)) await rename(old, final).catch(() => undefined);
+  }
+}
+
+/** Whether a directory is there that was a whole engine directory when it was last renamed. */
+function holdsEngine(dir: string): Promise<boolean> {
+  return stat(join(dir, ENGINE_MANIFEST)).then(
+    info => info.isFile(),
+    () => false,
+  );
 }
 
 /** Removes what a killed build left; refuses to touch what is not a stage, or one that is being written. */

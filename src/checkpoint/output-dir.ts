@@ -92,8 +92,8 @@ export class OutputDir {
 
   /** Everything is written: gives it its final name. */
   async publish(): Promise<void> {
-    await rm(join(this.stage, STATE_FILE), { force: true });
     try {
+      await rm(join(this.stage, STATE_FILE), { force: true });
       if (!this.#inner) {
         await rmdir(this.final).catch(() => undefined);
         await rename(this.stage, this.final);

@@ -8,6 +8,7 @@ import { peekCommon, resolve } from "../options/resolve.ts";
 import { commonOptions } from "../options/tables/common.ts";
 import { Interruption } from "./interruption.ts";
 import { missingPackage } from "./missing-package.ts";
+import { refusedBySystem } from "./refused-by-system.ts";
 import { isCommand, loadCommand, REGISTRY } from "./registry.ts";
 import { createUi, type Terminal, type Ui } from "./ui.ts";
 import { VERSION } from "./version.ts";
@@ -97,7 +98,7 @@ function makeUi(argv: readonly string[], table: OptionTable, interruption: Inter
 
 /** Prints what went wrong and gives the exit code: expected problems without a stack, bugs with one. */
 export function report(error: unknown, ui: Ui, debug: boolean): number {
-  const known = error instanceof MmtrtError ? error : missingPackage(error);
+  const known = error instanceof MmtrtError ? error : (missingPackage(error) ?? refusedBySystem(error));
   if (known === undefined) return reportBug(error, ui);
   for (const problem of known.problems) ui.error(problem);
   if (debug) ui.info(stackOf(known));

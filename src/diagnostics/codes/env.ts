@@ -42,4 +42,10 @@ export const ENV = {
     title: "a program cannot be started",
     about: "It is missing, not executable, or for another platform.",
   },
+  ENV025: {
+    exit: 3,
+    title: "the operating system refused a file",
+    about:
+      "A directory could not be made, or a file read, written, linked or renamed: a full, read-only or failing disk, missing permissions, or too many open files. What was there before is still there; nothing half done carries a final name.",
+  },
 } as const satisfies Record<string, CodeInfo>;
