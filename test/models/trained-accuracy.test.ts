@@ -20,6 +20,9 @@ const MODELS: readonly Trained[] = [
       "--max_batch_size 8 --max_multimodal_len 72 --max_encoder_input_len 60 --max_input_len 1 --max_output_len 39",
   },
   { name: "vila-shapes", build: `${DECODER} --max_multimodal_len 128` },
+  // Images of different sizes: 28 or 40 features, and 16, 48 or 80.
+  { name: "smolvlm-shapes", build: DECODER, knows: 0.93 },
+  { name: "internvl-shapes", build: DECODER, knows: 0.74 },
   { name: "gpt2-shapes", build: "--max_batch_size 8 --max_input_len 90 --max_seq_len 120 --max_multimodal_len 288" },
   {
     name: "nougat-shapes",
@@ -33,6 +36,8 @@ interface Trained {
   readonly name: string;
   readonly build: string;
   readonly run?: readonly string[];
+  /** Accuracy in PyTorch, where it is not at least 0.97. */
+  readonly knows?: number;
   /** The held-out file, where it does not ask questions. */
   readonly questions?: string;
 }
@@ -52,7 +57,7 @@ describe("mmtrt run --check_accuracy", () => {
     {
       timeout: 120_000,
     },
-    async ({ name, build, run = [], questions = "questions.jsonl" }) => {
+    async ({ name, build, run = [], questions = "questions.jsonl", knows = 0.97 }) => {
       const model = join(ROOT, "test/fixtures/models", name);
       const heldOut = join(model, "heldout");
       const { answers } = JSON.parse(readFileSync(join(heldOut, "expected_hf.json"), "utf8")) as Expected;
@@ -63,7 +68,7 @@ describe("mmtrt run --check_accuracy", () => {
       // VILA's answers go on with a file of its own.
       const right = lines.filter(({ expected }, i) => answers[i]?.text === expected).length;
       const pytorch = right / lines.length;
-      expect(pytorch).toBeGreaterThanOrEqual(0.97);
+      expect(pytorch).toBeGreaterThanOrEqual(knows);
       const absolute = lines.map(line => JSON.stringify({ ...line, image: resolve(heldOut, line.image) }));
       const file = rig.file(`${name}.jsonl`, absolute.join("\n"));
 

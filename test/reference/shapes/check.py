@@ -31,7 +31,7 @@ from transformers import (
     VisionEncoderDecoderModel,
 )
 
-from . import blip2, vila
+from . import blip2, sized, vila
 from .heldout import save_png
 from .nougat import MAX_TOKENS
 from .pages import draw_page, markdown, sample_page
@@ -117,6 +117,37 @@ def ask_transformers(folder: Path) -> Ask:
         return output.sequences[0, -len(logits) :].tolist(), logits, extra
 
     ask.decode = lambda tokens: processor.decode(tokens, skip_special_tokens=True).strip()  # type: ignore[attr-defined]
+    return ask
+
+
+def ask_sized(folder: Path) -> Ask:
+    """Models of tiles, whose processors ask for torchvision: image processor and tokenizer on their own, prompts as the processor writes them."""
+    family = sized.FAMILIES[folder.resolve().name]()
+    model = type(family.model).from_pretrained(folder, dtype=torch.float32).float().eval()
+    tokenizer = family.tokenizer
+
+    def ask(images: list[Image.Image], question: str) -> Generated:
+        grid, _ = family.cut(images[0])
+        pixels = torch.from_numpy(family.pixels(images[0]))
+        words = tokenizer.apply_chat_template(
+            [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}], add_generation_prompt=True, tokenize=False
+        )
+        ids = tokenizer(family.expanded(words, grid), add_special_tokens=False, return_tensors="pt")["input_ids"]
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            pixel_values=family.batched(pixels),
+            do_sample=False,
+            max_new_tokens=NEW_TOKENS,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+        logits = torch.cat(output.logits)
+        features = family.features_of(model, pixels)
+        extra = {"input_ids": ids[0].int(), "pixel_values": pixels, "features": features.flatten(0, 1)}
+        return output.sequences[0, -len(logits) :].tolist(), logits, extra
+
+    ask.decode = lambda tokens: tokenizer.decode(tokens, skip_special_tokens=True).strip()  # type: ignore[attr-defined]
     return ask
 
 
@@ -207,7 +238,7 @@ def main() -> None:
     if name == "nougat-shapes":
         answer_all(ask_nougat(options.model), folder, write_pages(folder))
     else:
-        ask = ask_vila if name == "vila-shapes" else ask_transformers
+        ask = ask_sized if name in sized.FAMILIES else ask_vila if name == "vila-shapes" else ask_transformers
         answer_all(ask(options.model), folder, write_questions(folder, name))
 
 

@@ -64,6 +64,27 @@ class Sized(ABC):
     @abstractmethod
     def decoder(self) -> nn.Module: ...
 
+    @abstractmethod
+    def expanded(self, prompt: str, grid: Grid) -> str:
+        """A chat template's text with the image's tokens in the place of its one placeholder."""
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """Pixel values [tiles, 3, h, w]."""
+        values = np.stack(self.processor(image)["pixel_values"])
+        return values.reshape(-1, *values.shape[-3:])
+
+    def batched(self, pixels: torch.Tensor) -> torch.Tensor:
+        """As the model takes the tiles of one image."""
+        return pixels
+
+    def features_of(self, model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+        """The same as `features`, of a model that was read from a file."""
+        own, self.model = self.model, model
+        try:
+            return self.features(pixels)
+        finally:
+            self.model = own
+
     @property
     @abstractmethod
     def image_id(self) -> int: ...
@@ -187,9 +208,12 @@ class InternVl(Sized):
         cols, rows = get_optimal_tiled_canvas((image.height, image.width), (self.TILE, self.TILE), 1, self.MOST)
         return ((rows, cols) if len(tiles) > 1 else (0, 0)), tiles
 
-    def lead(self, grid: Grid) -> str:
+    def expanded(self, prompt: str, grid: Grid) -> str:
         tiles = grid[0] * grid[1] + 1
-        return f"<|im_start|>user\n<img>{'<IMG_CONTEXT>' * (16 * tiles)}</img>\n"
+        return prompt.replace("<IMG_CONTEXT>", f"<img>{'<IMG_CONTEXT>' * (16 * tiles)}</img>")
+
+    def lead(self, grid: Grid) -> str:
+        return self.expanded("<|im_start|>user\n<IMG_CONTEXT>\n", grid)
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         settings = self.model.config
@@ -281,14 +305,21 @@ class SmolVlm(Sized):
         info = self.processor(image, do_rescale=False, do_normalize=False, return_row_col_info=True)
         return (info["rows"][0][0], info["cols"][0][0]), bytes_of(self.processor, image)
 
-    def lead(self, grid: Grid) -> str:
+    def expanded(self, prompt: str, grid: Grid) -> str:
         rows, cols = grid
         seen = "<image>" * 4
         cut = "".join(
             "".join(f"<fake_token_around_image><row_{row + 1}_col_{col + 1}>{seen}" for col in range(cols)) + "\n" for row in range(rows)
         )
         line = "\n" if rows else ""
-        return f"<|im_start|>User:{cut}{line}<fake_token_around_image><global-img>{seen}<fake_token_around_image>"
+        whole = f"{cut}{line}<fake_token_around_image><global-img>{seen}<fake_token_around_image>"
+        return prompt.replace("<image>", whole)
+
+    def lead(self, grid: Grid) -> str:
+        return self.expanded("<|im_start|>User:<image>", grid)
+
+    def batched(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels[None]
 
     def row(self, question: str, answer: str) -> Row:
         return super().row(question, f" {answer}")
