@@ -32,6 +32,7 @@ const WRAPPERS: ReadonlySet<string> = new Set([
   "base_model",
   "model",
   "language_model",
+  "text_model",
   "llm",
   "transformer",
   "decoder",
