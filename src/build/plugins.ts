@@ -47,6 +47,11 @@ const CHOICES: readonly Choice[] = [
   { option: "nccl_plugin", op: ALL_REDUCE, bodyless: "and ranks add by the operator DistCollective" },
 ];
 
+/** The option of `build` that speaks for an operation. */
+export function optionOf(name: string): string | undefined {
+  return CHOICES.find(({ op }) => op.name === name)?.option;
+}
+
 export interface ChosenPlugins {
   /** Names of the operations that become nodes. */
   readonly ops: readonly string[];

@@ -47,9 +47,13 @@ export interface PluginManifest {
   readonly attributes: readonly PluginAttribute[];
   readonly requires: readonly (Expression & { readonly that: string; readonly why: string })[];
   readonly state: number;
+  /** Of tests against float64, for each dtype. */
+  readonly tolerance: Tolerance;
   /** Names of sizes, in the order in which the inputs have them. */
   readonly sizes: readonly string[];
 }
+
+export type Tolerance = Readonly<Record<string, { readonly cosine: number; readonly ulp: number }>>;
 
 interface RawTensor {
   readonly shape: readonly (string | number)[];
@@ -77,6 +81,7 @@ interface RawManifest {
   readonly attributes?: Readonly<Record<string, RawAttribute>>;
   readonly requires?: readonly { readonly that: string; readonly why: string }[];
   readonly state?: number;
+  readonly tolerance: Tolerance;
 }
 
 /** `native-plugins` of the installed package. */
@@ -174,8 +179,8 @@ function resolveManifest(file: string, raw: RawManifest, report: Report): Plugin
       );
     return parsed === undefined ? [] : [{ ...requirement, ...parsed }];
   });
-  const { name, version, about, state = 0 } = raw;
-  return { name, id, file, version, about, inputs, outputs, attributes, requires, state, sizes };
+  const { name, version, about, state = 0, tolerance } = raw;
+  return { name, id, file, version, about, inputs, outputs, attributes, requires, state, tolerance, sizes };
 }
 
 /** Memory of one type that is written while it is read: an input of the output's own type, which nothing else is made of. */
