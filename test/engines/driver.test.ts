@@ -1,5 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, it } from "vitest";
 import { MmtrtError, type Problem } from "../../src/diagnostics/index.ts";
@@ -7,6 +6,7 @@ import { buildEngine, chooseBuilder } from "../../src/toolchain/tensorrt/builder
 import { readPlanHeader } from "../../src/toolchain/tensorrt/plan-header.ts";
 import type { EngineEvent, EngineReport, EngineRequest } from "../../src/toolchain/tensorrt/request.ts";
 import { ROOT } from "../support/sources.ts";
+import { tempFolder } from "../support/temp-folder.ts";
 import { describeTensorRT } from "../support/tensorrt.ts";
 
 const onnx = (name: string): string => join(ROOT, "test/fixtures/onnx", `${name}.onnx`);
@@ -58,7 +58,7 @@ describeTensorRT("TensorRT-RTX on the CPU", python => {
     builder: "python",
     python,
     onnx: onnx(name),
-    engine: join(realpathSync(mkdtempSync(join(tmpdir(), "mmtrt-engine-"))), "out", "m.engine"),
+    engine: join(tempFolder("engine"), "out", "m.engine"),
     profiles: [],
     ...more,
   });

@@ -1,7 +1,7 @@
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ROOT } from "./sources.ts";
+import { tempFolder } from "./temp-folder.ts";
 
 export interface StandInPlan {
   /** As in the banner: 101600 is 10.16.0. */
@@ -18,7 +18,7 @@ export interface StandInPlan {
 
 /** A temporary directory with `bin/trtexec`, `bin/tensorrt_rtx` and the environment in which they are found. */
 export class StandIn {
-  readonly dir = realpathSync(mkdtempSync(join(tmpdir(), "mmtrt-standin-")));
+  readonly dir = tempFolder("standin");
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly engine = join(this.dir, "out", "model.engine");
 

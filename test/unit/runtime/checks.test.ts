@@ -1,5 +1,4 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { EngineIo, EngineProfile } from "../../../src/formats/engine-config.ts";
@@ -7,6 +6,7 @@ import { belowThreshold, checkAccuracy, readAccuracyFile, sameAnswer } from "../
 import { compareValues, isClose } from "../../../src/runtime/compare.ts";
 import { latency, profile } from "../../../src/runtime/profile.ts";
 import { checkCapacity, checkProfiles } from "../../../src/runtime/profiles.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 describe("a request against the profiles", () => {
   const range = (...max: number[]): { min: number[]; opt: number[]; max: number[] } => ({
@@ -147,7 +147,7 @@ describe("profiling", () => {
 
 describe("accuracy", () => {
   const write = (text: string): string => {
-    const file = join(mkdtempSync(join(tmpdir(), "mmtrt-accuracy-")), "questions.jsonl");
+    const file = join(tempFolder("accuracy"), "questions.jsonl");
     writeFileSync(file, text);
     return file;
   };

@@ -1,8 +1,8 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { pairUp, readInputIds } from "../../../src/runtime/request.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 const placeholders = (prompt: string | readonly number[]): number =>
   typeof prompt === "string" ? prompt.split("<image>").length - 1 : 0;
@@ -65,7 +65,7 @@ describe("prompts and images of a request", () => {
 
 describe("a file of token ids", () => {
   const write = (text: string): string => {
-    const file = join(mkdtempSync(join(tmpdir(), "mmtrt-ids-")), "ids.json");
+    const file = join(tempFolder("ids"), "ids.json");
     writeFileSync(file, text);
     return file;
   };

@@ -1,5 +1,4 @@
-import { chmodSync, mkdtempSync, readdirSync, realpathSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { toolProblems } from "../../../src/build/tensorrt.ts";
@@ -10,6 +9,7 @@ import { buildEngine } from "../../../src/toolchain/tensorrt/builders.ts";
 import { DriverReader } from "../../../src/toolchain/tensorrt/driver.ts";
 import { findPython, parseEvent } from "../../../src/toolchain/tensorrt/find.ts";
 import type { EngineEvent, EngineRequest } from "../../../src/toolchain/tensorrt/request.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 const START =
   '{"event":"start","module":"tensorrt_rtx","version":"1.7.1.116","rtx":true,"sms":[86],"gpus":[],"python":"3.11.7"}';
@@ -18,7 +18,7 @@ const ENGINE =
 
 /** A program in the place of Python: answers --version with `version`, a build with `lines` and an exit code. */
 function standInPython(version: string, lines: readonly string[] = [], exit = 0): string {
-  const dir = realpathSync(mkdtempSync(join(tmpdir(), "mmtrt-python-")));
+  const dir = tempFolder("python");
   const quote = (line: string): string => `printf '%s\\n' '${line.replaceAll("'", "'\\''")}'`;
   const script = [
     "#!/bin/sh",
@@ -39,7 +39,7 @@ const request = (python: string): EngineRequest => ({
   builder: "python",
   python,
   onnx: "m.onnx",
-  engine: join(realpathSync(mkdtempSync(join(tmpdir(), "mmtrt-driver-"))), "m.engine"),
+  engine: join(tempFolder("driver"), "m.engine"),
   profiles: [],
 });
 const env = { PATH: "/bin:/usr/bin" };
@@ -131,7 +131,7 @@ describe("the search for a Python with bindings", () => {
   it("asks VIRTUAL_ENV's before PATH's, and tells why each that was asked would not do", async () => {
     const lacking = JSON.stringify({ event: "error", stage: "bindings", problems: [{ what: "no TensorRT bindings" }] });
     const [first, second] = [standInPython(lacking), standInPython(START)];
-    const bin = realpathSync(mkdtempSync(join(tmpdir(), "mmtrt-path-")));
+    const bin = tempFolder("path");
     writeFileSync(join(bin, "python3"), `#!/bin/sh\nexec ${first} "$@"\n`);
     writeFileSync(join(bin, "python"), `#!/bin/sh\nexec ${second} "$@"\n`);
     for (const name of readdirSync(bin)) chmodSync(join(bin, name), 0o755);

@@ -1,14 +1,4 @@
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { architectureFlags, buildPlugins, type PluginBuild, smsOf } from "../../../src/cli/plugins/build.ts";
@@ -17,8 +7,9 @@ import { pluginSources } from "../../../src/cli/plugins/manifest.ts";
 import { MmtrtError, type Problem } from "../../../src/diagnostics/index.ts";
 import { findNvcc } from "../../../src/toolchain/nvcc/find.ts";
 import { compileProblems } from "../../../src/toolchain/nvcc/messages.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
-const temporary = (): string => realpathSync(mkdtempSync(join(tmpdir(), "mmtrt-nvcc-")));
+const temporary = (): string => tempFolder("nvcc");
 
 /** A stand-in for nvcc: logs its arguments, and writes them to the file after -o; `script` runs before that. */
 function standIn(script = ""): {

@@ -1,9 +1,9 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { decodePlanHeader, readPlanHeader } from "../../../src/toolchain/tensorrt/plan-header.ts";
 import { fakePlan } from "../../support/standin.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 /** The first 32 bytes of a file that TensorRT-RTX 1.7.1.116 wrote, which has 298972 bytes. */
 const RTX = Buffer.from(
@@ -25,7 +25,7 @@ describe("an engine's first bytes", () => {
   });
 
   it("of any other file mean nothing, whatever its length", async () => {
-    const dir = mkdtempSync(join(tmpdir(), "mmtrt-plan-"));
+    const dir = tempFolder("plan");
     for (const text of [
       "",
       "ftrt",

@@ -1,9 +1,9 @@
-import { mkdtempSync, readFileSync, realpathSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { quoteCommand } from "../../../src/toolchain/quote.ts";
 import { allowedEnvironment, endProblem, runTool, type ToolRun } from "../../../src/toolchain/spawn.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 const env = { PATH: process.env.PATH };
 const node = (code: string, more: Partial<ToolRun> = {}): ToolRun => ({
@@ -11,7 +11,7 @@ const node = (code: string, more: Partial<ToolRun> = {}): ToolRun => ({
   env,
   ...more,
 });
-const temp = (): string => realpathSync(mkdtempSync(join(tmpdir(), "mmtrt-spawn-")));
+const temp = (): string => tempFolder("spawn");
 
 describe("runTool", () => {
   it("hands over every line of both outputs, a last one without a line end too, and keeps them in the log", async () => {

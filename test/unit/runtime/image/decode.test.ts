@@ -1,9 +1,10 @@
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { deflateSync, crc32 as nodeCrc32 } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { decodeImage } from "../../../../src/runtime/image/decode.ts";
+import { tempFolder } from "../../../support/temp-folder.ts";
 import { cases, fixture, inflate } from "./fixtures.ts";
 
 interface DecodeCase {
@@ -13,7 +14,7 @@ interface DecodeCase {
 }
 
 function temporary(name: string, bytes: Uint8Array): string {
-  const file = join(mkdtempSync(join(tmpdir(), "mmtrt-image-")), name);
+  const file = join(tempFolder("image"), name);
   writeFileSync(file, bytes);
   return file;
 }

@@ -1,5 +1,4 @@
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
@@ -7,6 +6,7 @@ import { describe, expect, it } from "vitest";
 import { type ChatMessage, findChatTemplate, renderChat } from "../../../../src/runtime/text/chat.ts";
 import { TextStream } from "../../../../src/runtime/text/stream.ts";
 import { openTokenizer } from "../../../../src/runtime/text/tokenizer.ts";
+import { tempFolder } from "../../../support/temp-folder.ts";
 
 interface Cases {
   readonly cases: readonly {
@@ -82,7 +82,7 @@ describe.each(NAMES)("the %s tokenizer", name => {
 });
 
 describe("tokenizer files", () => {
-  const empty = (): string => mkdtempSync(join(tmpdir(), "mmtrt-tokenizer-"));
+  const empty = (): string => tempFolder("tokenizer");
 
   it("asks for token ids when there is no tokenizer, and says how to make one of a SentencePiece model", async () => {
     const dir = empty();
