@@ -15,6 +15,8 @@ struct SearchHooks
     std::function<void(std::vector<std::pair<int32_t, int32_t>> const&)> onTokens;
     // After each decode step.
     std::function<void(double milliseconds)> onStep;
+    // Each row's likeliest token, as the device finds it; false, or empty, where the host has to look at the logits.
+    std::function<bool(Decoding const&, std::vector<int32_t>& tokens)> likeliest;
     // Before each step; may throw to stop. Items whose text is complete, besides end tokens, are set in `ended`.
     std::function<void(std::vector<bool>& ended)> poll;
     // Whether answers of an item are complete, besides end tokens; empty where nobody wants to be asked. Of beam search alone.

@@ -37,11 +37,22 @@ struct Item
     bool stopped{false};
 };
 
-// One more token of an unfinished item.
-int32_t advance(Item& item, Row logits, GenerateOptions const& options, std::vector<float>& scratch)
+// Whether the likeliest token is the next one of every item that goes on.
+bool takesLikeliest(std::vector<Item> const& items, GenerateOptions const& options)
 {
-    Row const scores = adjustScores(logits, item.seen, static_cast<int32_t>(item.tokens.size()), options, scratch);
-    int32_t const token = chooseToken(scores, options, item.random);
+    return options.topK == 1
+        && std::none_of(items.begin(), items.end(),
+            [&](Item const& item) { return !item.finished && adjusts(static_cast<int32_t>(item.tokens.size()), options); });
+}
+
+int32_t chooseToken(Item& item, Row logits, GenerateOptions const& options, std::vector<float>& scratch)
+{
+    return chooseToken(adjustScores(logits, item.seen, static_cast<int32_t>(item.tokens.size()), options, scratch), options, item.random);
+}
+
+// Gives an unfinished item its next token.
+int32_t append(Item& item, int32_t token, GenerateOptions const& options)
+{
     item.tokens.push_back(token);
     item.seen.push_back(token);
     item.stopped = options.ends(token);
@@ -59,6 +70,7 @@ std::vector<Generated> searchTokens(Device& device, Decoding& decoding, std::vec
         items.emplace_back(options.seed, i, seen[i]);
     std::vector<bool> ended(items.size());
     std::vector<float> scratch;
+    std::vector<int32_t> likeliest;
     HostLogits logits(device);
     for (;;)
     {
@@ -68,12 +80,15 @@ std::vector<Generated> searchTokens(Device& device, Decoding& decoding, std::vec
                 items[i].finished = items[i].stopped = true;
         std::vector<int32_t> next(items.size());
         std::vector<std::pair<int32_t, int32_t>> chosen;
-        logits.read(decoding);
+        bool const onDevice = hooks.likeliest && takesLikeliest(items, options) && hooks.likeliest(decoding, likeliest);
+        if (!onDevice)
+            logits.read(decoding);
         for (size_t i = 0; i < items.size(); ++i)
         {
             if (items[i].finished)
                 continue;
-            next[i] = advance(items[i], logits.row(static_cast<int32_t>(i)), options, scratch);
+            int32_t const token = onDevice ? likeliest[i] : chooseToken(items[i], logits.row(static_cast<int32_t>(i)), options, scratch);
+            next[i] = append(items[i], token, options);
             chosen.emplace_back(static_cast<int32_t>(i), next[i]);
         }
         if (!chosen.empty())

@@ -20,6 +20,7 @@ Session::Session(OpenRequest open)
     }
     if (engine("llm") == nullptr)
         refuseMessage("no engine is called llm");
+    mArgmax = std::make_unique<DeviceArgmax>(*mDevice, mOpen.libraries.plugins);
     mEngineBytes = before - (mDevice->isHost() ? -residentBytes() : mDevice->freeBytes());
 }
 
@@ -111,7 +112,9 @@ GenerateResult Session::generate(GenerateRequest const& request, SearchHooks con
     mDevice->wait();
     result.prefillMs = clock.milliseconds();
     auto const search = request.options.numBeams > 1 ? searchBeams : searchTokens;
-    result.answers = search(*mDevice, decoding, request.seen, request.options, hooks);
+    SearchHooks own = hooks;
+    own.likeliest = [this](Decoding const& of, std::vector<int32_t>& tokens) { return mArgmax->tokens(of, tokens); };
+    result.answers = search(*mDevice, decoding, request.seen, request.options, own);
     return result;
 }
 } // namespace mmtrt::runner

@@ -1,5 +1,6 @@
 // An engine directory ready to answer: vision encoder, encoder, decoder, cache and adapters on one device.
 #pragma once
+#include "device_argmax.h"
 #include "model.h"
 #include "search.h"
 #include <functional>
@@ -60,6 +61,7 @@ private:
     std::unique_ptr<EngineFactory> mFactory;
     std::map<std::string, std::unique_ptr<Engine>> mEngines;
     std::map<std::string, Buffer> mConstants;
+    std::unique_ptr<DeviceArgmax> mArgmax;
     int64_t mEngineBytes{0};
     HostInput mEncoderIds, mEncoderMask, mTableVocab, mTasks;
 };

@@ -115,6 +115,10 @@ async function unitsOf(
       }),
     );
   });
+  // Kernels that are no plugins; the native runner calls them.
+  const others = (await filesOf(common, /\.cu$/)).map(source =>
+    unit(source.slice(build.sources.length + 1), source, architectureFlags(build.sms), []),
+  );
   const host = (await filesOf(common, /\.cpp$/)).map(source =>
     unit(source.slice(build.sources.length + 1), source, [], []),
   );
@@ -124,7 +128,7 @@ async function unitsOf(
     [],
     plugins.map(({ id }) => join(generated, `${id}.gen.h`)),
   );
-  return [...(await Promise.all(kernels)).flat(), ...host, tables, ...adapters(build, unit)];
+  return [...(await Promise.all(kernels)).flat(), ...others, ...host, tables, ...adapters(build, unit)];
 }
 
 function adapters(
