@@ -117,7 +117,10 @@ function choose(
   if (asked && bodyless !== undefined && build.backend !== "onnxruntime") return without(`${missing}, ${bodyless}`);
   if (asked) {
     const why = `${missing}, so its nodes run as the standard operators of their bodies`;
-    return { op: op.name, adjustment: { option, from, to: from === true ? true : facts.computeDtype, why } };
+    return {
+      op: op.name,
+      adjustment: { option, from, to: from === true ? true : (choice.word ?? facts.computeDtype), why },
+    };
   }
   const copies = option === "gpt_attention_plugin" && build.kv_cache_type === "paged";
   return copies && build.backend !== "onnxruntime"
