@@ -4,6 +4,7 @@ import type { BuiltEngine, EngineIo, EngineManifest, EnginePart, EngineProfile }
 import { openEngine } from "../../formats/engine-dir.ts";
 import { fileProblems, pluginProblems } from "../../formats/engine-stamp.ts";
 import { readPlanHeader } from "../../toolchain/tensorrt/plan-header.ts";
+import { shownFeatures } from "../features.ts";
 import { formatAmount } from "../ui/progress.ts";
 import { type Fit, type FitRequest, fitOf } from "./fit.ts";
 import { sizeOf } from "./graphs.ts";
@@ -43,7 +44,7 @@ export async function inspectEngine(path: string, options: InspectEngineOptions)
 }
 
 function stampFacts({ model, target, backend, version, parts }: EngineManifest): Report["facts"] {
-  const images = model.num_visual_features > 0 ? `, ${model.num_visual_features} visual features an image` : "";
+  const images = model.num_visual_features > 0 ? `, ${shownFeatures(model)} visual features an image` : "";
   return [
     ["model", `${model.architecture}, vocabulary ${model.vocab_size}${images}`],
     ["backend", backend],

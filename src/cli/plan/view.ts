@@ -4,8 +4,8 @@ import type { OptionValue } from "../../options/define.ts";
 import { buildOptions } from "../../options/tables/build.ts";
 import { convertOptions } from "../../options/tables/convert.ts";
 import { quoteCommand } from "../../toolchain/quote.ts";
-import { tokenBounds, type VisualTokenRule } from "../../vision/index.ts";
 import { planText, section } from "../build-view.ts";
+import { shownFeatures } from "../features.ts";
 import { formatTable } from "../ui.ts";
 
 /** What is known of the model beside its plan. */
@@ -33,26 +33,21 @@ export function showCount(n: number): string {
   return `${Number((n / size).toPrecision(3))}${word}`;
 }
 
-function modelTable(
-  { model: { architecture, num_visual_features: features, visual_tokens: rule } }: BuildPlan,
-  model: PlannedModel,
-): string {
+function modelTable({ model: planned }: BuildPlan, model: PlannedModel): string {
   const { published } = model;
   const lines: (readonly [string, string])[] = [
-    ["architecture", architecture],
+    ["architecture", planned.architecture],
     ["parameters", `${showCount(model.parameters)} (${model.parameters})`],
-    ["visual features", features === 0 ? "none: it takes no images" : `${shownFeatures(features, rule)} an image`],
+    [
+      "visual features",
+      planned.num_visual_features === 0 ? "none: it takes no images" : `${shownFeatures(planned)} an image`,
+    ],
     ...(published?.hub ? [["published as", published.hub] as const] : []),
     ...(published ? [["why this build", published.why] as const] : []),
     ...(published?.unconfirmed ?? []).map(text => ["not confirmed", text] as const),
   ];
   const width = Math.max(...lines.map(([name]) => name.length));
   return lines.map(([name, text]) => `${name.padEnd(width)}  ${text}`).join("\n");
-}
-
-/** `320 to 1088`, where images differ. */
-function shownFeatures(most: number, rule: VisualTokenRule | undefined): string {
-  return rule === undefined ? String(most) : `${tokenBounds(rule).least.features} to ${most}`;
 }
 
 /** `mmtrt convert …` and `mmtrt build …` with the options of the plan, to be pasted into a shell. */
