@@ -1,4 +1,5 @@
 import type { Answers } from "./answer.ts";
+import type { DeviceMemory } from "./generation.ts";
 
 /** Milliseconds of one stage over all iterations. */
 export interface Latency {
@@ -26,6 +27,8 @@ export interface ProfileReport {
   readonly decode_ms: Latency | null;
   readonly total_ms: Latency;
   readonly tokens_per_second: { readonly prefill: number; readonly decode: number | null; readonly total: number };
+  /** Bytes by what for, after the last request; of the native runner alone. */
+  readonly memory?: DeviceMemory;
 }
 
 export interface ProfileRequest {
@@ -59,6 +62,7 @@ export async function profile({
   const decode = timings.flatMap(({ decodeMs }) => decodeMs);
   const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
   const newTokens = sum(timings.map(timing => timing.newTokens));
+  const memory = runs.at(-1)?.memory;
   const promptTokens = timings[0]?.promptTokens ?? 0;
   return {
     iterations,
@@ -78,6 +82,7 @@ export async function profile({
       decode: decode.length > 0 ? ((newTokens - batchSize * iterations) * 1000) / sum(decode) : null,
       total: (newTokens * 1000) / sum(totals),
     },
+    ...(memory && { memory }),
   };
 }
 

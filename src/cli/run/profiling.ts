@@ -1,4 +1,6 @@
+import { showBytes } from "../../rules/rule.ts";
 import type { Assistant } from "../../runtime/assistant.ts";
+import type { DeviceMemory } from "../../runtime/generation.ts";
 import { type Latency, type ProfileReport, profile } from "../../runtime/profile.ts";
 import { type Cell, formatTable } from "../ui.ts";
 import { forEachTask, withTasks } from "./adapters.ts";
@@ -41,5 +43,17 @@ export function profileText(report: ProfileReport): string {
   );
   const reused = report.reused_tokens > 0 ? ` (${report.reused_tokens} reused)` : "";
   const head = `batch ${report.batch_size}, ${report.num_beams} beam(s), ${report.prompt_tokens} prompt tokens${reused}, ${report.new_tokens} new tokens (at most ${report.max_new_tokens} an answer), ${report.iterations} iterations after one warm-up`;
-  return `${head}\n${table}`;
+  return [head, table, ...memoryText(report.memory)].join("\n");
+}
+
+/** What the device holds of each kind, and held at most. */
+function memoryText(memory: DeviceMemory | undefined): readonly string[] {
+  const kinds = Object.entries(memory ?? {}).flatMap(([name, value]) => {
+    const { bytes, peak_bytes: peak = bytes } = (value ?? {}) as {
+      readonly bytes?: number;
+      readonly peak_bytes?: number;
+    };
+    return peak === undefined || peak === 0 ? [] : [`${name} ${showBytes(peak)}`];
+  });
+  return kinds.length === 0 ? [] : [`memory at most: ${kinds.join(", ")}`];
 }
