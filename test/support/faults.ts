@@ -257,7 +257,11 @@ function hashOf(dir: string): string | undefined {
   if (!existsSync(dir)) return undefined;
   const hash = createHash("sha256");
   const files = readdirSync(dir, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile());
-  const names = files.map(entry => join(entry.parentPath, entry.name)).sort();
+  // A cell of a matrix is written beside its final name, inside the directory of all cells.
+  const names = files
+    .map(entry => join(entry.parentPath, entry.name))
+    .filter(name => !/\.partial\//.test(name.slice(dir.length)))
+    .sort();
   for (const name of names) hash.update(`${name.slice(dir.length)}\0`).update(readFileSync(name));
   return names.length === 0 ? undefined : hash.digest("hex");
 }
