@@ -40,6 +40,42 @@ describe("mmtrt plan", () => {
     );
   });
 
+  it("tells what images of given sizes bring, of a model and of an engine with its own limits", async () => {
+    const model = new URL("../fixtures/parity/idefics3_gqa", import.meta.url).pathname;
+    const result = async (...argv: readonly string[]) => {
+      const { code, stdout } = await rig.run(["plan", ...argv, "--images", "640x480,19x989", "--json"]);
+      expect(code).toBe(0);
+      return JSON.parse(stdout.trim().split("\n").at(-1) as string).images;
+    };
+    const images = [
+      { image: "640x480", tiles: 10, features: 40, tokens: 64 },
+      { image: "19x989", tiles: 4, features: 16, tokens: 28 },
+    ];
+    expect(await result(model, "--max_batch_size", "3")).toMatchObject({
+      unit: "tiles",
+      images,
+      rows: { together: 56, any: 120 },
+    });
+    await rig.run(["convert", model, "--output_dir", "tiled", "--dtype", "float32", "--quiet"]);
+    const limits = [
+      "--max_batch_size",
+      "2",
+      "--max_input_len",
+      "100",
+      "--max_seq_len",
+      "120",
+      "--max_multimodal_len",
+      "50",
+    ];
+    await rig.run(["build", "--checkpoint_dir", "tiled", "--output_dir", "tiled-engine", ...limits, "--quiet"]);
+    const engine = await result("tiled-engine");
+    expect(engine.images.map(({ batch }: { batch: number }) => batch)).toEqual([1, 2]);
+    expect(engine.limits).toMatchObject({ max_multimodal_len: 50, max_visual_batch: 10 });
+    const wrong = await rig.run(["plan", model, "--images", "640"]);
+    expect(wrong).toMatchObject({ code: 1, stdout: "" });
+    expect(wrong.stderr).toMatch(/BLD091.*"640" is no size/s);
+  }, 60_000);
+
   it("plans a directory with nothing but a config.json, the model beside it, and what convert made of it", async () => {
     const small = ["--layers", "1", "--shrink", "99", "--vocab_size", "97"];
     await rig.run(["synth", "model", "--preset", "t5-small", ...small]);
