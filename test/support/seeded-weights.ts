@@ -1,5 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { writeSafetensors } from "../../src/formats/safetensors.ts";
@@ -21,9 +20,6 @@ interface SeededWeights {
  * carry). weights.json is a seed, and test/reference/seeded.py says what the numbers are; trained weights are packed.
  */
 export async function setup(): Promise<void> {
-  // The test files inherit it: what a killed one leaves goes with the folder.
-  temporary = mkdtempSync(join(tmpdir(), "mmtrt-tests-"));
-  process.env.TMPDIR = temporary;
   await makeSeeded();
   unpackTrained();
 }
@@ -45,19 +41,6 @@ function unpackTrained(): void {
     if (!isNewer(model, packed)) writeFileSync(model, unpack(readFileSync(packed)));
   }
 }
-
-let temporary: string | undefined;
-
-/** After the last test: scratch folders of the program itself must be gone by then. */
-export function teardown(): void {
-  if (temporary === undefined) return;
-  const left = readdirSync(temporary).filter(name => PROGRAM_FOLDERS.test(name));
-  rmSync(temporary, { recursive: true, force: true });
-  if (left.length > 0) throw new Error(`left in the folder for temporary files: ${left.join(", ")}`);
-}
-
-/** What src/ names its own scratch folders. */
-const PROGRAM_FOLDERS = /^mmtrt-(verify|awq|quantize|demo)-/;
 
 function isNewer(file: string, than: string): boolean {
   return existsSync(file) && statSync(file).mtimeMs >= statSync(than).mtimeMs;
