@@ -12,6 +12,8 @@ namespace
 {
 // Functions of this version are all that is used, so that older libraries load as well.
 constexpr uint32_t kAPI_VERSION = 20;
+// What the CUDA provider calls a run that is neither recorded nor replayed.
+constexpr int32_t kNOT_RECORDED = -1;
 constexpr char const* kFIX = "give the path of ONNX Runtime 1.20 or later: --runtime_library FILE";
 
 ONNXTensorElementDataType elementType(Dtype dtype) noexcept
@@ -153,8 +155,8 @@ public:
         OrtIoBinding* binding = nullptr;
         runtime.check(api.CreateIoBinding(session, &binding));
         mBinding = {binding, api.ReleaseIoBinding};
-        mContext = runOptions(false);
-        mGeneration = runOptions(true);
+        mContext = runOptions(kNOT_RECORDED);
+        mGeneration = runOptions(kNOT_RECORDED);
         readIo();
     }
 
@@ -172,10 +174,15 @@ public:
         Owned<OrtValue> const owner(value, api.ReleaseValue);
         mRuntime.check(find(name).isInput ? api.BindInput(mBinding.get(), name.c_str(), value) : api.BindOutput(mBinding.get(), name.c_str(), value));
         bound = view;
+        mMoved = true;
     }
 
     void run(Phase phase) override
     {
+        // A recorded step reads and writes where it did when it was recorded, so another place is another recording.
+        if (mRecordsSteps && phase == Phase::kGENERATION && mMoved)
+            mGeneration = runOptions(++mRecording);
+        mMoved = mMoved && phase == Phase::kCONTEXT;
         auto const& options = phase == Phase::kGENERATION ? mGeneration : mContext;
         OrtStatus* const status = mRuntime.api->RunWithBinding(mSession.get(), options.get(), mBinding.get());
         if (status == nullptr)
@@ -230,7 +237,7 @@ private:
                 "mmtrt plugins build --onnxruntime_root DIR"});
     }
 
-    Owned<OrtRunOptions> runOptions(bool recorded) const
+    Owned<OrtRunOptions> runOptions(int32_t recording) const
     {
         auto const& api = *mRuntime.api;
         OrtRunOptions* made = nullptr;
@@ -241,7 +248,7 @@ private:
         // The device's own stream says when a result is there.
         mRuntime.check(api.AddRunConfigEntry(made, "disable_synchronize_execution_providers", "1"));
         if (mRecordsSteps)
-            mRuntime.check(api.AddRunConfigEntry(made, "gpu_graph_id", recorded ? "1" : "-1"));
+            mRuntime.check(api.AddRunConfigEntry(made, "gpu_graph_id", std::to_string(recording).c_str()));
         return options;
     }
 
@@ -297,6 +304,9 @@ private:
     Runtime const& mRuntime;
     std::string mFile;
     bool mRecordsSteps;
+    // An input or output has another place or shape than in the last call of a decode step.
+    bool mMoved{true};
+    int32_t mRecording{0};
     Owned<OrtSession> mSession;
     Owned<OrtIoBinding> mBinding;
     Owned<OrtRunOptions> mContext;
