@@ -78,9 +78,15 @@ function masked(g: GraphBuilder, scores: Value, mask: Value): Value {
  * Which keys a query sees, bool [batch, 1, seq, past + seq]: those not padded and not after it. Built from run-time
  * sizes, because the standard op's own causal mode counts from the wrong corner when a cache is concatenated outside.
  * A padded query sees itself all the same: a row with nothing to see would be NaN, and NaN · 0 poisons its neighbours.
- * With a `window` a query sees itself and the window − 1 columns before it.
+ * With a `window` a query sees itself and the window − 1 columns before it; with `spans` more.
  */
-export function causalMask(g: GraphBuilder, positionIds: Value, attentionMask: Value, window?: number): Value {
+export function causalMask(
+  g: GraphBuilder,
+  positionIds: Value,
+  attentionMask: Value,
+  window?: number,
+  spans?: Value,
+): Value {
   const seq = dimOf(positionIds, 1);
   const total = dimOf(attentionMask, 1);
   return g.scope("mask", () => {
@@ -90,13 +96,24 @@ export function causalMask(g: GraphBuilder, positionIds: Value, attentionMask: V
     const keys = g.unsqueeze(g.range(totalSize, total), [0]);
     const queries = g.unsqueeze(g.add(g.range(seqSize, seq), pastSize), [1]);
     const token = g.unsqueeze(g.cast(attentionMask, "bool"), [1, 2]);
-    return g.and(notAfter(g, keys, queries, window), g.or(token, g.equal(keys, queries)));
+    return g.and(seenKeys(g, keys, queries, window, spans), g.or(token, g.equal(keys, queries)));
   });
 }
 
-/** Keys at or before each query, and with a window none further back than that; both are int64 columns. */
-export function notAfter(g: GraphBuilder, keys: Value, queries: Value, window?: number): Value {
-  const causal = g.lessOrEqual(keys, queries);
-  if (window === undefined) return causal;
-  return g.and(causal, g.less(g.subtract(queries, g.int64s([window])), keys));
+/**
+ * Which keys each query sees, both int64 columns: those up to it, and with a window none further back than that. `spans`, int32 [batch, seq], is
+ * how many tokens of its span are left at a query, itself counted, and 0 outside of spans: a query of one sees it to its end, as its
+ * beginning within the window.
+ */
+export function seenKeys(
+  g: GraphBuilder,
+  keys: Value,
+  queries: Value,
+  window: number | undefined,
+  spans: Value | undefined,
+): Value {
+  const upTo = g.lessOrEqual(keys, queries);
+  const ends = spans && g.add(queries, g.unsqueeze(g.cast(spans, "int64"), [1, 3]));
+  const seen = ends === undefined ? upTo : g.or(upTo, g.less(keys, ends));
+  return window === undefined ? seen : g.and(seen, g.less(g.subtract(queries, g.int64s([window])), keys));
 }

@@ -1,6 +1,6 @@
 import type { Value } from "../graph/graph.ts";
 import { dimOf, type GraphBuilder } from "../graph/ops.ts";
-import { causalMask, notAfter } from "./attention.ts";
+import { causalMask, seenKeys } from "./attention.ts";
 import type { CacheForm } from "./cache-form.ts";
 
 /** Keys and values of one layer, [batch, kv_heads, total, head_dim]. */
@@ -43,9 +43,10 @@ export function continuousCache(
   form: CacheForm,
   positionIds: Value,
   windows: Windows = [undefined],
+  spans?: Value,
 ): KvCache {
   const attentionMask = g.input("attention_mask", "int32", ["batch", "past + seq"]);
-  const mask = masksOf(windows, window => causalMask(g, positionIds, attentionMask, window));
+  const mask = masksOf(windows, window => causalMask(g, positionIds, attentionMask, window, spans));
   const presents: KeyValue[] = [];
   const extend = (layer: number, part: keyof KeyValue, fresh: Value): Value => {
     const past = g.input(`past_${part}_${layer}`, form.dtype, ["batch", dimOf(fresh, 1), "past", dimOf(fresh, 3)]);
@@ -87,13 +88,14 @@ export function staticCache(
   positionIds: Value,
   capacity: number,
   windows: Windows = [undefined],
+  spans?: Value,
 ): KvCache {
   const lengths = g.input("cache_lengths", "int32", ["batch"]);
   const writeAt = g.cast(lengths, "int64");
   const mask = g.scope("mask", () => {
     const keys = g.unsqueeze(g.range(g.int64s([capacity]), capacity), [0, 1, 2]);
     const queries = g.add(g.unsqueeze(g.range(g.sizeOf(positionIds, 1), "seq"), [0]), g.unsqueeze(writeAt, [1]));
-    return masksOf(windows, window => notAfter(g, keys, g.unsqueeze(queries, [1, 3]), window));
+    return masksOf(windows, window => seenKeys(g, keys, g.unsqueeze(queries, [1, 3]), window, spans));
   });
   const updated: KeyValue[] = [];
   const scatter = (layer: number, part: keyof KeyValue, fresh: Value): Value => {

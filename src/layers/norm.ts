@@ -12,6 +12,13 @@ export function rmsNorm(g: GraphBuilder, w: WeightSource, x: Value, name: string
   return pluginRmsNorm(g, x, gamma, eps, undefined, standardRmsNorm)?.y ?? standardRmsNorm(g, x, gamma, eps);
 }
 
+/** The same by 1 + gamma, all of it in float32: of visual parts, whose weights stay as they are stored. */
+export function rmsNormStoredLessOne(g: GraphBuilder, w: WeightSource, x: Value, name: string, eps: number): Value {
+  const gamma = g.cast(gammaOf(g, w, x, name), "float32");
+  const wide = standardRmsNorm(g, g.cast(x, "float32"), g.add(gamma, g.scalar(1, "float32")), eps);
+  return g.cast(wide, x.dtype);
+}
+
 export interface NormOfSum {
   readonly y: Value;
   readonly sum: Value;

@@ -1,7 +1,7 @@
 import { type Dim, multiplyDims } from "../graph/dim.ts";
 import type { Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
-import { notAfter } from "./attention.ts";
+import { seenKeys } from "./attention.ts";
 import type { CacheForm } from "./cache-form.ts";
 import { distanceOf, type KeyValue, type KvCache, masksOf, type Windows } from "./kv-cache.ts";
 
@@ -17,6 +17,7 @@ export function pagedCache(
   like: Value,
   tokensPerBlock: number,
   windows: Windows = [undefined],
+  spans?: Value,
 ): KvCache {
   const lengths = g.input("cache_lengths", "int32", ["batch"]);
   const table = g.input("block_table", "int32", ["batch", "blocks_per_sequence"]);
@@ -27,7 +28,7 @@ export function pagedCache(
     const steps = g.unsqueeze(g.range(g.sizeOf(like, 1), "seq"), [0]);
     const positions = g.add(steps, g.unsqueeze(g.cast(lengths, "int64"), [1]));
     const [keys, queries] = [g.unsqueeze(columns, [0, 1]), g.unsqueeze(positions, [1, 3])];
-    const mask = masksOf(windows, window => notAfter(g, keys, queries, window));
+    const mask = masksOf(windows, window => seenKeys(g, keys, queries, window, spans));
     return { columns, positions, mask };
   });
   const slots = new Map<Dim, Value>();

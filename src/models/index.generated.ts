@@ -5,6 +5,7 @@ import blip2 from "./blip2.ts";
 import gemma from "./gemma.ts";
 import gemma2 from "./gemma2.ts";
 import gemma3 from "./gemma3.ts";
+import gemma3Multimodal from "./gemma3-multimodal.ts";
 import gpt2 from "./gpt2.ts";
 import gpt2Multimodal from "./gpt2-multimodal.ts";
 import idefics3 from "./idefics3.ts";
@@ -24,4 +25,4 @@ import qwen3 from "./qwen3.ts";
 import smollm3 from "./smollm3.ts";
 import t5 from "./t5.ts";
 
-export const ARCHITECTURES: readonly Architecture[] = [bart, blip2, gemma, gemma2, gemma3, gpt2, gpt2Multimodal, idefics3, internlm2, internvl, llama, llava, llavaLlama, mbart, mistral, mt5, nougat, opt, phi3, qwen2, qwen3, smollm3, t5];
+export const ARCHITECTURES: readonly Architecture[] = [bart, blip2, gemma, gemma2, gemma3, gemma3Multimodal, gpt2, gpt2Multimodal, idefics3, internlm2, internvl, llama, llava, llavaLlama, mbart, mistral, mt5, nougat, opt, phi3, qwen2, qwen3, smollm3, t5];

@@ -60,6 +60,8 @@ export interface DecoderSpec {
   readonly layerKinds?: readonly LayerKind[];
   /** The base of layers with rope "local"; those have no scaling. */
   readonly localRopeTheta?: number;
+  /** Tokens of an image see each other both ways, as far as the layer's window goes back (Gemma 3). */
+  readonly visualSpans?: boolean;
   /** Channels of each head that are rotated, the first ones; all of them where it is absent (Phi-4-mini has ¾). */
   readonly rotaryDim?: number;
   readonly attentionBias: boolean;
@@ -132,7 +134,7 @@ export interface SwinSpec {
 
 /** A ViT-like image encoder with its choice of output layer. */
 export interface VisionSpec {
-  readonly kind: "clip" | "siglip" | "idefics3" | "eva" | "internvit";
+  readonly kind: "clip" | "siglip" | "siglip_normed" | "idefics3" | "eva" | "internvit";
   readonly imageSize: number;
   readonly patchSize: number;
   readonly channels: number;
@@ -179,10 +181,20 @@ export interface ProjectorSpec {
   /**
    * linear: BLIP-2's one product · mlp2: LLaVA's two · mlp: `depth` products with activations between · mlp_downsample:
    * each 2 × 2 patches side by side, a norm, two products · shuffle_mlp2: the same of `shuffle` × `shuffle`, row by row (InternVL) ·
-   * shuffle_linear: those without a norm, one product (Idefics3) ·
-   * identity: nothing.
+   * shuffle_linear: those without a norm, one product (Idefics3) · pool_linear: the mean of `shuffle` × `shuffle`, an RMS norm, one
+   * product (Gemma 3) · identity: nothing.
    */
-  readonly kind: "linear" | "mlp2" | "mlp" | "mlp_downsample" | "shuffle_mlp2" | "shuffle_linear" | "identity";
+  readonly kind:
+    | "linear"
+    | "mlp2"
+    | "mlp"
+    | "mlp_downsample"
+    | "shuffle_mlp2"
+    | "shuffle_linear"
+    | "pool_linear"
+    | "identity";
+  /** Of a `pool_linear`'s norm. */
+  readonly normEps?: number;
   /** Patches along each edge that become one row. */
   readonly shuffle?: number;
   /** Products of an `mlp`. */

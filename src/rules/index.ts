@@ -37,6 +37,7 @@ export const RULES: readonly Rule[] = [
   lengths.optSequenceWithinSequence,
   lengths.oneWayToChooseOpt,
   pagedContext.pagedStepHoldsBatch,
+  pagedContext.pagedContextHoldsImage,
   pagedContext.pagedContextIsDecoders,
   pagedContext.pagedContextKeepsAngles,
   pagedContext.optInputWithinPiece,

@@ -1,3 +1,4 @@
+import { featureRange } from "../models/parts/visual-tokens.ts";
 import type { RopeScaling } from "../models/spec.ts";
 import type { BuildSettings, Rule } from "./rule.ts";
 
@@ -63,6 +64,20 @@ function trainedLength({ type, parameters }: RopeScaling, maxPositions: number):
   const { original_max_position_embeddings: original } = parameters;
   return typeof original === "number" ? original : maxPositions;
 }
+
+export const pagedContextHoldsImage: Rule = ({ spec, build, origin }) => {
+  const piece = contextPiece(build);
+  const features = featureRange(spec).most;
+  if (piece === undefined || !spec.language.visualSpans || build.max_multimodal_len === 0) return undefined;
+  if (piece >= features) return undefined;
+  return {
+    code: "BLD059",
+    what: `a prompt's pieces have ${piece} tokens, fewer than the ${features} of an image`,
+    at: origin("max_num_tokens"),
+    why: `tokens of an image of ${spec.architecture} see those after them, so all of them are in one call`,
+    fix: `--max_num_tokens ${features * build.max_batch_size} or more, or --use_paged_context_fmha disable`,
+  };
+};
 
 export const optInputWithinPiece: Rule = ({ build, origin }) => {
   const piece = contextPiece(build);

@@ -25,6 +25,8 @@ export interface Call {
   /** [rows, seq], padding included. */
   readonly ids: Int32Array;
   readonly positions: Int32Array;
+  /** `visual_spans`, where the decoder has it. */
+  readonly spans: Int32Array;
   /** Index of the token of each row that logits are wanted for. */
   readonly last: readonly number[];
   /** Continuous cache: 1 = token, 0 = padding, [rows, cached + seq]. */
@@ -50,6 +52,7 @@ export class DecoderCalls {
   readonly #table: (rows: number) => Feeds;
   readonly #attended: Attended | undefined;
   readonly #hasPositions: boolean;
+  readonly #hasSpans: boolean;
 
   constructor(graph: OrtGraph, config: LlmEngineConfig, table: (rows: number) => Feeds, attended?: Attended) {
     this.#graph = graph;
@@ -57,6 +60,7 @@ export class DecoderCalls {
     this.#table = table;
     this.#attended = attended;
     this.#hasPositions = config.io.some(value => value.name === "position_ids");
+    this.#hasSpans = config.io.some(value => value.name === "visual_spans");
     this.padsLeft = config.build_config.kv_cache_type === "continuous";
     this.vocab = config.io.find(value => value.name === "logits")?.shape[1] ?? 0;
     this.blockTokens = blockTokensOf(config);
@@ -92,13 +96,14 @@ export class DecoderCalls {
     return cache.exclusive(() => this.#run(cache, call));
   }
 
-  async #run(cache: KvCache, { seq, ids, positions, last, mask, writeAt }: Call): Promise<Float32Array> {
+  async #run(cache: KvCache, { seq, ids, positions, spans, last, mask, writeAt }: Call): Promise<Float32Array> {
     const rows = last.length;
     cache.reserve(writeAt, seq);
     const int32 = (data: Int32Array, dims: readonly number[]): Tensor => this.#graph.tensor("int32", data, dims);
     const feeds = {
       input_ids: int32(ids, [rows, seq]),
       ...(this.#hasPositions && { position_ids: int32(positions, [rows, seq]) }),
+      ...(this.#hasSpans && { visual_spans: int32(spans, [rows, seq]) }),
       last_token_ids: int32(Int32Array.from(last), [rows]),
       ...(this.padsLeft
         ? { attention_mask: int32(mask, [rows, mask.length / rows]) }

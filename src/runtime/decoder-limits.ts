@@ -73,6 +73,7 @@ export class DecoderLimits {
     const all: InputShapes = {
       input_ids: [batch, seq],
       position_ids: [batch, seq],
+      visual_spans: [batch, seq],
       last_token_ids: [batch],
       attention_mask: [batch, past + seq],
       cache_lengths: [batch],

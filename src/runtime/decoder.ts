@@ -7,6 +7,7 @@ import type { OrtGraph } from "./ort.ts";
 import { longestPiece } from "./pieces.ts";
 import { type Features, tableFeeds } from "./prompt-table.ts";
 import type { PrefixCache } from "./reuse/prefix-cache.ts";
+import { spansLeft } from "./spans.ts";
 
 export type { RequestSize } from "./decoder-limits.ts";
 
@@ -48,9 +49,10 @@ export class Decoder {
     const beside = attended ?? (await withoutAdapters(this.#graph, this.#config, prompts.length));
     const calls = new DecoderCalls(this.#graph, this.#config, feeds, beside);
     const piece = longestPiece(this.#config);
-    if (this.#prefixes !== undefined) return this.#prefixes.prefill(calls, prompts, table, piece);
+    const spans = spansLeft(this.#config, prompts, calls.vocab);
+    if (this.#prefixes !== undefined) return this.#prefixes.prefill(calls, prompts, table, piece, spans);
     const rows = DecodingRows.empty(calls, prompts.length);
-    await rows.append(prompts, piece);
+    await rows.append(prompts, piece, spans);
     return rows;
   }
 }

@@ -1,6 +1,6 @@
 import type { Call, DecoderCalls } from "./calls.ts";
 import type { KvCache } from "./kv-cache.ts";
-import { pieceLength } from "./pieces.ts";
+import { cutsSpan, pieceLengths, type SpansLeft } from "./spans.ts";
 
 /** Sequences being decoded, with their cache. `logits` are those after the last token of each row. */
 export interface Decoding {
@@ -95,20 +95,29 @@ export class DecodingRows implements Decoding {
 
   /**
    * Appends tokens to each row, at most `chunk` columns a call. Rows may differ in length where nothing was taken yet:
-   * padding would otherwise come between a row's tokens.
+   * padding would otherwise come between a row's tokens. `spans` are those of the tokens, and are taken whole.
+   * @throws MmtrtError RUN010 for spans that no call has room for.
    */
-  async append(tokens: readonly (readonly number[])[], chunk: number): Promise<void> {
+  async append(
+    tokens: readonly (readonly number[])[],
+    chunk: number,
+    spans?: readonly SpansLeft[] | undefined,
+  ): Promise<void> {
     const { padsLeft } = this.#calls;
     const columns = Math.max(...tokens.map(({ length }) => length));
     const lead = tokens.map(({ length }) => (padsLeft ? columns - length : 0));
     const taken = this.#lengths;
+    const cuts = (column: number): boolean =>
+      spans?.some((left, row) => cutsSpan(left, column - (lead[row] as number))) ?? false;
+    const lengths = pieceLengths(columns, chunk, cuts);
     if (lead.some((count, row) => count > 0 && taken[row] !== 0)) throw new Error("padding between a row's tokens");
     this.#starts = this.#starts.map((start, row) => start + (lead[row] as number));
     this.#lengths = taken.map((count, row) => count + (tokens[row]?.length ?? 0));
     if (this.logits.length !== tokens.length * this.vocab) this.logits = new Float32Array(tokens.length * this.vocab);
-    for (let at = 0, seq = 0; at < columns; at += seq) {
-      seq = pieceLength(columns - at, chunk);
-      await this.#appendPiece({ tokens, lead, taken, at, seq });
+    let at = 0;
+    for (const seq of lengths) {
+      await this.#appendPiece({ tokens, lead, taken, at, seq, spans });
+      at += seq;
     }
   }
 
@@ -183,12 +192,14 @@ interface Piece {
   readonly taken: readonly number[];
   readonly at: number;
   readonly seq: number;
+  readonly spans: readonly SpansLeft[] | undefined;
 }
 
-/** Ids and positions of a piece; padding has 0 for both. */
-function placed({ tokens, lead, taken, at, seq }: Piece): Pick<Call, "ids" | "positions"> {
+/** Ids, positions and spans of a piece; padding has 0 for all. */
+function placed({ tokens, lead, taken, at, seq, spans }: Piece): Pick<Call, "ids" | "positions" | "spans"> {
   const ids = new Int32Array(tokens.length * seq);
   const positions = new Int32Array(tokens.length * seq);
+  const left = new Int32Array(tokens.length * seq);
   for (const [row, own] of tokens.entries()) {
     const before = lead[row] as number;
     const end = Math.min(own.length, at + seq - before);
@@ -196,7 +207,8 @@ function placed({ tokens, lead, taken, at, seq }: Piece): Pick<Call, "ids" | "po
       const column = row * seq + before + i - at;
       ids[column] = own[i] as number;
       positions[column] = (taken[row] as number) + i;
+      left[column] = spans?.[row]?.[i] ?? 0;
     }
   }
-  return { ids, positions };
+  return { ids, positions, spans: left };
 }

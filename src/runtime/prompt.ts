@@ -1,6 +1,6 @@
 import { fail, type Problem, throwIfAny } from "../diagnostics/index.ts";
 import type { EngineModel, EnginePrompt } from "../formats/engine-config.ts";
-import { type ImageTokens, promptPieces, tokenBounds } from "../vision/index.ts";
+import { type ImageTokens, placeholderWord, promptPieces, tokenBounds } from "../vision/index.ts";
 import { type ChatTemplate, renderChat } from "./text/chat.ts";
 import type { TextTokenizer } from "./text/tokenizer.ts";
 
@@ -25,13 +25,17 @@ export class PromptWriter {
   readonly #model: EngineModel;
   /** The word that stands for an image in text, `<image>`; undefined for a text-only model. */
   readonly imageWord: string | undefined;
+  /** The word that stands for one of its features, the same for most models. */
+  readonly #featureWord: string | undefined;
 
   constructor(tokenizer: TextTokenizer, template: ChatTemplate | undefined, model: EngineModel) {
     this.#tokenizer = tokenizer;
     this.#template = template;
     this.#model = model;
-    const { image_token_id: id, prompt } = model;
-    this.imageWord = id === null ? undefined : (tokenizer.tokenOf(id) ?? prompt?.image_word);
+    const { image_token_id: id, prompt, visual_tokens: rule } = model;
+    this.#featureWord = id === null ? undefined : (tokenizer.tokenOf(id) ?? prompt?.image_word);
+    this.imageWord =
+      this.#featureWord === undefined ? undefined : ((rule && placeholderWord(rule)) ?? this.#featureWord);
   }
 
   /** Images that `text` itself asks for. */
@@ -83,13 +87,13 @@ export class PromptWriter {
   /** As processors do it: in the text, so that line breaks join those beside them into the tokens they would be. */
   #expanded(text: string, images: readonly ImageTokens[]): string {
     const { visual_tokens: rule } = this.#model;
-    const word = this.imageWord;
-    if (rule === undefined || word === undefined || !hasMarkers(this.#model)) return text;
+    const [word, feature] = [this.imageWord, this.#featureWord];
+    if (rule === undefined || word === undefined || feature === undefined || !hasMarkers(this.#model)) return text;
     const [first = "", ...rest] = text.split(word);
     return rest.reduce((all, after, i) => {
       const image = images[i];
       const pieces = image === undefined ? [{ text: word }] : promptPieces(rule, image);
-      return `${all}${pieces.map(piece => ("text" in piece ? piece.text : word.repeat(piece.features))).join("")}${after}`;
+      return `${all}${pieces.map(piece => ("text" in piece ? piece.text : feature.repeat(piece.features))).join("")}${after}`;
     }, first);
   }
 

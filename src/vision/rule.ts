@@ -1,14 +1,16 @@
 import { ASPECT_RATIO_TILES, type AspectRatioTilesRule } from "./aspect-ratio-tiles.ts";
+import { ENCLOSED, type EnclosedRule } from "./enclosed.ts";
 import { FIXED, type FixedRule } from "./fixed.ts";
 import { LONGEST_EDGE_TILES, type LongestEdgeTilesRule } from "./longest-edge-tiles.ts";
 import type { ImageSize, ImageTokens, PromptPiece, TokenBounds, VisualKind } from "./tokens.ts";
 
 /** How many tokens an image brings, as a function of its size; ADR 9. Stands in the manifest as it is. */
-export type VisualTokenRule = FixedRule | LongestEdgeTilesRule | AspectRatioTilesRule;
+export type VisualTokenRule = FixedRule | EnclosedRule | LongestEdgeTilesRule | AspectRatioTilesRule;
 
 /** Every kind by its name: one more is a file and two lines here. */
 const KINDS: { readonly [K in VisualTokenRule["kind"]]: VisualKind<Extract<VisualTokenRule, { kind: K }>> } = {
   fixed: FIXED,
+  enclosed: ENCLOSED,
   longest_edge_tiles: LONGEST_EDGE_TILES,
   aspect_ratio_tiles: ASPECT_RATIO_TILES,
 };
@@ -30,6 +32,11 @@ export function tokenBounds(rule: VisualTokenRule): TokenBounds {
 /** What stands in the placeholder's place. */
 export function promptPieces(rule: VisualTokenRule, image: ImageTokens): readonly PromptPiece[] {
   return kindOf(rule).pieces(rule, image);
+}
+
+/** The word that stands for an image in text; undefined: the one that its features have. */
+export function placeholderWord(rule: VisualTokenRule): string | undefined {
+  return kindOf(rule).placeholder?.(rule);
 }
 
 export function visualUnit(rule: VisualTokenRule): VisualKind<VisualTokenRule>["unit"] {

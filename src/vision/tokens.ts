@@ -41,6 +41,8 @@ export interface VisualKind<Rule> {
   bounds(rule: Rule): TokenBounds;
   /** Runs of features and the text between them, in order; the features add up to `image.features`. */
   pieces(rule: Rule, image: ImageTokens): readonly PromptPiece[];
+  /** The word that stands for an image in text, where it is not the one that its features have. */
+  placeholder?(rule: Rule): string;
   /** What is wrong with the numbers of a rule that came from a file; undefined: nothing. */
   check(json: Readonly<Record<string, unknown>>): string | undefined;
 }

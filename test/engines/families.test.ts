@@ -42,6 +42,12 @@ const CASES: readonly Case[] = [
   { model: "vila_linear", dtype: "float16", parts: WITH_IMAGES },
   { model: "vila_mlp", dtype: "bfloat16", parts: WITH_IMAGES },
   {
+    model: "gemma3_images",
+    dtype: "bfloat16",
+    parts: WITH_IMAGES,
+    build: { max_batch_size: 2, max_input_len: 40, max_seq_len: 60 },
+  },
+  {
     model: "idefics3_gqa",
     dtype: "float16",
     parts: WITH_IMAGES,

@@ -74,3 +74,23 @@ export function clipTensors(sizes: {
   }
   return tensors;
 }
+
+/** The SigLIP tower without its head, as transformers 4 saves it inside another model. */
+export function siglipTensors(sizes: {
+  hidden: number;
+  intermediate: number;
+  layers: number;
+  patch: number;
+  positions: number;
+}): Record<string, number[]> {
+  const { hidden, patch } = sizes;
+  const tower = "vision_tower.vision_model";
+  const clip = Object.entries(clipTensors({ ...sizes, llm: 1 })).filter(
+    ([name]) => name.startsWith(tower) && !/class_embedding|pre_layrnorm/.test(name),
+  );
+  return {
+    ...Object.fromEntries(clip),
+    [`${tower}.embeddings.patch_embedding.bias`]: [hidden],
+    [`${tower}.embeddings.patch_embedding.weight`]: [hidden, 3, patch, patch],
+  };
+}

@@ -13,8 +13,8 @@ import type { DecoderSpec, LayerKind } from "../spec.ts";
 
 /**
  * Attention of a rank's layers over the cache that the options ask for. One node a layer where GptAttention computes the
- * model: its kernels have no soft-cap, and all nodes of a graph share one body, so that layers with other windows than
- * their neighbours keep the standard form, in all layers.
+ * model: its kernels have no soft-cap, no spans that see each other both ways, and all nodes of a graph share one body, so that layers
+ * with other windows than their neighbours keep the standard form, in all layers.
  */
 export function decoderAttention(
   g: GraphBuilder,
@@ -32,14 +32,16 @@ export function decoderAttention(
     g.plugins.has(GPT_ATTENTION.name) &&
     hasAttentionKernel(computeDtype, spec.headDim, block) &&
     windows.length === 1 &&
-    spec.scoreCap === undefined;
+    spec.scoreCap === undefined &&
+    spec.visualSpans !== true;
+  const spans = spansOf(g, spec, options);
   const tables = tablesOf(g, spec, options, positionIds, kinds, asNodes);
   const algo = quantization?.kvCacheQuantAlgo ?? null;
   const cacheOn = (b: GraphBuilder, like: Value, scale: (layer: number) => Value): KvCache => {
     const form = algo === null ? plainForm(computeDtype) : formOfCodes(b, algo, scale);
-    if (kvCache.type === "static") return staticCache(b, form, like, kvCache.capacity, windows);
-    if (kvCache.type === "paged") return pagedCache(b, form, like, kvCache.tokensPerBlock, windows);
-    return continuousCache(b, form, like, windows);
+    if (kvCache.type === "static") return staticCache(b, form, like, kvCache.capacity, windows, spans);
+    if (kvCache.type === "paged") return pagedCache(b, form, like, kvCache.tokensPerBlock, windows, spans);
+    return continuousCache(b, form, like, windows, spans);
   };
   const rope = (layer: number): RopeTables | undefined => tables.get(kindAt(kinds, layer).rope);
   const scale = 1 / Math.sqrt(spec.queryPreAttnScalar ?? spec.headDim);
@@ -52,6 +54,11 @@ export function decoderAttention(
   const cacheScale = (layer: number): Value => w.float32(g, kvScaleName(layer), [1]);
   const scoring = { scale, cap: spec.scoreCap, rope, window };
   return standardSelfAttention(g, sizes, scoring, cacheOn(g, positionIds, cacheScale));
+}
+
+/** Without a prompt table there are no images, and nothing sees what comes after it. */
+function spansOf(g: GraphBuilder, { visualSpans }: DecoderSpec, { promptTable }: GraphOptions): Value | undefined {
+  return visualSpans && promptTable ? g.input("visual_spans", "int32", ["batch", "seq"]) : undefined;
 }
 
 /** Of this rank's layers; learned positions are added to the embeddings and rotate nothing. */

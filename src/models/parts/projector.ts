@@ -2,7 +2,8 @@ import type { Value } from "../../graph/graph.ts";
 import { dimOf, type GraphBuilder } from "../../graph/ops.ts";
 import { activate } from "../../layers/activation.ts";
 import { linear } from "../../layers/linear.ts";
-import { layerNorm } from "../../layers/norm.ts";
+import { layerNorm, rmsNormStoredLessOne } from "../../layers/norm.ts";
+import { patchPool } from "../../layers/patch-pool.ts";
 import { pixelShuffle } from "../../layers/pixel-shuffle.ts";
 import type { WeightSource } from "../../layers/weights.ts";
 import type { NameRule, VisualRule } from "../architecture.ts";
@@ -10,6 +11,9 @@ import type { ProjectorSpec } from "../spec.ts";
 import { visualLinear, visualNorm } from "./weight-rules.ts";
 
 const PREFIX = "multi_modal_projector";
+
+/** Gemma 3's, whose product is stored [in, out]. */
+const POOLED = { norm: `${PREFIX}.mm_soft_emb_norm`, product: `${PREFIX}.mm_input_projection_weight` };
 
 /** PyTorch's LayerNorm, which is used with its default. */
 const NORM_EPS = 1e-5;
@@ -21,7 +25,7 @@ export const PROJECTOR_NAMES: readonly NameRule[] = [
 
 /** Canonical names of the linear layers, first to last. */
 function layerNames({ kind, depth }: ProjectorSpec): string[] {
-  if (kind === "identity") return [];
+  if (kind === "identity" || kind === "pool_linear") return [];
   if (kind === "linear") return ["language_projection"];
   if (kind === "shuffle_linear") return ["connector.modality_projection.proj"];
   const layers = kind === "mlp" ? (depth ?? 1) : 2;
@@ -46,6 +50,11 @@ function foldedSize({ kind, inputSize, shuffle = 1 }: ProjectorSpec): number {
 }
 
 export function projectorWeights(projector: ProjectorSpec): VisualRule[] {
+  if (projector.kind === "pool_linear")
+    return [
+      { name: POOLED.product, shape: [projector.inputSize, projector.outputSize] },
+      { name: `${POOLED.norm}.weight`, shape: [projector.inputSize] },
+    ];
   const folds = projector.kind === "mlp_downsample" || projector.kind === "shuffle_mlp2";
   const norm = folds ? visualNorm(`${PREFIX}.norm`, foldedSize(projector)) : [];
   const layers = layerSizes(projector).flatMap(layer => visualLinear(layer.name, layer.out, layer.in, projector.bias));
@@ -55,6 +64,7 @@ export function projectorWeights(projector: ProjectorSpec): VisualRule[] {
 /** Linear layers with the activation between them, after a fold of neighbours and a norm where the kind has them. */
 export function project(g: GraphBuilder, w: WeightSource, projector: ProjectorSpec, features: Value): Value {
   const { kind, bias, activation } = projector;
+  if (kind === "pool_linear") return projectPooled(g, w, projector, features);
   let x = features;
   if (kind === "shuffle_linear") x = pixelShuffle(g, x, projector.shuffle ?? 1);
   if (kind === "mlp_downsample") x = layerNorm(g, w, foldNeighbours(g, x), `${PREFIX}.norm`, NORM_EPS);
@@ -64,6 +74,12 @@ export function project(g: GraphBuilder, w: WeightSource, projector: ProjectorSp
     x = linear(g, w, i === 0 ? x : activate(g, x, activation), layer.name, { in: layer.in, out: layer.out, bias });
   }
   return x;
+}
+
+function projectPooled(g: GraphBuilder, w: WeightSource, projector: ProjectorSpec, features: Value): Value {
+  const { inputSize, outputSize, shuffle = 1, normEps = NORM_EPS } = projector;
+  const normed = rmsNormStoredLessOne(g, w, patchPool(g, features, shuffle), POOLED.norm, normEps);
+  return g.matmul(normed, w.get(g, POOLED.product, [inputSize, outputSize]));
 }
 
 /** Rows after a 2 × 2 fold of a square grid of `rows`; undefined when it is no square. */

@@ -22,7 +22,16 @@ interface Family {
   readonly ignored: readonly string[];
 }
 
-/** By `model_type` of the vision config. */
+const SIGLIP: Family = {
+  kind: "siglip",
+  sizes: { ...BASE, patch_size: 16 },
+  activation: "gelu_pytorch_tanh",
+  normEps: 1e-6,
+  // The head pools what the last layer gives; features are taken before it.
+  ignored: ["vision_use_head", "projection_dim"],
+};
+
+/** By `model_type` of the vision config, and SigLIP once more for features behind its last norm. */
 const FAMILIES: Readonly<Record<string, Family>> = {
   clip_vision_model: {
     kind: "clip",
@@ -31,14 +40,8 @@ const FAMILIES: Readonly<Record<string, Family>> = {
     normEps: 1e-5,
     ignored: ["projection_dim", "vocab_size", "dropout", "bos_token_id", "eos_token_id", "pad_token_id"],
   },
-  siglip_vision_model: {
-    kind: "siglip",
-    sizes: { ...BASE, patch_size: 16 },
-    activation: "gelu_pytorch_tanh",
-    normEps: 1e-6,
-    // The head pools what the last layer gives; features are taken before it.
-    ignored: ["vision_use_head", "projection_dim"],
-  },
+  siglip_vision_model: SIGLIP,
+  siglip_normed: { ...SIGLIP, kind: "siglip_normed", ignored: [...SIGLIP.ignored, "vocab_size", "num_image_tokens"] },
   idefics3_vision: {
     kind: "idefics3",
     sizes: { ...BASE, hidden_size: 1152, num_attention_heads: 16, patch_size: 32 },

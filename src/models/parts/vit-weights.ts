@@ -18,7 +18,7 @@ export function towerIgnored(vision: VisionSpec): RegExp[] {
   const unused = unusedLayers(vision);
   return [
     new RegExp(`^${tower}\\.embeddings\\.position_ids$`),
-    ...(lastNorm === "used" ? [] : [new RegExp(`^${tower}\\.(post_layernorm|head)\\.`)]),
+    new RegExp(`^${tower}\\.(${lastNorm === "used" ? "" : "post_layernorm|"}head)\\.`),
     ...(unused.length > 0 ? [new RegExp(`^${tower}\\.encoder\\.layers\\.(${unused.join("|")})\\.`)] : []),
   ];
 }

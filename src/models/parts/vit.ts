@@ -34,10 +34,11 @@ const CLIP: Tower = {
 
 const { preNorm: _, ...WITHOUT_PRE_NORM } = CLIP;
 
-/** CLIP: LLaVA and VILA · SigLIP: VILA 1.5 · the same with its last norm: Idefics3, SmolVLM · EVA ViT-g: BLIP-2 · InternViT: InternVL. */
+/** CLIP: LLaVA and VILA · SigLIP: VILA 1.5 · the same with its last norm: Gemma 3, PaliGemma, Idefics3, SmolVLM · EVA ViT-g: BLIP-2 · InternViT: InternVL. */
 export const TOWERS: Readonly<Record<VisionSpec["kind"], Tower>> = {
   clip: CLIP,
   siglip: { ...WITHOUT_PRE_NORM, classToken: false, patchBias: true },
+  siglip_normed: { ...WITHOUT_PRE_NORM, classToken: false, patchBias: true, lastNorm: "used" },
   // Patches of a whole tile have positions 0, 1, 2, …: the fractions that transformers sorts into buckets are those of its grid.
   idefics3: { ...WITHOUT_PRE_NORM, name: "vision_model", classToken: false, patchBias: true, lastNorm: "used" },
   eva: {

@@ -60,6 +60,7 @@ interface Described {
 function enginesOf(engine: RunnableEngine, options: DeviceOptions, tensorrt: boolean): readonly object[] {
   const { llm, visual, visualPart, encoder, encoderParts, crossParts, llmParts } = engine;
   if (llmParts.length > 1) refuseRanks(llmParts.length);
+  if (llm.io.some(({ name }) => name === "visual_spans")) refuseSpans(engine.manifest.model.architecture);
   const { keepsQuantizedApart = false } = decoderOptions(llm, { threads: 0 });
   const records = options.recordsSteps && llm.build_config.kv_cache_type !== "continuous";
   const described = (name: string, part: EnginePart | undefined, facts: Described | undefined): readonly object[] => {
@@ -95,6 +96,16 @@ function engineFile({ engine, onnx, name }: EnginePart): string {
     at: onnx,
     why: "the directory was built with --backend onnxruntime, which leaves graphs alone",
     fix: "--runtime onnxruntime, or build with --backend tensorrt",
+  });
+}
+
+function refuseSpans(architecture: string): never {
+  return fail({
+    code: "RUN056",
+    what: `${architecture} has tokens that see those after them; the runner does not make visual_spans, the input that says so`,
+    at: "--engine_dir",
+    why: "without it an image's tokens would see one side of the image alone, and answers would be wrong",
+    fix: "run without --runner and --device, on the CPU",
   });
 }
 

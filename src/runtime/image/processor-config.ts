@@ -31,6 +31,10 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   CLIP,
   Blip: { ...CLIP, shortest: undefined, size: 384, crop: undefined },
   Llava: { ...CLIP, squarePad: true },
+  Gemma3: {
+    ...CLIP,
+    ...{ shortest: undefined, crop: undefined, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], resample: 2 },
+  },
   Siglip: { ...CLIP, shortest: undefined, crop: undefined, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
 };
 
@@ -49,6 +53,7 @@ export function readImageProcessor(json: Readonly<Record<string, unknown>>, file
   if (/^GotOcr2ImageProcessor/.test(named)) return readAspectRatioTiles(reader, named);
   const type = String(json.image_processor_type ?? json.feature_extractor_type ?? "CLIPImageProcessor");
   const family = familyOf(type, file);
+  if (family === FAMILIES.Gemma3) readPanAndScan(reader);
   const resize = reader.flag("do_resize", true);
   const size = readSize(reader, family);
   const resample = reader.index("resample", family.resample, PIL_RESAMPLING);
@@ -75,6 +80,13 @@ export function readImageProcessor(json: Readonly<Record<string, unknown>>, file
     ...(rescale && { rescale: factor }),
     ...(normalize && { normalize: { mean, std } }),
   };
+}
+
+/** Gemma 3's processor may cut crops out of long images, each an image more; how long, says nothing where it does not. */
+function readPanAndScan(reader: KeyReader): void {
+  for (const key of ["min_crop_size", "max_num_crops", "min_ratio_to_activate"]) reader.skip(`pan_and_scan_${key}`);
+  if (reader.flag("do_pan_and_scan", false))
+    reader.problem("do_pan_and_scan", "is true, which adds crops of long images to the prompt; expected false");
 }
 
 const IMAGENET_MEAN: Triple = [0.485, 0.456, 0.406];

@@ -2,6 +2,7 @@ import type { DecoderCalls } from "../calls.ts";
 import { DecodingRows } from "../decoding.ts";
 import type { KvCache } from "../kv-cache.ts";
 import type { Features } from "../prompt-table.ts";
+import { cutsSpan, type SpansLeft } from "../spans.ts";
 import { BlockIndex, type Lease } from "./block-index.ts";
 import type { BlockStore } from "./block-store.ts";
 import { BlockKeys } from "./keys.ts";
@@ -57,13 +58,14 @@ export class PrefixCache {
     prompts: readonly (readonly number[])[],
     table: Features | undefined,
     chunk: number,
+    spans?: readonly SpansLeft[],
   ): Promise<DecodingRows> {
     const keys = new BlockKeys(this.#store.tokens, this.#vocabSize, table);
     const rows: DecodingRows[] = [];
     try {
       for (const [i, ids] of prompts.entries()) {
         const { calls: own, key } = calls.row(i);
-        rows.push(await this.#row(own, ids, keys.of(ids, key), chunk));
+        rows.push(await this.#row(own, ids, keys.of(ids, key), chunk, spans?.[i]));
       }
     } catch (error) {
       for (const row of rows) row.close();
@@ -76,6 +78,7 @@ export class PrefixCache {
    * What is known of a prompt's beginning is loaded, the rest computed block by block and kept. A block is always
    * computed by itself, from the same columns and in calls of the same shapes (`chunk` columns at most), so that its bits
    * do not depend on what was known.
+   * Blocks that an image lies across are computed together, all of them or none: its tokens see those of later blocks.
    * Tokens of answers are not kept: they come from calls of one token, whose bits are not those of a prompt's block.
    */
   async #row(
@@ -83,18 +86,24 @@ export class PrefixCache {
     ids: readonly number[],
     keys: readonly string[],
     chunk: number,
+    left: SpansLeft | undefined,
   ): Promise<DecodingRows> {
     const { tokens } = this.#store;
-    const before = tailStart(ids.length, tokens);
-    const lease = this.#index.lookup(keys.slice(0, before / tokens));
+    const stops = stopsOf(tailStart(ids.length, tokens), tokens, left);
+    const before = stops.at(-1) ?? 0;
+    const lease = this.#known(keys, stops);
     const row = this.#resume(calls, lease);
+    const append = (from: number, to: number, most: number): Promise<void> =>
+      row.append([ids.slice(from, to)], most, left && [left.slice(from, to)]);
     try {
-      for (let at = row.reusedTokens; at < before; at += tokens) {
-        await row.append([ids.slice(at, at + tokens)], chunk);
-        this.#keep(lease, keys[at / tokens], at, row);
+      let from = row.reusedTokens;
+      for (const stop of stops.filter(one => one > row.reusedTokens)) {
+        await append(from, stop, chunk);
+        for (let at = from; at < stop; at += tokens) this.#keep(lease, keys[at / tokens], at, row, stop);
+        from = stop;
       }
-      await row.append([ids.slice(before)], Math.min(chunk, tokens));
-      if (ids.length - before === tokens) this.#keep(lease, keys[before / tokens], before, row);
+      await append(before, ids.length, left === undefined ? Math.min(chunk, tokens) : chunk);
+      if (ids.length - before === tokens) this.#keep(lease, keys[before / tokens], before, row, ids.length);
       this.#promptTokens += ids.length;
       this.#reusedTokens += row.reusedTokens;
       return row;
@@ -104,6 +113,16 @@ export class PrefixCache {
     } finally {
       this.#index.release(lease);
     }
+  }
+
+  /** The longest chain that is known and ends where a call may. */
+  #known(keys: readonly string[], stops: readonly number[]): Lease {
+    const { tokens } = this.#store;
+    const lease = this.#index.lookup(keys.slice(0, (stops.at(-1) ?? 0) / tokens));
+    const end = stops.findLast(stop => stop <= lease.length * tokens) ?? 0;
+    if (end === lease.length * tokens) return lease;
+    this.#index.release(lease);
+    return this.#index.lookup(keys.slice(0, end / tokens));
   }
 
   #resume(calls: DecoderCalls, lease: Lease): DecodingRows {
@@ -118,12 +137,12 @@ export class PrefixCache {
     return row;
   }
 
-  /** Keeps the row's newest block, which begins at token `at`, unless there was no room for one before it. */
-  #keep(lease: Lease, key: string | undefined, at: number, row: DecodingRows): void {
+  /** Keeps the block that begins at token `at` of a row of `length`, unless there was no room for one before it. */
+  #keep(lease: Lease, key: string | undefined, at: number, row: DecodingRows, length: number): void {
     const { tokens } = this.#store;
     if (key === undefined || lease.length < at / tokens) return;
     const place = this.#index.extend(lease, key);
-    if (place?.isNew) this.#store.save(place.block, row.cache, row.columns - tokens);
+    if (place?.isNew) this.#store.save(place.block, row.cache, row.columns - (length - at));
   }
 }
 
@@ -135,4 +154,10 @@ function tailStart(length: number, tokens: number): number {
   const blocks = Math.floor((length - 1) / tokens);
   const isAlone = (length - 1) % tokens === 0 && tokens > 2;
   return Math.max(0, isAlone ? blocks - 1 : blocks) * tokens;
+}
+
+/** Ends of blocks, up to `before`, that are in no span. */
+function stopsOf(before: number, tokens: number, left: SpansLeft | undefined): readonly number[] {
+  const ends = Array.from({ length: before / tokens }, (_, block) => (block + 1) * tokens);
+  return ends.filter(end => !cutsSpan(left, end));
 }

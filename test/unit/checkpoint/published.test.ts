@@ -23,6 +23,7 @@ const CARDS: Readonly<Record<string, string>> = {
   "gemma-2-2b-it": "2.61B",
   "gemma-2-9b-it": "9.24B",
   "gemma-3-1b-it": "1.00B",
+  "gemma-3-4b-it": "4.30B",
   "internlm2_5-7b-chat": "7.74B",
   "llama-1.1b": "1.10B",
   "llama-2-13b": "13.0B",

@@ -157,6 +157,19 @@ const CASES: readonly Case[] = [
     passes: { spec: pair({}) },
   },
   {
+    rule: pagedContext.pagedContextHoldsImage,
+    name: "prompts in pieces shorter than an image whose tokens see each other",
+    fails: {
+      spec: { ...llava(), language: { ...llava().language, visualSpans: true } },
+      build: { use_paged_context_fmha: true, max_num_tokens: 575, max_batch_size: 1, max_multimodal_len: 576 },
+    },
+    says: ["BLD059", "pieces have 575 tokens, fewer than the 576 of an image", "--max_num_tokens 576 or more"],
+    passes: {
+      spec: { ...llava(), language: { ...llava().language, visualSpans: true } },
+      build: { use_paged_context_fmha: true, max_num_tokens: 576, max_batch_size: 1, max_multimodal_len: 576 },
+    },
+  },
+  {
     rule: pagedContext.pagedContextKeepsAngles,
     name: "prompts in pieces with angles for their length",
     fails: {

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import {
   type AspectRatioTilesRule,
   type LongestEdgeTilesRule,
+  placeholderWord,
   promptPieces,
   ruleProblem,
   tokenBounds,
@@ -107,6 +108,28 @@ describe("Bounds of what images bring", () => {
     expect(tokenBounds(FIXED)).toEqual({ least: all, most: all });
     expect(tokensOf(FIXED, { height: 3, width: 989 })).toEqual(all);
     expect(promptPieces(FIXED, all)).toEqual([{ features: 19 }]);
+  });
+});
+
+describe("Images between two tokens of their own", () => {
+  const rule: VisualTokenRule = { kind: "enclosed", features: 2, patches: 18, begin: "<start>", end: "<end>" };
+
+  it("are the same whatever their size, with line breaks about them, and one word in the text", () => {
+    const image = tokensOf(rule, { height: 3, width: 989 });
+    expect(image).toEqual({ tiles: 1, grid: { rows: 0, cols: 0 }, patches: 18, features: 2, tokens: 6 });
+    expect(tokenBounds(rule)).toEqual({ least: image, most: image });
+    expect(promptPieces(rule, image)).toEqual([{ text: "\n\n<start>" }, { features: 2 }, { text: "<end>\n\n" }]);
+    expect([placeholderWord(rule), placeholderWord(FIXED)]).toEqual(["<start>", undefined]);
+  });
+
+  it.each([
+    ["end", 7],
+    ["begin", ""],
+    ["begin", "x".repeat(65)],
+    ["features", 0],
+  ])("with %s %j are refused from a manifest", (key, value) => {
+    expect(ruleProblem(rule)).toBeUndefined();
+    expect(ruleProblem({ ...rule, [key]: value })).toBeTypeOf("string");
   });
 });
 
