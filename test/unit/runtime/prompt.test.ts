@@ -4,6 +4,7 @@ import type { EngineModel } from "../../../src/formats/engine-config.ts";
 import { PromptWriter, placeImages } from "../../../src/runtime/prompt.ts";
 import { type ChatTemplate, findChatTemplate } from "../../../src/runtime/text/chat.ts";
 import { openTokenizer, type TextTokenizer } from "../../../src/runtime/text/tokenizer.ts";
+import { tokensOf } from "../../../src/vision/index.ts";
 
 const model: EngineModel = {
   architecture: "LlavaForConditionalGeneration",
@@ -110,5 +111,23 @@ describe("the prompt of a question", () => {
     });
     const plain = new PromptWriter(tokenizer, template, text);
     expect(await plain.write("Hi", 0, "auto")).toEqual({ text: "USER: Hi ASSISTANT:", addSpecialTokens: false });
+  });
+
+  it("has one word for an image, and another for each of its features between line breaks, where the model has two", async () => {
+    const [tokenizer, , llava] = await open("llama3");
+    const rule = { kind: "enclosed", features: 3, patches: 12, begin: "Q:", end: "]" } as const;
+    const gemma: EngineModel = { ...llava, visual_tokens: rule, prompt: { template: "{images}{question}!" } };
+    const writer = new PromptWriter(tokenizer, undefined, gemma);
+    const prompt = await writer.write("Two?", 2, "auto");
+    expect(prompt.text).toBe("Q:\nQ:\nTwo?!");
+    const image = tokensOf(rule, { height: 7, width: 19 });
+    const around = "\n\nQ:<image><image><image>]\n\n";
+    expect(writer.encode(prompt, [image, image])).toEqual(
+      tokenizer.encode(`${around}\n${around}\nTwo?!`, { addSpecialTokens: true }),
+    );
+    expect(writer.placeholders("Q: and Q:, not <image>")).toBe(2);
+    expect(() =>
+      placeImages([{ ids: [1, gemma.image_token_id as number], images: 1 }], { ...gemma, vocab_size: 1e6 }, "x"),
+    ).toThrow(/RUN012.*1 image placeholders for 1 images; expected 3, one a feature/);
   });
 });

@@ -73,6 +73,25 @@ describe("an image processor's configuration", () => {
     }
   });
 
+  it("of Gemma 3 takes pictures whole: crops of long ones are refused, and their limits mean nothing without them", () => {
+    const json = {
+      image_processor_type: "Gemma3ImageProcessor",
+      size: { height: 28, width: 28 },
+      do_pan_and_scan: null,
+      pan_and_scan_max_num_crops: 4,
+    };
+    expect(readImageProcessor(json, FILE)).toMatchObject({
+      resize: { height: 28, width: 28 },
+      resample: "bilinear",
+      normalize: { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
+    });
+    const cropping = (): unknown => readImageProcessor({ ...json, do_pan_and_scan: true }, FILE);
+    expect(cropping).toThrow(/RUN003.*do_pan_and_scan is true, which adds crops of long images.*expected false/s);
+    expect(() => readImageProcessor({ ...json, image_processor_type: "CLIPImageProcessor" }, FILE)).toThrow(
+      /RUN003.*pan_and_scan/s,
+    );
+  });
+
   it("fills in the class's defaults, and reads the names of older and newer versions", () => {
     const fast = readImageProcessor({ image_processor_type: "CLIPImageProcessorFast" }, FILE);
     const old = readImageProcessor({ feature_extractor_type: "CLIPFeatureExtractor" }, FILE);
