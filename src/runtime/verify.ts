@@ -106,8 +106,10 @@ async function comparePrompt(
   const pixels = needsPicture && image !== undefined ? [await assistant.image(image)] : [];
   const ids = await assistant.promptIds(question, needsPicture ? pixels : images, "auto");
   const item = needsPicture ? promptItem({ ids, pixels }) : { ids, images };
-  const [placed = []] = placeImages([item], model, "--reference").prompts;
-  const shown = placed.map(id => (id >= model.vocab_size ? (model.image_token_id ?? id) : id));
+  // Of another model's tokenizer ids may be what no prompt can have; the comparison says so.
+  const foreign = ids.some(id => id >= model.vocab_size);
+  const [placed = []] = foreign ? [ids] : placeImages([item], model, "--reference").prompts;
+  const shown = placed.map(id => (!foreign && id >= model.vocab_size ? (model.image_token_id ?? id) : id));
   stages.ids("prompt", shown, stages.get("input_ids")?.data ?? []);
 }
 
