@@ -25,25 +25,66 @@ export interface ProcessPlace {
   readonly size: number;
   /** The variable that says how many there are. */
   readonly from: string;
+  /** The same for all processes of one launch and no other on this machine; undefined where the launcher says none. */
+  readonly job: string | undefined;
+  /** Whether the launcher says that some of them are on other machines. */
+  readonly isSpread: boolean;
 }
 
+interface Launcher {
+  readonly rank: string;
+  readonly size: string;
+  /** Variables that together name the launch, the best first. */
+  readonly jobs: readonly (readonly string[])[];
+  /** How many of the processes are on this machine. */
+  readonly local: string;
+}
+
+const SLURM_STEP = ["SLURM_JOB_ID", "SLURM_STEP_ID"] as const;
+
 /**
- * Rank and number of processes by launcher: Open MPI, MPICH and Intel MPI (PMI), MVAPICH, Slurm. A batch script that Slurm
- * runs is a task as well, whatever number was asked for; only a step, which srun starts, says how many tasks it has.
+ * What launchers say: Open MPI, MPICH and Intel MPI (PMI), MVAPICH, Slurm. A batch script that Slurm runs is a task as
+ * well, whatever number was asked for; only a step, which srun starts, says how many tasks it has.
  */
-const LAUNCHERS = [
-  ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"],
-  ["PMI_RANK", "PMI_SIZE"],
-  ["MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"],
-  ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS"],
-] as const;
+const LAUNCHERS: readonly Launcher[] = [
+  {
+    rank: "OMPI_COMM_WORLD_RANK",
+    size: "OMPI_COMM_WORLD_SIZE",
+    jobs: [["PMIX_NAMESPACE"], ["OMPI_MCA_ess_base_jobid"]],
+    local: "OMPI_COMM_WORLD_LOCAL_SIZE",
+  },
+  {
+    rank: "PMI_RANK",
+    size: "PMI_SIZE",
+    jobs: [["PMI_JOBID"], ["PMIX_NAMESPACE"], SLURM_STEP],
+    local: "MPI_LOCALNRANKS",
+  },
+  {
+    rank: "MV2_COMM_WORLD_RANK",
+    size: "MV2_COMM_WORLD_SIZE",
+    jobs: [["MPIRUN_ID"], SLURM_STEP],
+    local: "MV2_COMM_WORLD_LOCAL_SIZE",
+  },
+  { rank: "SLURM_PROCID", size: "SLURM_STEP_NUM_TASKS", jobs: [SLURM_STEP], local: "" },
+];
 
 /** What the launcher says; undefined for a process of its own. */
 export function launchedAs(env: Environment): ProcessPlace | undefined {
-  for (const [rankName, from] of LAUNCHERS) {
-    const [rank, size] = [env[rankName], env[from]].map(text => (/^\d{1,6}$/.test(text ?? "") ? Number(text) : -1));
-    if (rank === undefined || size === undefined || rank < 0 || size < 0) continue;
-    return size > 1 && rank < size ? { rank, size, from } : undefined;
+  for (const launcher of LAUNCHERS) {
+    const [rank, size] = [count(env[launcher.rank]), count(env[launcher.size])];
+    if (rank === undefined || size === undefined) continue;
+    if (size < 2 || rank >= size) return undefined;
+    const isSpread = (count(env[launcher.local]) ?? size) < size || (count(env.SLURM_STEP_NUM_NODES) ?? 1) > 1;
+    return { rank, size, from: launcher.size, job: jobOf(launcher, env), isSpread };
   }
   return undefined;
+}
+
+function jobOf({ rank, jobs }: Launcher, env: Environment): string | undefined {
+  const names = jobs.find(some => some.every(name => (env[name] ?? "") !== ""));
+  return names && [rank, ...names.map(name => env[name])].join(" ");
+}
+
+function count(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,6}$/.test(text) ? Number(text) : undefined;
 }

@@ -11,13 +11,15 @@ import { openRanks } from "./ranks/open.ts";
 import { hashOf } from "./reuse/keys.ts";
 import { openReuse } from "./reuse/open.ts";
 import { decoderOptions, openRunnable } from "./runnable.ts";
-import { encodeImages } from "./visual/encode.ts";
+import { encodeImages, type OtherEncoder } from "./visual/encode.ts";
 
 export interface SessionOptions extends OrtOptions {
   /** Bytes of keys, values and visual features that are kept for requests which begin alike; nothing is kept without it. */
   readonly reuseBytes?: number;
   /** Adapters in place of those that were built in, by task uid: directories as PEFT saves them. */
   readonly loraDirs?: readonly string[] | undefined;
+  /** Processes that encode their share of each request's images. */
+  readonly otherEncoders?: readonly OtherEncoder[];
 }
 
 /** An engine ready to answer. Prints nothing; keeps nothing between requests but what `reuseBytes` asks for. */
@@ -61,7 +63,8 @@ export async function openSession(
     async encodeImages(images, graph = visual) {
       const { visual: config } = engine;
       if (graph === undefined || config === undefined) return takesNoImages(dir);
-      const encode = (some: readonly PixelValues[]): Promise<Features> => encodeImages(graph, config, some);
+      const others = graph === visual ? options.otherEncoders : undefined;
+      const encode = (some: readonly PixelValues[]): Promise<Features> => encodeImages(graph, config, some, others);
       if (reuse === undefined || graph !== visual) return encode(images);
       const hashes = images.map(({ data, height, width }) => hashOf(data, height, width));
       return reuse.features.features(hashes, image => encode(images.slice(image, image + 1)));

@@ -135,7 +135,24 @@ export const RUN = {
   RUN040: {
     title: "there are not as many processes as ranks",
     about:
-      "`mpirun -n N mmtrt run` (or srun) starts N processes, one for each rank of the engine. With the onnxruntime backend the first of them runs all ranks and the others end at once, so no launcher is needed.",
+      "`mpirun -n N mmtrt run` (or srun) starts N processes, one for each rank of the engine. With the onnxruntime backend the first of them runs all ranks of the language model and the others encode their share of the images; no launcher is needed for it.",
+  },
+  RUN041: {
+    title: "the processes of a launcher do not find one another",
+    about:
+      "Under `mpirun -n N mmtrt run` the processes share the images of a request over a socket of this machine, in a directory that only its user may open, named after the launch. All have to run on one machine, with the same engine directory and the same TMPDIR, and each has to come within a minute.",
+    exit: 3,
+  },
+  RUN042: {
+    title: "another process of the launcher has ended",
+    about:
+      "The processes of `mpirun -n N mmtrt run` share the images of a request. When one ends before its work is done (killed for memory, or from outside) the first says so and ends with a problem instead of waiting; when the first has ended, so do the others.",
+    exit: 3,
+  },
+  RUN043: {
+    title: "the processes of a launcher do not understand each other",
+    about:
+      "What the processes of `mpirun -n N mmtrt run` exchange has announced sizes, bounded by the visual engine's. A message that is none, or out of place, ends both sides. All processes have to be of one version of mmtrt.",
   },
   RUN050: {
     title: "mmtrt and its runner do not understand each other",

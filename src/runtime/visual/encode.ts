@@ -4,27 +4,58 @@ import { type PixelValues, tilesIn } from "../image/preprocess.ts";
 import { fromFloat32, type OrtGraph, toFloat32 } from "../ort.ts";
 import type { Features } from "../prompt-table.ts";
 
+/** Another process with the same visual engine. One batch at a time: `start`, then `features`. */
+export interface OtherEncoder {
+  start(tiles: readonly Float32Array[]): Promise<void>;
+  features(): Promise<Float32Array>;
+}
+
+/** Most tiles of one run. */
+export function visualBatch({ profiles }: VisualEngineConfig): number {
+  return Math.max(1, profiles[0]?.shapes.input?.max[0] ?? 1);
+}
+
 /**
- * Features of images in order, their tiles one after the other, run in as many batches as the visual engine's profile asks for.
- * @throws MmtrtError RUN010 when a picture's size is not the engine's.
+ * Features of images in order, their tiles one after the other, run in as many batches as the visual engine's profile asks
+ * for. With `others` each process runs an even share of the tiles, all of them at the same time.
+ * @throws MmtrtError RUN010 when a picture's size is not the engine's; RUN042, RUN043 of other processes.
  */
 export async function encodeImages(
   graph: OrtGraph,
   config: VisualEngineConfig,
   images: readonly PixelValues[],
+  others: readonly OtherEncoder[] = [],
 ): Promise<Features> {
   const tiles = images.flatMap(image => tilesOf(image, config));
-  const batch = Math.max(1, config.profiles[0]?.shapes.input?.max[0] ?? 1);
-  const chunks: Float32Array[] = [];
-  for (let first = 0; first < tiles.length; first += batch) {
-    chunks.push(await encodeBatch(graph, config, tiles.slice(first, first + batch)));
+  const [own = [], ...theirs] = sharesOf(tiles, others.length + 1).map(share => batchesOf(share, visualBatch(config)));
+  const chunks: Float32Array[][] = [[], ...others.map(() => [])];
+  // The first share is the largest, so there is a batch of its own in every round.
+  for (const [round, batch] of own.entries()) {
+    const busy = others.map((other, i) => ({ other, i, batch: theirs[i]?.[round] }));
+    // On their way before this process computes, which would hold them up.
+    await Promise.all(busy.map(({ other, batch }) => batch && other.start(batch)));
+    chunks[0]?.push(await encodeBatch(graph, config, batch));
+    const found = await Promise.all(busy.map(({ other, batch }) => batch && other.features()));
+    for (const [i, values] of found.entries()) if (values !== undefined) chunks[i + 1]?.push(values);
   }
-  const values = chunks.length === 1 ? (chunks[0] as Float32Array) : concatenate(chunks);
+  const all = chunks.flat();
+  const values = all.length === 1 ? (all[0] as Float32Array) : concatenate(all);
   const perTile = config.num_visual_features;
   const rows = tiles.length * perTile;
   const features = { rows, hidden: rows === 0 ? 0 : values.length / rows, values };
   if (images.every(({ tokens }) => tokens === undefined)) return features;
   return { ...features, imageRows: images.map(image => tilesIn(image) * perTile) };
+}
+
+/** Neighbours stay together; shares differ by one at most, the larger ones first. */
+export function sharesOf<T>(items: readonly T[], count: number): readonly (readonly T[])[] {
+  const [each, more] = [Math.floor(items.length / count), items.length % count];
+  const start = (i: number): number => i * each + Math.min(i, more);
+  return Array.from({ length: count }, (_, i) => items.slice(start(i), start(i + 1)));
+}
+
+function batchesOf<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 }
 
 /** Pixels of each tile: a picture that is not cut is one. */
@@ -35,7 +66,8 @@ export function tilesOf(image: PixelValues, config: VisualEngineConfig): readonl
   return Array.from({ length: tilesIn(image) }, (_, i) => image.data.subarray(i * size, (i + 1) * size));
 }
 
-async function encodeBatch(
+/** Features of one batch: tiles × num_visual_features × hidden. */
+export async function encodeBatch(
   graph: OrtGraph,
   config: VisualEngineConfig,
   tiles: readonly Float32Array[],

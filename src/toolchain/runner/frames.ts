@@ -29,51 +29,82 @@ export function encodeFrame(header: Header, tensors: readonly SentTensor[] = [])
   return [prefix, text, ...tensors.map(({ bytes }) => bytes)];
 }
 
-/** Headers out of a stream of bytes: the runner sends no payload. Throws RUN050 for what is no frame. */
-export class FrameParser {
+export interface Frame {
+  readonly header: Header;
+  /** Bytes of the header's tensors; a view of memory that nobody else writes. */
+  readonly payload: Buffer;
+}
+
+/** Most bytes that a frame may announce. */
+export interface FrameLimits {
+  readonly header: number;
+  readonly payload: number;
+}
+
+/** Frames out of a stream of bytes. `refuse` throws for what is none, before memory is kept for it. */
+export class FrameReader {
+  readonly #limits: FrameLimits;
+  readonly #refuse: (what: string) => never;
   #waiting: Buffer[] = [];
   #bytes = 0;
 
-  /** The headers that are whole with these bytes. */
-  push(chunk: Uint8Array): readonly Header[] {
+  constructor(limits: FrameLimits, refuse: (what: string) => never) {
+    this.#limits = limits;
+    this.#refuse = refuse;
+  }
+
+  /** The frames that are whole with these bytes. */
+  push(chunk: Uint8Array): readonly Frame[] {
     this.#waiting.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength));
     this.#bytes += chunk.byteLength;
-    const headers: Header[] = [];
-    for (let header = this.#take(); header !== undefined; header = this.#take()) headers.push(header);
-    return headers;
+    const frames: Frame[] = [];
+    for (let frame = this.#take(); frame !== undefined; frame = this.#take()) frames.push(frame);
+    return frames;
   }
 
-  #take(): Header | undefined {
+  #take(): Frame | undefined {
     if (this.#bytes < PREFIX_BYTES) return undefined;
     const prefix = this.#peek(PREFIX_BYTES);
-    if (prefix.toString("latin1", 0, MAGIC.length) !== MAGIC) garbage("it does not begin with MTR1");
-    const length = prefix.readUInt32LE(4);
-    if (length > MAX_HEADER || prefix.readBigUInt64LE(8) !== 0n)
-      garbage(`it announces ${length} and ${prefix.readBigUInt64LE(8)} bytes`);
-    if (this.#bytes < PREFIX_BYTES + length) return undefined;
-    const whole = this.#peek(PREFIX_BYTES + length);
-    this.#bytes -= whole.length;
-    const rest = (this.#waiting[0] as Buffer).subarray(whole.length);
-    this.#waiting = rest.length === 0 ? [] : [rest];
-    return parse(whole.toString("utf8", PREFIX_BYTES));
+    if (prefix.toString("latin1", 0, MAGIC.length) !== MAGIC) this.#refuse("it does not begin with MTR1");
+    const [length, payload] = [prefix.readUInt32LE(4), prefix.readBigUInt64LE(8)];
+    if (length > this.#limits.header || payload > BigInt(this.#limits.payload))
+      this.#refuse(`it announces ${length} and ${payload} bytes`);
+    const total = PREFIX_BYTES + length + Number(payload);
+    if (this.#bytes < total) return undefined;
+    const whole = this.#peek(total).subarray(0, total);
+    this.#bytes -= total;
+    const rest = (this.#waiting[0] as Buffer).subarray(total);
+    this.#waiting = rest.length === 0 ? this.#waiting.slice(1) : [rest, ...this.#waiting.slice(1)];
+    const header = parse(whole.toString("utf8", PREFIX_BYTES, PREFIX_BYTES + length), this.#refuse);
+    return { header, payload: whole.subarray(PREFIX_BYTES + length) };
   }
 
-  /** The first bytes in one piece, which stays the first of what waits. */
+  /** At least the first bytes in one piece, which stays the first of what waits. */
   #peek(count: number): Buffer {
     if ((this.#waiting[0]?.length ?? 0) < count) this.#waiting = [Buffer.concat(this.#waiting)];
-    return (this.#waiting[0] as Buffer).subarray(0, count);
+    return this.#waiting[0] as Buffer;
   }
 }
 
-function parse(text: string): Header {
+/** Headers out of a stream of bytes: the runner sends no payload. Throws RUN050 for what is no frame. */
+export class FrameParser {
+  readonly #reader = new FrameReader({ header: MAX_HEADER, payload: 0 }, garbage);
+
+  /** The headers that are whole with these bytes. */
+  push(chunk: Uint8Array): readonly Header[] {
+    return this.#reader.push(chunk).map(({ header }) => header);
+  }
+}
+
+function parse(text: string, refuse: (what: string) => never): Header {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
-    garbage("its header is no JSON");
+    refuse("its header is no JSON");
   }
   const kind = (value as { readonly kind?: unknown } | null)?.kind;
-  return typeof kind === "string" ? (value as Header) : garbage("its header has no kind");
+  return typeof kind === "string" ? (value as Header) : refuse("its header has no kind");
 }
 
 function garbage(what: string): never {

@@ -1,6 +1,7 @@
 import type { Readable, Writable } from "node:stream";
 import { execa } from "execa";
 import { fail, MmtrtError, type Problem } from "../../diagnostics/index.ts";
+import { Inbox } from "../inbox.ts";
 import { endsWithParent } from "../parent-death.ts";
 import { allowedEnvironment } from "../spawn.ts";
 import type { ToolEnvironment } from "../tensorrt/request.ts";
@@ -37,7 +38,7 @@ export async function startRunner({ file, env }: RunnerStart): Promise<RunnerPro
     stdin: "pipe",
     encoding: "buffer",
   });
-  const inbox = new Inbox();
+  const inbox = new Inbox<Header>();
   const tail: string[] = [];
   keepTail(child.stderr as Readable, tail);
   readInto(child.stdout as Readable, inbox);
@@ -60,37 +61,7 @@ export async function startRunner({ file, env }: RunnerStart): Promise<RunnerPro
   };
 }
 
-/** Messages that have come, and those who wait for one. */
-class Inbox {
-  readonly #headers: Header[] = [];
-  #waiting: { readonly resolve: (header: Header) => void; readonly reject: (error: unknown) => void } | undefined;
-  #failure: unknown;
-
-  push(header: Header): void {
-    const waiting = this.#waiting;
-    this.#waiting = undefined;
-    if (waiting === undefined) this.#headers.push(header);
-    else waiting.resolve(header);
-  }
-
-  /** What every later wait ends with; the first reason counts. */
-  end(failure: unknown): void {
-    this.#failure ??= failure;
-    this.#waiting?.reject(this.#failure);
-    this.#waiting = undefined;
-  }
-
-  next(): Promise<Header> {
-    const header = this.#headers.shift();
-    if (header !== undefined) return Promise.resolve(header);
-    if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    return new Promise((resolve, reject) => {
-      this.#waiting = { resolve, reject };
-    });
-  }
-}
-
-function readInto(stream: Readable, inbox: Inbox): void {
+function readInto(stream: Readable, inbox: Inbox<Header>): void {
   const parser = new FrameParser();
   stream.on("data", (chunk: Uint8Array) => {
     try {

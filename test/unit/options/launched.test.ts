@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { launchedAs } from "../../../src/options/env.ts";
 
 it.each([
@@ -23,4 +23,26 @@ it.each([
   ["a rank beyond the last", { PMI_RANK: "2", PMI_SIZE: "2" }],
 ])("is a process of its own when launched by %s", (_, env) => {
   expect(launchedAs(env)).toBeUndefined();
+});
+
+describe("the name of a launch", () => {
+  it.each([
+    ["Open MPI", { OMPI_COMM_WORLD_RANK: "3", OMPI_COMM_WORLD_SIZE: "4", PMIX_NAMESPACE: "618266625" }, "618266625"],
+    ["Hydra under Slurm", { PMI_RANK: "0", PMI_SIZE: "2", SLURM_JOB_ID: "17", SLURM_STEP_ID: "3" }, "17 3"],
+    ["srun", { SLURM_PROCID: "1", SLURM_STEP_NUM_TASKS: "2", SLURM_JOB_ID: "17", SLURM_STEP_ID: "0" }, "17 0"],
+  ])("is the launcher's own under %s", (_, env, job) => {
+    expect(launchedAs(env)?.job).toMatch(new RegExp(` ${job}$`));
+  });
+
+  it("is unknown where the launcher says none, or half of it", () => {
+    expect(launchedAs({ PMI_RANK: "0", PMI_SIZE: "2", SLURM_JOB_ID: "17" })?.job).toBeUndefined();
+  });
+
+  it.each([
+    [{ OMPI_COMM_WORLD_RANK: "0", OMPI_COMM_WORLD_SIZE: "4", OMPI_COMM_WORLD_LOCAL_SIZE: "4" }, false],
+    [{ OMPI_COMM_WORLD_RANK: "0", OMPI_COMM_WORLD_SIZE: "4", OMPI_COMM_WORLD_LOCAL_SIZE: "2" }, true],
+    [{ SLURM_PROCID: "1", SLURM_STEP_NUM_TASKS: "2", SLURM_STEP_NUM_NODES: "2" }, true],
+  ])("comes with whether the processes are on several machines: %o", (env, isSpread) => {
+    expect(launchedAs(env)?.isSpread).toBe(isSpread);
+  });
 });
