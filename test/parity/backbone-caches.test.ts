@@ -60,7 +60,13 @@ const { head_dim: _, ...WITHOUT_HEAD_DIM } = SIZES;
 const FAMILIES = [
   ["norms of q and k stay outside of the node", "Qwen3ForCausalLM", "qwen3", SIZES, 4],
   ["no kernel has a soft-cap", "Gemma2ForCausalLM", "gemma2", { ...SIZES, sliding_window: null }, 0],
-  ["layers have other windows than their neighbours", "Gemma3ForCausalLM", "gemma3_text", { ...SIZES, sliding_window_pattern: 2 }, 0],
+  [
+    "layers have other windows than their neighbours",
+    "Gemma3ForCausalLM",
+    "gemma3_text",
+    { ...SIZES, sliding_window_pattern: 2 },
+    0,
+  ],
   [
     "layers without positions turn by zero",
     "SmolLM3ForCausalLM",
