@@ -1,3 +1,5 @@
+import { cp } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { Workspace } from "../support/pipeline.ts";
 import { compareSplit, expectAllEqual, type Made, resized, type Split } from "../support/ranks.ts";
@@ -62,6 +64,16 @@ describe.each(CASES)("%s with %j", (fixture, sizes, layers, split, made, what) =
   it(`as ${JSON.stringify(split)} computes what it does in one piece: ${what}`, async () => {
     const model = await resized(work, fixture, sizes as Readonly<Record<string, unknown>>);
     expectAllEqual(await compareSplit(work, model, split, made), layers);
+  });
+});
+
+describe("VILA's three folders", () => {
+  it("as 4 ranks, two on each key/value head, compute what they do in one piece", async () => {
+    const model = join(await work.dir(), "vila");
+    await cp(fixtureDir("parity/vila_linear"), model, { recursive: true });
+    const sizes = { hidden_size: 32, head_dim: 8, num_attention_heads: 4, intermediate_size: 44, vocab_size: 79 };
+    await cp(await resized(work, "llama_gqa", sizes), join(model, "llm"), { recursive: true });
+    expectAllEqual(await compareSplit(work, model, { tp: 4 }, SIGHT), 3);
   });
 });
 
