@@ -59,6 +59,12 @@ const CASES: readonly Case[] = [
     parts: WITH_IMAGES,
     build: { max_batch_size: 1, max_input_len: 140, max_seq_len: 160 },
   },
+  {
+    model: "internvl_rms",
+    dtype: "float16",
+    parts: WITH_IMAGES,
+    build: { max_batch_size: 1, max_input_len: 70, max_seq_len: 90 },
+  },
   { model: "gpt2mm_queries", dtype: "float16", parts: WITH_IMAGES, build: { max_batch_size: 1 } },
   { model: "t5_gated", dtype: "bfloat16", parts: PAIR, build: { max_batch_size: 1 } },
   { model: "bart_post", dtype: "float16", parts: PAIR },
