@@ -47,6 +47,7 @@ export class OutputDir {
   /** "done" when DIR already holds this very run. Errors: CKP046 not empty, CKP047 in use, CKP009 cannot be written. */
   static async open(path: string, fingerprint: string): Promise<OutputDir | "done"> {
     const final = resolve(path);
+    await forgetPublished(`${final}.partial`);
     const present = await entriesOf(final);
     if (present.includes(MANIFEST_FILE) && (await fingerprintOf(join(final, MANIFEST_FILE))) === fingerprint)
       return "done";
@@ -93,12 +94,15 @@ export class OutputDir {
   /** Everything is written: gives it its final name. */
   async publish(): Promise<void> {
     try {
-      await rm(join(this.stage, STATE_FILE), { force: true });
       if (!this.#inner) {
+        // The state says whose the stage is, so it stays beside it until that has its name.
+        await rename(join(this.stage, STATE_FILE), stateBeside(this.stage));
         await rmdir(this.final).catch(() => undefined);
         await rename(this.stage, this.final);
+        await rm(stateBeside(this.stage), { force: true });
         return;
       }
+      await rm(join(this.stage, STATE_FILE), { force: true });
       // mmtrt.json goes last: without it the directory is not taken for a checkpoint.
       const names = (await readdir(this.stage)).sort(
         (a, b) => Number(a === MANIFEST_FILE) - Number(b === MANIFEST_FILE),
@@ -114,6 +118,7 @@ export class OutputDir {
   async abandon(interrupted: boolean): Promise<void> {
     if (interrupted && Object.keys(this.#finished).length > 0) return;
     await rm(this.stage, { recursive: true, force: true }).catch(() => undefined);
+    await rm(stateBeside(this.stage), { force: true }).catch(() => undefined);
     const made = this.#madeParent;
     for (let dir = dirname(this.stage); made !== undefined && dir.startsWith(made); dir = dirname(dir)) {
       const removed = await rmdir(dir).then(
@@ -149,12 +154,29 @@ async function earlierRun(stage: string, fingerprint: string): Promise<RunState[
   if (state !== undefined && isRunning(state)) fail(inUse(stage, state));
   if (state?.fingerprint === fingerprint) return state.finished;
   await rm(stage, { recursive: true, force: true });
+  await rm(stateBeside(stage), { force: true });
   return {};
 }
 
+/** Where a stage's state is while the stage gets its final name. */
+function stateBeside(stage: string): string {
+  return `${stage}.json`;
+}
+
+/** What a run leaves that is killed when its stage has its final name already. */
+async function forgetPublished(stage: string): Promise<void> {
+  const state = await stateIn(stateBeside(stage));
+  if (state !== undefined && !isRunning(state) && (await entriesOf(stage)).length === 0)
+    await rm(stateBeside(stage), { force: true }).catch(() => undefined);
+}
+
 async function stateOf(stage: string): Promise<RunState | undefined> {
+  return (await stateIn(join(stage, STATE_FILE))) ?? stateIn(stateBeside(stage));
+}
+
+async function stateIn(file: string): Promise<RunState | undefined> {
   try {
-    const state = JSON.parse(await readFile(join(stage, STATE_FILE), "utf8")) as Partial<RunState>;
+    const state = JSON.parse(await readFile(file, "utf8")) as Partial<RunState>;
     const usable =
       typeof state.fingerprint === "string" && typeof state.pid === "number" && typeof state.finished === "object";
     return usable ? (state as RunState) : undefined;
