@@ -1,7 +1,7 @@
 import { createContext, Script } from "node:vm";
 
 /** What a regular expression or a template of a few kilobytes may take. */
-const BASE_MS = 2000;
+const BASE_MS = 1500;
 /** Ten times what the slowest tokenizer takes for a character. */
 const MS_PER_CHARACTER = 0.1;
 
