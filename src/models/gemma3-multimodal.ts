@@ -1,28 +1,29 @@
-import { defineArchitecture, type ModelWeights } from "./architecture.ts";
 import type { ConfigReader } from "./config-reader.ts";
 import { GEMMA3 } from "./gemma3.ts";
 import { readCommonKeys, readDeclaredDtype, readSize, refuseQuantized } from "./parts/common-keys.ts";
-import { decoderGraph } from "./parts/decoder-graph.ts";
 import { readImageToken, readMultimodalIds } from "./parts/image-token.ts";
-import { languageCopies } from "./parts/language.ts";
 import { PROJECTOR_NAMES } from "./parts/projector.ts";
-import { visualGraph, visualWeights } from "./parts/visual-graph.ts";
+import { visionLanguage } from "./parts/vision-language.ts";
 import { patchesPerSide } from "./parts/vit.ts";
 import { LAST_LAYER, readVision } from "./parts/vit-spec.ts";
-import { TOWER_NAMES, towerIgnored } from "./parts/vit-weights.ts";
+import { TOWER_NAMES } from "./parts/vit-weights.ts";
 import type { ModelSpec, VisionSpec } from "./spec.ts";
 
 /**
  * Everything mmtrt knows about Gemma 3 with images: SigLIP, the mean of neighbouring patches, a norm, one product, Gemma 3 with a prompt
  * table. Tokens of an image see each other both ways.
  */
-export default defineArchitecture({
+export default visionLanguage({
   hf: ["Gemma3ForConditionalGeneration"],
-  readSpec: (c: ConfigReader): ModelSpec => c.finish(readGemma3Spec(c)),
-  weights: spec => weightsOf(spec),
-  checkpointConfig: ({ language }, layout) => GEMMA3.config(language, layout),
-  languageGraph: decoderGraph,
-  visualGraph,
+  families: { [GEMMA3.modelType]: GEMMA3 },
+  readSpec: readGemma3Spec,
+  names: ({ base }) => [
+    ...TOWER_NAMES,
+    ...PROJECTOR_NAMES,
+    { stored: /^language_model\./, canonical: "" },
+    { stored: /^model\.language_model\./, canonical: base },
+  ],
+  languagePrefix: "language_model.",
 });
 
 /** Gemma3Processor's words, which every tokenizer of Gemma 3 has. */
@@ -71,21 +72,4 @@ function poolOf(c: ConfigReader, tower: VisionSpec, features: number): number {
     "give mm_tokens_per_image as it was trained, 256 in published models",
   );
   return 1;
-}
-
-function weightsOf(spec: ModelSpec): ModelWeights {
-  const { language, vision } = spec;
-  return {
-    names: [
-      ...TOWER_NAMES,
-      ...PROJECTOR_NAMES,
-      { stored: /^language_model\./, canonical: "" },
-      { stored: /^model\.language_model\./, canonical: GEMMA3.base },
-    ],
-    language: GEMMA3.weights(language),
-    visual: visualWeights(spec),
-    ignore: [...GEMMA3.ignore, ...(vision ? towerIgnored(vision) : [])],
-    languagePrefix: "language_model.",
-    copies: languageCopies(GEMMA3, language),
-  };
 }

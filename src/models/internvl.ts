@@ -1,29 +1,13 @@
-import { defineArchitecture, type ModelWeights, type NameRule } from "./architecture.ts";
-import type { ConfigReader } from "./config-reader.ts";
-import { decoderGraph } from "./parts/decoder-graph.ts";
+import type { NameRule } from "./architecture.ts";
 import { readInternvlSpec } from "./parts/internvl-spec.ts";
-import { type LanguageFamily, languageCopies } from "./parts/language.ts";
 import { LLAMA } from "./parts/llama-decoder.ts";
-import { visualGraph, visualWeights } from "./parts/visual-graph.ts";
+import { type LanguageFamilies, visionLanguage } from "./parts/vision-language.ts";
 import { TOWERS } from "./parts/vit.ts";
-import { towerIgnored, towerUnused } from "./parts/vit-weights.ts";
 import { QWEN2 } from "./qwen2.ts";
 import { QWEN3 } from "./qwen3.ts";
-import type { ModelSpec } from "./spec.ts";
 
 /** By `text_config.model_type`: Qwen2.5 in InternVL3, Qwen3 in 3.5. */
-const LANGUAGES: Readonly<Record<string, LanguageFamily>> = { qwen2: QWEN2, qwen3: QWEN3, llama: LLAMA };
-
-/** Everything mmtrt knows about InternVL: tiles through InternViT, 2 × 2 patches side by side, two products, any LLaMA-like model. */
-export default defineArchitecture({
-  hf: ["InternVLForConditionalGeneration"],
-  readsProcessor: true,
-  readSpec: (c: ConfigReader): ModelSpec => c.finish(readInternvlSpec(c, LANGUAGES)),
-  weights: spec => weightsOf(spec),
-  checkpointConfig: (spec, layout) => familyOf(spec).config(spec.language, layout),
-  languageGraph: decoderGraph,
-  visualGraph,
-});
+const LANGUAGES: LanguageFamilies = { qwen2: QWEN2, qwen3: QWEN3, llama: LLAMA };
 
 const TOWER = TOWERS.internvit.name;
 
@@ -48,22 +32,12 @@ const NAMES: readonly NameRule[] = [
   { stored: /^language_model\./, canonical: "" },
 ];
 
-function familyOf({ language }: ModelSpec): LanguageFamily {
-  const family = Object.values(LANGUAGES).find(({ architecture }) => architecture === language.architecture);
-  if (family === undefined) throw new Error(`InternVL knows no language model ${language.architecture}`);
-  return family;
-}
-
-function weightsOf(spec: ModelSpec): ModelWeights {
-  const { language, vision } = spec;
-  const family = familyOf(spec);
-  return {
-    names: NAMES,
-    language: family.weights(language),
-    visual: visualWeights(spec),
-    ignore: [...family.ignore, ...(vision ? towerIgnored(vision) : [])],
-    languagePrefix: "language_model.",
-    unused: vision ? towerUnused(vision) : [],
-    copies: languageCopies(family, language),
-  };
-}
+/** Everything mmtrt knows about InternVL: tiles through InternViT, 2 × 2 patches side by side, two products, any LLaMA-like model. */
+export default visionLanguage({
+  hf: ["InternVLForConditionalGeneration"],
+  readsProcessor: true,
+  families: LANGUAGES,
+  readSpec: c => readInternvlSpec(c, LANGUAGES),
+  names: () => NAMES,
+  languagePrefix: "language_model.",
+});

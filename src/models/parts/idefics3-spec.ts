@@ -5,6 +5,7 @@ import { readCommonKeys, readDeclaredDtype, readSize, refuseQuantized } from "./
 import { readImageToken, readMultimodalIds } from "./image-token.ts";
 import type { LanguageFamily } from "./language.ts";
 import { checkSequenceLength, checkTile, readImageProcessorKeys } from "./processor-keys.ts";
+import { type LanguageFamilies, readFamily } from "./vision-language.ts";
 import { patchesPerSide } from "./vit.ts";
 import { LAST_LAYER, readVision } from "./vit-spec.ts";
 
@@ -15,7 +16,7 @@ const TOWER_TYPES = ["idefics3_vision", "idefics3", "smolvlm_vision", "smolvlm",
 const TRAINING = ["is_llama_config", "neftune_noise_alpha", "perceiver_config", "transformers.js_config"];
 
 /** Idefics3Config and SmolVLMConfig: a `text_config` of one of `families`, a tower, and one product behind a pixel shuffle. */
-export function readIdefics3Spec(c: ConfigReader, families: Readonly<Record<string, LanguageFamily>>): ModelSpec {
+export function readIdefics3Spec(c: ConfigReader, families: LanguageFamilies): ModelSpec {
   readCommonKeys(c);
   refuseQuantized(c);
   c.ignore("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id", "transformers.js_config");
@@ -43,15 +44,12 @@ export function readIdefics3Spec(c: ConfigReader, families: Readonly<Record<stri
 function readLanguage(
   c: ConfigReader,
   text: ConfigReader,
-  families: Readonly<Record<string, LanguageFamily>>,
+  families: LanguageFamilies,
 ): { readonly family: LanguageFamily; readonly language: DecoderSpec } {
-  const types = Object.keys(families);
-  text.only("model_type", types, "other language models inside Idefics3 have tensors and numbers of their own");
-  refuseQuantized(text);
   text.ignore(...TRAINING, "pixel_shuffle_factor");
   for (const key of ["qk_layer_norms", "use_resampler", "rope_interleaved"])
     text.only(key, [false], "transformers computes the model without it, so its weights would be left over");
-  const family = families[types.find(type => type === text.raw("model_type")) ?? "llama"] as LanguageFamily;
+  const family = readFamily(text, families, { usual: "llama", whole: "Idefics3" });
   const language = family.read(text, true);
   return {
     family,

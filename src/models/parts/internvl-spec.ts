@@ -3,21 +3,18 @@ import type { ConfigReader } from "../config-reader.ts";
 import type { ModelSpec, ProjectorSpec, VisionSpec } from "../spec.ts";
 import { readCommonKeys, readDeclaredDtype, readSize, refuseQuantized } from "./common-keys.ts";
 import { readImageToken, readMultimodalIds } from "./image-token.ts";
-import type { LanguageFamily } from "./language.ts";
 import { readFeatureChoice } from "./llava-spec.ts";
 import { checkSequenceLength, checkTile, readImageProcessorKeys } from "./processor-keys.ts";
+import { type LanguageFamilies, readFamily } from "./vision-language.ts";
 import { patchesPerSide } from "./vit.ts";
 import { readVision } from "./vit-spec.ts";
 
 /** InternVLConfig: a `text_config` of one of `families`, InternViT, and a projector behind a pixel shuffle. */
-export function readInternvlSpec(c: ConfigReader, families: Readonly<Record<string, LanguageFamily>>): ModelSpec {
+export function readInternvlSpec(c: ConfigReader, families: LanguageFamilies): ModelSpec {
   readCommonKeys(c);
   refuseQuantized(c);
   const [text, vision] = [c.object("text_config"), c.object("vision_config")];
-  const types = Object.keys(families);
-  text.only("model_type", types, "other language models inside InternVL have tensors and numbers of their own");
-  refuseQuantized(text);
-  const family = families[types.find(type => type === text.raw("model_type")) ?? "qwen2"] as LanguageFamily;
+  const family = readFamily(text, families, { usual: "qwen2", whole: "InternVL" });
   const read = family.read(text, true);
   // Unlike most, InternVLConfig ties lm_head to the word table unless it says otherwise.
   const language = { ...read, tiedEmbeddings: c.boolean("tie_word_embeddings", true) || read.tiedEmbeddings };

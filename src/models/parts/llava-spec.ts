@@ -2,7 +2,7 @@ import type { ConfigReader } from "../config-reader.ts";
 import type { DecoderSpec, ModelSpec, ProjectorSpec, VisionSpec } from "../spec.ts";
 import { readCommonKeys, readDeclaredDtype, refuseQuantized } from "./common-keys.ts";
 import { readImageToken, readMultimodalIds } from "./image-token.ts";
-import type { LanguageFamily } from "./language.ts";
+import { type LanguageFamilies, readFamily } from "./vision-language.ts";
 import { type FeatureChoice, readVision } from "./vit-spec.ts";
 
 /** LlavaConfig's default: also what transformers writes when whoever made the model never chose an image token. */
@@ -16,14 +16,11 @@ const ACTIVATIONS: Readonly<Record<string, ProjectorSpec["activation"]>> = {
 };
 
 /** LlavaConfig: a `text_config` of one of `families`, a `vision_config` and a two-layer projector between them. */
-export function readLlavaSpec(c: ConfigReader, families: Readonly<Record<string, LanguageFamily>>): ModelSpec {
+export function readLlavaSpec(c: ConfigReader, families: LanguageFamilies): ModelSpec {
   readCommonKeys(c);
   refuseQuantized(c);
   const [text, vision] = [c.object("text_config"), c.object("vision_config")];
-  const types = Object.keys(families);
-  text.only("model_type", types, "other language models inside LLaVA have tensors and numbers of their own");
-  refuseQuantized(text);
-  const family = families[types.find(type => type === text.raw("model_type")) ?? "llama"] as LanguageFamily;
+  const family = readFamily(text, families, { usual: "llama", whole: "LLaVA" });
   const language = withTie(c, family.read(text, true));
   const tower = readVision(vision, c, readFeatureChoice(c), ["clip_vision_model", "siglip_vision_model"]);
   // image_seq_length is the processor's hint, vocab_size and ignore_index are leftovers of training.
