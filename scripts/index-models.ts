@@ -8,7 +8,7 @@ const models = fileURLToPath(new URL("../src/models/", import.meta.url));
 export function modelIndex(): string {
   const names = readdirSync(models)
     .filter(name => name.endsWith(".ts") && !name.endsWith(".generated.ts"))
-    .filter(name => readFileSync(join(models, name), "utf8").includes("export default defineArchitecture("))
+    .filter(name => readFileSync(join(models, name), "utf8").includes("\nexport default "))
     .map(name => name.replace(/\.ts$/, ""))
     .sort();
   const variable = (name: string): string =>

@@ -43,7 +43,7 @@ export function visualConfig(spec: ModelSpec, dtype: FloatDtype): Record<string,
     projector: {
       type: projector.kind,
       ...(projector.depth === undefined ? {} : { depth: projector.depth }),
-      ...(projector.shuffle === undefined ? {} : { shuffle: projector.shuffle }),
+      ...(projector.fold === undefined ? {} : { fold: projector.fold }),
       input_size: projector.inputSize,
       hidden_size: projector.hiddenSize,
       hidden_act: projector.activation,

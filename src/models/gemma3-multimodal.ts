@@ -49,7 +49,7 @@ function readGemma3Spec(c: ConfigReader): ModelSpec {
     language: { ...language, visualSpans: true },
     vision: { ...tower, numVisualFeatures: features },
     projector: {
-      ...{ kind: "pool_linear", shuffle: poolOf(c, tower, features), normEps: tower.normEps, bias: false },
+      ...{ kind: "pool_linear", fold: poolOf(c, tower, features), normEps: tower.normEps, bias: false },
       ...{ inputSize: tower.hiddenSize, hiddenSize: language.hiddenSize, outputSize: language.hiddenSize },
       activation: "gelu",
     },

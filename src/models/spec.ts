@@ -180,8 +180,8 @@ export interface QFormerSpec {
 export interface ProjectorSpec {
   /**
    * linear: BLIP-2's one product · mlp2: LLaVA's two · mlp: `depth` products with activations between · mlp_downsample:
-   * each 2 × 2 patches side by side, a norm, two products · shuffle_mlp2: the same of `shuffle` × `shuffle`, row by row (InternVL) ·
-   * shuffle_linear: those without a norm, one product (Idefics3) · pool_linear: the mean of `shuffle` × `shuffle`, an RMS norm, one
+   * each 2 × 2 patches side by side, a norm, two products · shuffle_mlp2: the same of `fold` × `fold`, row by row (InternVL) ·
+   * shuffle_linear: those without a norm, one product (Idefics3) · pool_linear: the mean of `fold` × `fold`, an RMS norm, one
    * product (Gemma 3) · identity: nothing.
    */
   readonly kind:
@@ -196,7 +196,7 @@ export interface ProjectorSpec {
   /** Of a `pool_linear`'s norm. */
   readonly normEps?: number;
   /** Patches along each edge that become one row. */
-  readonly shuffle?: number;
+  readonly fold?: number;
   /** Products of an `mlp`. */
   readonly depth?: number;
   readonly inputSize: number;

@@ -1,3 +1,4 @@
+import { fail } from "../diagnostics/index.ts";
 import type { RequestSize } from "./decoder-limits.ts";
 import type { Decoding } from "./decoding.ts";
 import { searchBeams } from "./generate/beam.ts";
@@ -86,4 +87,15 @@ async function timed<T>(run: () => Promise<T>): Promise<readonly [T, number]> {
   const start = performance.now();
   const value = await run();
   return [value, performance.now() - start];
+}
+
+/** Of any kind of session. */
+export function takesNoImages(dir: string): never {
+  return fail({
+    code: "RUN015",
+    what: `the model in ${dir} takes no images`,
+    at: "--image",
+    why: "it is a language model without a vision encoder",
+    fix: "leave --image out, or build a multimodal model",
+  });
 }

@@ -1,8 +1,7 @@
-import { fail } from "../diagnostics/index.ts";
 import { Decoder } from "./decoder.ts";
 import type { Decoding } from "./decoding.ts";
 import { openEncoder } from "./encoder.ts";
-import { type AnswerSession, generateIn } from "./generation.ts";
+import { type AnswerSession, generateIn, takesNoImages } from "./generation.ts";
 import type { PixelValues } from "./image/preprocess.ts";
 import { NO_ADAPTER, openLoraBank } from "./lora/bank.ts";
 import { type OrtGraph, type OrtOptions, openGraph } from "./ort.ts";
@@ -91,14 +90,4 @@ export async function openSession(
     generate: request => generateIn(session, request),
   };
   return session;
-}
-
-function takesNoImages(dir: string): never {
-  return fail({
-    code: "RUN015",
-    what: `the model in ${dir} takes no images`,
-    at: "--image",
-    why: "it is a language model without a vision encoder",
-    fix: "leave --image out, or build a multimodal model",
-  });
 }

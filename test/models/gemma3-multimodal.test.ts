@@ -38,7 +38,7 @@ describeArchitecture(gemma3, {
     imageTokenId: 18,
     language: { visualSpans: true, layerKinds: [{ rope: "local", window: 3 }, { rope: "global" }] },
     vision: { kind: "siglip_normed", runLayers: 3, numVisualFeatures: 9, dropClassToken: false },
-    projector: { kind: "pool_linear", shuffle: 2, inputSize: WIDTH, outputSize: LLM, normEps: 1e-6 },
+    projector: { kind: "pool_linear", fold: 2, inputSize: WIDTH, outputSize: LLM, normEps: 1e-6 },
     visualTokens: { kind: "enclosed", features: 9, patches: 36, begin: "<start_of_image>", end: "<end_of_image>" },
   },
   tensors: {
@@ -64,7 +64,7 @@ describe("A Gemma3Config", () => {
     const { mm_tokens_per_image: _, ...without } = config;
     const wide = { ...without, ...vision({ image_size: 896, patch_size: 14 }) };
     expect(readModel(wide).spec.vision?.numVisualFeatures).toBe(256);
-    expect(readModel(wide).spec.projector?.shuffle).toBe(4);
+    expect(readModel(wide).spec.projector?.fold).toBe(4);
   });
 
   it.each([

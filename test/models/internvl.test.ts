@@ -56,7 +56,7 @@ describeArchitecture(internvl, {
     modelType: "internvl",
     imageTokenId: 18,
     vision: { kind: "internvit", runLayers: 3, numVisualFeatures: 4, qkvBias: true },
-    projector: { kind: "shuffle_mlp2", shuffle: 2, inputSize: WIDTH, outputSize: LLM },
+    projector: { kind: "shuffle_mlp2", fold: 2, inputSize: WIDTH, outputSize: LLM },
     visualTokens: {
       ...{ kind: "aspect_ratio_tiles", tile: 28, min_tiles: 2, max_tiles: 7 },
       ...{ features_per_tile: 4, patches_per_tile: 16 },

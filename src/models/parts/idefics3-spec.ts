@@ -23,8 +23,8 @@ export function readIdefics3Spec(c: ConfigReader, families: LanguageFamilies): M
   const text = c.object("text_config");
   const { family, language } = readLanguage(c, text, families);
   const tower = readVision(c.object("vision_config"), c, LAST_LAYER, TOWER_TYPES, "idefics3_vision");
-  const shuffle = readShuffle(c, tower);
-  const features = tower.numVisualFeatures / shuffle ** 2;
+  const fold = readFold(c, tower);
+  const features = tower.numVisualFeatures / fold ** 2;
   const imageTokenId = readImageToken(c, language, 128_257);
   const isSmol = c.raw("model_type") === "smolvlm";
   return {
@@ -33,7 +33,7 @@ export function readIdefics3Spec(c: ConfigReader, families: LanguageFamilies): M
     declaredDtype: readDeclaredDtype(c) ?? readDeclaredDtype(text),
     language: { ...language, architecture: family.architecture },
     vision: { ...tower, numVisualFeatures: features },
-    projector: projectorOf(tower, language, shuffle),
+    projector: projectorOf(tower, language, fold),
     visualTokens: readTiles(c, tower, features),
     ...(imageTokenId !== undefined && { imageTokenId }),
     prompt: { template: "<|im_start|>User:{images}{question}<end_of_utterance>\nAssistant:" },
@@ -58,7 +58,7 @@ function readLanguage(
 }
 
 /** Patches along each edge that become one visual feature. */
-function readShuffle(c: ConfigReader, tower: VisionSpec): number {
+function readFold(c: ConfigReader, tower: VisionSpec): number {
   const factor = readSize(c, "scale_factor", 2);
   const side = patchesPerSide(tower);
   if (side % factor === 0) return factor;
@@ -72,9 +72,9 @@ function readShuffle(c: ConfigReader, tower: VisionSpec): number {
   return 1;
 }
 
-function projectorOf(tower: VisionSpec, { hiddenSize }: DecoderSpec, shuffle: number): ProjectorSpec {
+function projectorOf(tower: VisionSpec, { hiddenSize }: DecoderSpec, fold: number): ProjectorSpec {
   const sizes = { inputSize: tower.hiddenSize, hiddenSize, outputSize: hiddenSize };
-  return { kind: "shuffle_linear", shuffle, ...sizes, activation: "gelu", bias: false };
+  return { kind: "shuffle_linear", fold, ...sizes, activation: "gelu", bias: false };
 }
 
 /** How the processor cuts images. Its defaults are for one size of tower, so without its file they are four times this one's. */

@@ -20,8 +20,8 @@ export function readInternvlSpec(c: ConfigReader, families: LanguageFamilies): M
   const language = { ...read, tiedEmbeddings: c.boolean("tie_word_embeddings", true) || read.tiedEmbeddings };
   const tower = readVision(vision, c, readFeatureChoice(c, -1), ["internvl_vision"]);
   c.ignore("image_seq_length", "bos_token_id", "eos_token_id", "pad_token_id");
-  const shuffle = readShuffle(c, tower);
-  const features = tower.numVisualFeatures / shuffle ** 2;
+  const fold = readFold(c, tower);
+  const features = tower.numVisualFeatures / fold ** 2;
   const imageTokenId = readImageToken(c, language, 151_667);
   return {
     architecture: "InternVLForConditionalGeneration",
@@ -29,7 +29,7 @@ export function readInternvlSpec(c: ConfigReader, families: LanguageFamilies): M
     declaredDtype: readDeclaredDtype(c) ?? readDeclaredDtype(text),
     language,
     vision: { ...tower, numVisualFeatures: features },
-    projector: readProjector(c, tower, shuffle, language.hiddenSize),
+    projector: readProjector(c, tower, fold, language.hiddenSize),
     visualTokens: readTiles(c, tower, features),
     ...(imageTokenId !== undefined && { imageTokenId }),
     ...readMultimodalIds(c, text, { bos: 151_643, eos: 151_645 }),
@@ -37,7 +37,7 @@ export function readInternvlSpec(c: ConfigReader, families: LanguageFamilies): M
 }
 
 /** 1 ÷ downsample_ratio, a whole number that divides the grid of patches. */
-function readShuffle(c: ConfigReader, tower: VisionSpec): number {
+function readFold(c: ConfigReader, tower: VisionSpec): number {
   const ratio = c.number("downsample_ratio", 0.5);
   const factor = Math.round(1 / ratio);
   const side = patchesPerSide(tower);
@@ -52,9 +52,9 @@ function readShuffle(c: ConfigReader, tower: VisionSpec): number {
   return 1;
 }
 
-function readProjector(c: ConfigReader, tower: VisionSpec, shuffle: number, width: number): ProjectorSpec {
+function readProjector(c: ConfigReader, tower: VisionSpec, fold: number, width: number): ProjectorSpec {
   return {
-    ...{ kind: "shuffle_mlp2", shuffle, inputSize: tower.hiddenSize, hiddenSize: width, outputSize: width, bias: true },
+    ...{ kind: "shuffle_mlp2", fold, inputSize: tower.hiddenSize, hiddenSize: width, outputSize: width, bias: true },
     activation: c.choice("projector_hidden_act", ["gelu", "relu"], "gelu"),
   };
 }

@@ -45,8 +45,8 @@ function layerSizes(projector: ProjectorSpec): { name: string; in: number; out: 
 }
 
 /** Channels after neighbours are put side by side. */
-function foldedSize({ kind, inputSize, shuffle = 1 }: ProjectorSpec): number {
-  return inputSize * (kind === "mlp_downsample" ? 2 : shuffle) ** 2;
+function foldedSize({ kind, inputSize, fold = 1 }: ProjectorSpec): number {
+  return inputSize * (kind === "mlp_downsample" ? 2 : fold) ** 2;
 }
 
 export function projectorWeights(projector: ProjectorSpec): VisualRule[] {
@@ -66,10 +66,9 @@ export function project(g: GraphBuilder, w: WeightSource, projector: ProjectorSp
   const { kind, bias, activation } = projector;
   if (kind === "pool_linear") return projectPooled(g, w, projector, features);
   let x = features;
-  if (kind === "shuffle_linear") x = pixelShuffle(g, x, projector.shuffle ?? 1);
+  if (kind === "shuffle_linear") x = pixelShuffle(g, x, projector.fold ?? 1);
   if (kind === "mlp_downsample") x = layerNorm(g, w, foldNeighbours(g, x), `${PREFIX}.norm`, NORM_EPS);
-  if (kind === "shuffle_mlp2")
-    x = layerNorm(g, w, pixelShuffle(g, x, projector.shuffle ?? 1), `${PREFIX}.norm`, NORM_EPS);
+  if (kind === "shuffle_mlp2") x = layerNorm(g, w, pixelShuffle(g, x, projector.fold ?? 1), `${PREFIX}.norm`, NORM_EPS);
   for (const [i, layer] of layerSizes(projector).entries()) {
     x = linear(g, w, i === 0 ? x : activate(g, x, activation), layer.name, { in: layer.in, out: layer.out, bias });
   }
@@ -77,8 +76,8 @@ export function project(g: GraphBuilder, w: WeightSource, projector: ProjectorSp
 }
 
 function projectPooled(g: GraphBuilder, w: WeightSource, projector: ProjectorSpec, features: Value): Value {
-  const { inputSize, outputSize, shuffle = 1, normEps = NORM_EPS } = projector;
-  const normed = rmsNormStoredLessOne(g, w, patchPool(g, features, shuffle), POOLED.norm, normEps);
+  const { inputSize, outputSize, fold = 1, normEps = NORM_EPS } = projector;
+  const normed = rmsNormStoredLessOne(g, w, patchPool(g, features, fold), POOLED.norm, normEps);
   return g.matmul(normed, w.get(g, POOLED.product, [inputSize, outputSize]));
 }
 

@@ -5,7 +5,7 @@ import type { ToolEnvironment } from "../../toolchain/tensorrt/request.ts";
 import { DecoderLimits } from "../decoder-limits.ts";
 import { checkEncoder } from "../encoder.ts";
 import type { GenerateOptions } from "../generate/options.ts";
-import type { AnswerSession, DeviceMemory, GenerationRequest } from "../generation.ts";
+import { type AnswerSession, type DeviceMemory, type GenerationRequest, takesNoImages } from "../generation.ts";
 import { pairTokens } from "../generation-config.ts";
 import { openLoraBank } from "../lora/bank.ts";
 import { openRunnable, type RunnableEngine } from "../runnable.ts";
@@ -149,15 +149,5 @@ function otherProtocol(file: string, protocol: unknown): never {
     at: "--runner",
     why: "it was built by another version of mmtrt",
     fix: "run `mmtrt plugins build` again with this version of mmtrt",
-  });
-}
-
-function takesNoImages(dir: string): never {
-  return fail({
-    code: "RUN015",
-    what: `the model in ${dir} takes no images`,
-    at: "--image",
-    why: "it is a language model without a vision encoder",
-    fix: "leave --image out, or build a multimodal model",
   });
 }
