@@ -1,11 +1,17 @@
+import { ANYRES, type AnyresRule } from "./anyres.ts";
 import { ASPECT_RATIO_TILES, type AspectRatioTilesRule } from "./aspect-ratio-tiles.ts";
 import { ENCLOSED, type EnclosedRule } from "./enclosed.ts";
 import { FIXED, type FixedRule } from "./fixed.ts";
 import { LONGEST_EDGE_TILES, type LongestEdgeTilesRule } from "./longest-edge-tiles.ts";
-import type { ImageSize, ImageTokens, PromptPiece, TokenBounds, VisualKind } from "./tokens.ts";
+import type { FeatureRow, ImageSize, ImageTokens, PromptPiece, TokenBounds, VisualKind } from "./tokens.ts";
 
 /** How many tokens an image brings, as a function of its size; ADR 9. Stands in the manifest as it is. */
-export type VisualTokenRule = FixedRule | EnclosedRule | LongestEdgeTilesRule | AspectRatioTilesRule;
+export type VisualTokenRule =
+  | FixedRule
+  | EnclosedRule
+  | LongestEdgeTilesRule
+  | AspectRatioTilesRule
+  | AnyresRule;
 
 /** Every kind by its name: one more is a file and two lines here. */
 const KINDS: { readonly [K in VisualTokenRule["kind"]]: VisualKind<Extract<VisualTokenRule, { kind: K }>> } = {
@@ -13,6 +19,7 @@ const KINDS: { readonly [K in VisualTokenRule["kind"]]: VisualKind<Extract<Visua
   enclosed: ENCLOSED,
   longest_edge_tiles: LONGEST_EDGE_TILES,
   aspect_ratio_tiles: ASPECT_RATIO_TILES,
+  anyres: ANYRES,
 };
 
 /** The table's entry for a rule: of that rule's own kind, which the compiler cannot tell for a union. */
@@ -22,6 +29,21 @@ function kindOf(rule: VisualTokenRule): VisualKind<VisualTokenRule> {
 
 export function tokensOf(rule: VisualTokenRule, size: ImageSize): ImageTokens {
   return kindOf(rule).tokensOf(rule, size);
+}
+
+/** What each of several images in a prompt brings; undefined: what it brings alone. */
+export function tokensBeside(rule: VisualTokenRule): ImageTokens | undefined {
+  return kindOf(rule).beside?.(rule);
+}
+
+/** How an image's rows of the prompt table are made; undefined: they are the tiles' features one after the other. */
+export function featureRows(rule: VisualTokenRule, image: ImageTokens): readonly FeatureRow[] | undefined {
+  return kindOf(rule).rows?.(rule, image);
+}
+
+/** Whether the visual engine gives `image_newline` beside the tiles' features, for rows of the prompt table to be made of. */
+export function arrangesFeatures(rule: VisualTokenRule): boolean {
+  return kindOf(rule).rows !== undefined;
 }
 
 /** The least and the most over all images that the processor can make. */

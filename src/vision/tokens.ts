@@ -22,7 +22,19 @@ export interface ImageTokens {
   readonly features: number;
   /** Tokens of the prompt in the placeholder's place: features, and the markers about them. */
   readonly tokens: number;
+  /** Of an image that is fitted into a grid of tiles with bars about it: what of the tiles' features goes to the prompt. */
+  readonly kept?: KeptFeatures;
 }
+
+/** A part of the grid that the features of all tiles make, and the rows and columns that it is resized to. */
+export interface KeptFeatures extends Grid {
+  readonly top: number;
+  readonly left: number;
+  readonly resized?: Grid;
+}
+
+/** One row of the prompt table: a weighted sum of rows of an image's tiles, or the visual engine's `image_newline`. */
+export type FeatureRow = readonly { readonly row: number; readonly weight: number }[] | "newline";
 
 /** What stands in the placeholder's place: so many features, or text for the tokenizer. */
 export type PromptPiece = { readonly features: number } | { readonly text: string };
@@ -41,6 +53,10 @@ export interface VisualKind<Rule> {
   bounds(rule: Rule): TokenBounds;
   /** Runs of features and the text between them, in order; the features add up to `image.features`. */
   pieces(rule: Rule, image: ImageTokens): readonly PromptPiece[];
+  /** What each of several images in a prompt brings, where that is not what it brings alone. */
+  beside?(rule: Rule): ImageTokens | undefined;
+  /** How an image's rows of the prompt table are made, where they are not the tiles' features one after the other. */
+  rows?(rule: Rule, image: ImageTokens): readonly FeatureRow[];
   /** The word that stands for an image in text, where it is not the one that its features have. */
   placeholder?(rule: Rule): string;
   /** What is wrong with the numbers of a rule that came from a file; undefined: nothing. */
