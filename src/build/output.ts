@@ -1,7 +1,16 @@
-import { mkdir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, rmdir, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { asOutputProblem } from "../checkpoint/files.ts";
+import { asOutputProblem, writeJson } from "../checkpoint/files.ts";
+import {
+  claimStage,
+  dropStage,
+  isRunning,
+  releaseStage,
+  type StageClaim,
+  type StageOwner,
+  thisOwner,
+} from "../checkpoint/stage.ts";
 import { fail, MmtrtError, type Problem } from "../diagnostics/index.ts";
 import type { EngineManifest } from "../formats/engine-config.ts";
 import { ENGINE_MANIFEST, LOGS_DIR, openEngine } from "../formats/engine-dir.ts";
@@ -34,7 +43,9 @@ export type OutputState =
 /** Whether the plan is carried out already, may be carried out, or would overwrite something. Errors: BLD001. */
 export async function outputState(plan: BuildPlan): Promise<OutputState> {
   await restoreReplaced(plan.output_dir);
-  const names = (await entriesOf(plan.output_dir)).filter(name => ![INNER_STAGE, INNER_LOGS].includes(name));
+  const inner = (name: string): boolean =>
+    name === INNER_LOGS || name === INNER_STAGE || name.startsWith(`${INNER_STAGE}.`);
+  const names = (await entriesOf(plan.output_dir)).filter(name => !inner(name));
   if (names.length === 0) return { state: "new" };
   const foreign = names.filter(name => !OWN_ENTRIES.includes(name));
   const opened = await openEngine(plan.output_dir).catch((error: unknown) => {
@@ -69,11 +80,17 @@ export class EngineOutput {
   static async open(final: string): Promise<EngineOutput> {
     const output = new EngineOutput(final, await isMountPoint(final));
     try {
-      await clearStage(output.stage);
-      await mkdir(output.stage, { recursive: true });
-      await writeFile(join(output.stage, HOLDER), JSON.stringify({ pid: process.pid, host: hostname() }));
+      await mkdir(dirname(output.stage), { recursive: true });
+      await claimStage({
+        stage: output.stage,
+        look: () => lookAt(output.stage),
+        seenIn: dir => textOf(join(dir, HOLDER)),
+        prepare: async dir => {
+          for (const name of await readdir(dir)) await rm(join(dir, name), { recursive: true, force: true });
+          await writeJson(join(dir, HOLDER), thisOwner());
+        },
+      });
     } catch (error) {
-      if (!(error instanceof MmtrtError)) await output.abandon();
       throw asOutputProblem(final, error);
     }
     return output;
@@ -84,6 +101,7 @@ export class EngineOutput {
     try {
       await rm(join(this.stage, HOLDER));
       await (this.#inner ? this.#moveEntries() : this.#replace());
+      releaseStage(this.stage);
     } catch (error) {
       throw asOutputProblem(this.#final, error);
     }
@@ -107,7 +125,7 @@ export class EngineOutput {
 
   /** What failed before is told; that its remains could not be removed is seen by the next build, which tries again. */
   async abandon(): Promise<void> {
-    await rm(this.stage, { recursive: true, force: true }).catch(() => undefined);
+    await dropStage(this.stage, parseOwner(await textOf(join(this.stage, HOLDER))));
   }
 
   async #replace(): Promise<void> {
@@ -145,7 +163,7 @@ async function restoreReplaced(final: string): Promise<void> {
   const [parent, prefix] = [dirname(final), `${basename(final)}${OLD}`];
   for (const name of await entriesOf(parent)) {
     const pid = Number(name.startsWith(prefix) ? name.slice(prefix.length) : Number.NaN);
-    if (!Number.isSafeInteger(pid) || isRunning({ pid, host: hostname() })) continue;
+    if (!Number.isSafeInteger(pid) || isRunning({ pid, host: hostname() }, final)) continue;
     const old = join(parent, name);
     if (!(await entriesOf(old)).every(entry => OWN_ENTRIES.includes(entry))) continue;
     if (await holdsEngine(final)) await rm(old, { recursive: true, force: true }).catch(() => undefined);
@@ -161,14 +179,15 @@ function holdsEngine(dir: string): Promise<boolean> {
   );
 }
 
-/** Removes what a killed build left; refuses to touch what is not a stage, or one that is being written. */
-async function clearStage(stage: string): Promise<void> {
+/** What a killed build left may be taken; what is not a stage, or one that is being written, may not. */
+async function lookAt(stage: string): ReturnType<StageClaim["look"]> {
   const names = await entriesOf(stage);
-  if (names.length === 0) return;
-  const holder = await holderOf(stage);
-  if (holder === undefined && !isAbandoned(names)) fail(strangeStage(stage, names));
-  if (holder !== undefined && isRunning(holder)) fail(inUse(stage, holder.pid));
-  await rm(stage, { recursive: true, force: true });
+  if (names.length === 0) return { state: "free" };
+  const seen = await textOf(join(stage, HOLDER));
+  const owner = parseOwner(seen);
+  if (owner === undefined && !isAbandoned(names)) fail(strangeStage(stage, names));
+  if (owner !== undefined && isRunning(owner, stage)) fail(inUse(stage, owner.pid));
+  return { state: "abandoned", seen };
 }
 
 /** Killed as it began, with the holder's file not yet written; or at the last moment, with everything there but that file. */
@@ -177,28 +196,16 @@ function isAbandoned(names: readonly string[]): boolean {
   return names.includes(ENGINE_MANIFEST) && names.every(name => OWN_ENTRIES.includes(name));
 }
 
-interface Holder {
-  readonly pid: number;
-  readonly host: string;
+function textOf(file: string): Promise<string> {
+  return readFile(file, "utf8").catch(() => "");
 }
 
-async function holderOf(stage: string): Promise<Holder | undefined> {
+function parseOwner(text: string): StageOwner | undefined {
   try {
-    const { pid, host } = JSON.parse(await readFile(join(stage, HOLDER), "utf8")) as Partial<Holder>;
+    const { pid, host } = JSON.parse(text) as Partial<StageOwner>;
     return Number.isSafeInteger(pid) && typeof host === "string" ? { pid: pid as number, host } : undefined;
   } catch {
     return undefined;
-  }
-}
-
-/** A process of this machine that still lives; in another container or machine it cannot be seen and counts as gone. */
-function isRunning({ pid, host }: Holder): boolean {
-  if (host !== hostname() || pid === process.pid || pid <= 0) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
   }
 }
 

@@ -59,23 +59,26 @@ export async function* runPlan(
 ): AsyncGenerator<BuildEvent, void> {
   throwIfAny(plan.problems);
   const started = performance.now();
-  const before = await outputState(plan);
-  if (before.state === "same") {
-    const reason = "it was built from the same checkpoint with the same options and version";
-    yield { event: "fresh", dir: plan.output_dir, reason };
-    return;
-  }
+  const fresh: BuildEvent = {
+    event: "fresh",
+    dir: plan.output_dir,
+    reason: "it was built from the same checkpoint with the same options and version",
+  };
+  if ((await outputState(plan)).state === "same") return yield fresh;
   const checkpoint = await openCheckpoint(plan.checkpoint_dir);
   try {
     const output = await EngineOutput.open(plan.output_dir);
     let end: "published" | "failed" | "stopped" = "stopped";
     try {
+      // Again: another build may have published since, and is no longer seen.
+      if ((await outputState(plan)).state === "same") return yield fresh;
       const { stage } = output;
       const written = { files: [], linked: new Map() };
       const run: Run = { plan, checkpoint, stage, output, env, signal, prebuilt, written, reports: new Map() };
       yield* runSteps(run);
       await writeJson(await place(run, ENGINE_MANIFEST), manifestOf(run));
       const sizes = await sizesOf(run);
+      throwIfAny(await checkpoint.changed());
       signal.throwIfAborted();
       await output.publish();
       end = "published";

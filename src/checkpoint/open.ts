@@ -2,7 +2,7 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { asProblem, FilePool } from "../formats/file.ts";
 import { type JsonObject, readJsonObject } from "../formats/json.ts";
-import type { HfCheckpoint } from "../tensor/index.ts";
+import type { HfCheckpoint, OpenedModel } from "../tensor/index.ts";
 import { extraFilesOf } from "./open/extra-files.ts";
 import { isFolderModel, openFolders } from "./open/folders.ts";
 import { openGguf } from "./open/gguf.ts";
@@ -50,13 +50,18 @@ async function openWith(pool: FilePool, path: string, options: OpenOptions): Pro
     const model = await withVisionTower(pool, folders, options.visionTowerDir);
     return {
       ...(await withAspectRatio(await withLanguageModel(pool, model, options.llmDir))),
+      changed: () => pool.changed(),
       close: () => pool.close(),
     };
   }
   const found = findWeights(path, names);
   if (found.format === "gguf") return openGguf(pool, join(path, found.file), path, extraFilesOf(names));
   if (config === undefined) throw noCheckpoint(path, "config.json is missing");
-  return { ...(await openFlat(pool, path, names, config, found, options)), close: () => pool.close() };
+  return {
+    ...(await openFlat(pool, path, names, config, found, options)),
+    changed: () => pool.changed(),
+    close: () => pool.close(),
+  };
 }
 
 async function openFlat(
@@ -66,7 +71,7 @@ async function openFlat(
   config: JsonObject,
   found: WeightLayout,
   { visionTowerDir, llmDir }: OpenOptions,
-): Promise<Omit<HfCheckpoint, "close">> {
+): Promise<OpenedModel> {
   const weights = await (found.indexed ? openIndexed : openSingle)(pool, path, found);
   const model = {
     dir: path,

@@ -1,18 +1,24 @@
 import { mkdir, readdir, readFile, rename, rm, rmdir, stat } from "node:fs/promises";
-import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fail, type Problem } from "../diagnostics/index.ts";
 import { asOutputProblem, writeJson } from "./files.ts";
 import { MANIFEST_FILE, type NonFinite } from "./manifest.ts";
+import {
+  claimStage,
+  dropStage,
+  isRunning,
+  releaseStage,
+  type StageClaim,
+  type StageOwner,
+  thisOwner,
+} from "./stage.ts";
 
 const STATE_FILE = "convert.json";
 const INNER_STAGE = ".partial";
 
 /** What an interrupted run leaves for the next: which run it was, who holds the directory, what was found in finished files. */
-interface RunState {
+interface RunState extends StageOwner {
   readonly fingerprint: string;
-  readonly pid: number;
-  readonly host: string;
   readonly finished: Readonly<Record<string, readonly NonFinite[]>>;
 }
 
@@ -25,53 +31,59 @@ export class OutputDir {
   readonly stage: string;
   readonly #fingerprint: string;
   readonly #inner: boolean;
-  #finished: Record<string, readonly NonFinite[]>;
+  #finished: Record<string, readonly NonFinite[]> = {};
   #saving: Promise<void> = Promise.resolve();
   /** The outermost directory made on the way to the stage. */
   #madeParent: string | undefined;
 
-  private constructor(
-    final: string,
-    stage: string,
-    inner: boolean,
-    fingerprint: string,
-    finished: RunState["finished"],
-  ) {
+  private constructor(final: string, inner: boolean, fingerprint: string) {
     this.final = final;
-    this.stage = stage;
+    this.stage = inner ? join(final, INNER_STAGE) : `${final}.partial`;
     this.#inner = inner;
     this.#fingerprint = fingerprint;
-    this.#finished = { ...finished };
   }
 
   /** "done" when DIR already holds this very run. Errors: CKP046 not empty, CKP047 in use, CKP009 cannot be written. */
   static async open(path: string, fingerprint: string): Promise<OutputDir | "done"> {
     const final = resolve(path);
     await forgetPublished(`${final}.partial`);
-    const present = await entriesOf(final);
-    if (present.includes(MANIFEST_FILE) && (await fingerprintOf(join(final, MANIFEST_FILE))) === fingerprint)
-      return "done";
-    if (present.some(name => name !== INNER_STAGE)) fail(notEmpty(final, present));
-    const inner = present.includes(INNER_STAGE) || (await isMountPoint(final));
-    const stage = inner ? join(final, INNER_STAGE) : `${final}.partial`;
-    const finished = await earlierRun(stage, fingerprint);
-    const output = new OutputDir(final, stage, inner, fingerprint, finished);
-    await output.#create();
-    return output;
+    const inner = (await isMountPoint(final)) || (await entriesOf(final)).some(isInnerStage);
+    if (await isDone(final, fingerprint)) return "done";
+    const output = new OutputDir(final, inner, fingerprint);
+    await output.#claim();
+    try {
+      // Again: another run may have published since, and is no longer seen.
+      if (!(await isDone(final, fingerprint))) return output;
+    } catch (error) {
+      await output.abandon(false);
+      throw error;
+    }
+    await output.abandon(false);
+    return "done";
   }
 
-  async #create(): Promise<void> {
+  async #claim(): Promise<void> {
     try {
-      // The stage itself not recursively: Node calls a read-only file system ENOENT then.
       this.#madeParent = await mkdir(dirname(this.stage), { recursive: true });
-      await mkdir(this.stage).catch((error: NodeJS.ErrnoException) => {
-        if (error.code !== "EEXIST") throw error;
+      await claimStage({
+        stage: this.stage,
+        look: () => lookAt(this.stage),
+        seenIn: dir => stateText(join(dir, STATE_FILE)),
+        prepare: dir => this.#prepare(dir),
       });
-      await this.#saveState();
+      await rm(stateBeside(this.stage), { force: true });
     } catch (error) {
-      await this.abandon(false);
+      await this.#removeParents();
       throw asOutputProblem(this.final, error);
     }
+  }
+
+  /** What an earlier run with the same inputs finished stays. */
+  async #prepare(dir: string): Promise<void> {
+    const state = parseState(await stateText(join(dir, STATE_FILE)));
+    if (state?.fingerprint === this.#fingerprint) this.#finished = { ...state.finished };
+    else for (const name of await readdir(dir)) await rm(join(dir, name), { recursive: true, force: true });
+    await this.#writeState(dir);
   }
 
   /** What was found in `file` if an earlier run finished it. */
@@ -99,6 +111,7 @@ export class OutputDir {
         await rename(join(this.stage, STATE_FILE), stateBeside(this.stage));
         await rmdir(this.final).catch(() => undefined);
         await rename(this.stage, this.final);
+        releaseStage(this.stage);
         await rm(stateBeside(this.stage), { force: true });
         return;
       }
@@ -109,6 +122,7 @@ export class OutputDir {
       );
       for (const name of names) await rename(join(this.stage, name), join(this.final, name));
       await rmdir(this.stage);
+      releaseStage(this.stage);
     } catch (error) {
       throw asOutputProblem(this.final, error);
     }
@@ -116,9 +130,13 @@ export class OutputDir {
 
   /** After a failure nothing stays, directories made on the way included; after an interruption finished files do. */
   async abandon(interrupted: boolean): Promise<void> {
-    if (interrupted && Object.keys(this.#finished).length > 0) return;
-    await rm(this.stage, { recursive: true, force: true }).catch(() => undefined);
+    if (interrupted && Object.keys(this.#finished).length > 0) return releaseStage(this.stage);
+    await dropStage(this.stage, await stateOf(this.stage));
     await rm(stateBeside(this.stage), { force: true }).catch(() => undefined);
+    await this.#removeParents();
+  }
+
+  async #removeParents(): Promise<void> {
     const made = this.#madeParent;
     for (let dir = dirname(this.stage); made !== undefined && dir.startsWith(made); dir = dirname(dir)) {
       const removed = await rmdir(dir).then(
@@ -131,31 +149,39 @@ export class OutputDir {
 
   /** One after the other: workers finish files at the same time, and the last state must be the last written. */
   #saveState(): Promise<void> {
-    this.#saving = this.#saving.then(() => {
-      const state: RunState = {
-        fingerprint: this.#fingerprint,
-        pid: process.pid,
-        host: hostname(),
-        finished: this.#finished,
-      };
-      return writeJson(join(this.stage, STATE_FILE), state);
-    });
+    this.#saving = this.#saving.then(() => this.#writeState(this.stage));
     return this.#saving;
+  }
+
+  #writeState(dir: string): Promise<void> {
+    const state: RunState = { fingerprint: this.#fingerprint, ...thisOwner(), finished: this.#finished };
+    return writeJson(join(dir, STATE_FILE), state);
   }
 }
 
-async function earlierRun(stage: string, fingerprint: string): Promise<RunState["finished"]> {
+/** Whether this very run has been published. Errors: CKP046 when something else is there. */
+async function isDone(final: string, fingerprint: string): Promise<boolean> {
+  const present = (await entriesOf(final)).filter(name => !isInnerStage(name));
+  if (present.includes(MANIFEST_FILE) && (await fingerprintOf(join(final, MANIFEST_FILE))) === fingerprint) return true;
+  if (present.length > 0) fail(notEmpty(final, present));
+  return false;
+}
+
+/** Itself, or while a process claims it. */
+function isInnerStage(name: string): boolean {
+  return name === INNER_STAGE || name.startsWith(`${INNER_STAGE}.`);
+}
+
+async function lookAt(stage: string): ReturnType<StageClaim["look"]> {
   const names = await entriesOf(stage);
-  if (names.length === 0) return {};
+  if (names.length === 0) return { state: "free" };
+  const seen = await stateText(join(stage, STATE_FILE));
   const state = await stateOf(stage);
   // Killed in its first instant, a run leaves its state half written and nothing else.
   const begun = names.every(name => name === `${STATE_FILE}.partial`);
   if (state === undefined && !begun && !names.includes(MANIFEST_FILE)) fail(notEmpty(stage, names));
-  if (state !== undefined && isRunning(state)) fail(inUse(stage, state));
-  if (state?.fingerprint === fingerprint) return state.finished;
-  await rm(stage, { recursive: true, force: true });
-  await rm(stateBeside(stage), { force: true });
-  return {};
+  if (state !== undefined && isRunning(state, stage)) fail(inUse(stage, state));
+  return { state: "abandoned", seen };
 }
 
 /** Where a stage's state is while the stage gets its final name. */
@@ -165,35 +191,28 @@ function stateBeside(stage: string): string {
 
 /** What a run leaves that is killed when its stage has its final name already. */
 async function forgetPublished(stage: string): Promise<void> {
-  const state = await stateIn(stateBeside(stage));
-  if (state !== undefined && !isRunning(state) && (await entriesOf(stage)).length === 0)
+  const state = parseState(await stateText(stateBeside(stage)));
+  if (state !== undefined && !isRunning(state, stage) && (await entriesOf(stage)).length === 0)
     await rm(stateBeside(stage), { force: true }).catch(() => undefined);
 }
 
 async function stateOf(stage: string): Promise<RunState | undefined> {
-  return (await stateIn(join(stage, STATE_FILE))) ?? stateIn(stateBeside(stage));
+  const texts = [await stateText(join(stage, STATE_FILE)), await stateText(stateBeside(stage))];
+  return texts.map(parseState).find(state => state !== undefined);
 }
 
-async function stateIn(file: string): Promise<RunState | undefined> {
+function stateText(file: string): Promise<string> {
+  return readFile(file, "utf8").catch(() => "");
+}
+
+function parseState(text: string): RunState | undefined {
   try {
-    const state = JSON.parse(await readFile(file, "utf8")) as Partial<RunState>;
+    const state = JSON.parse(text) as Partial<RunState>;
     const usable =
       typeof state.fingerprint === "string" && typeof state.pid === "number" && typeof state.finished === "object";
     return usable ? (state as RunState) : undefined;
   } catch {
     return undefined;
-  }
-}
-
-/** A process of this machine that still lives; in another container or machine it cannot be seen and counts as gone. */
-function isRunning({ pid, host }: RunState): boolean {
-  if (host !== hostname() || pid === process.pid) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // EPERM: it lives and belongs to somebody else.
-    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }
 

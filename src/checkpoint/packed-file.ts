@@ -25,6 +25,7 @@ export async function withPackedFile(
       tensors,
       config: known || !told ? source.config : { ...source.config, quantization_config: configOf(options) },
       weightFiles: [...new Set([...source.weightFiles, ...(file === undefined ? [] : [file])])],
+      changed: async () => [...(await source.changed()), ...(await pool.changed())],
       close: async () => {
         await source.close();
         await pool.close();

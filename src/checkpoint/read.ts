@@ -50,6 +50,8 @@ export interface ConvertedCheckpoint {
   readonly encoder?: { readonly ranks: readonly WeightFile[]; readonly config: CheckpointConfig };
   readonly visual?: WeightFile & { readonly config: Readonly<Record<string, unknown>> };
   readonly manifest: CheckpointManifest;
+  /** CKP065 for each weight file that is another than the one that was opened. */
+  changed(): Promise<readonly Problem[]>;
   close(): Promise<void>;
 }
 
@@ -107,6 +109,7 @@ export async function openCheckpoint(dir: string): Promise<ConvertedCheckpoint> 
       ...(encoder && { encoder }),
       ...(visual && { visual }),
       manifest,
+      changed: () => pool.changed(),
       close: () => pool.close(),
     };
   } catch (error) {

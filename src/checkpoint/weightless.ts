@@ -90,6 +90,7 @@ export function weightlessCheckpoint(request: WeightlessRequest): {
       non_finite: [],
       warnings: [],
     },
+    changed: () => Promise.resolve([]),
     close: () => Promise.resolve(),
   };
   const isPlain = quantization === undefined || quantization.quantAlgo === null;

@@ -56,6 +56,7 @@ export async function writeAll(
   );
   const nonFinite = jobs.flatMap(job => found.get(job) ?? []);
   await writeRest(plan, request, output, nonFinite, await hashes?.result);
+  throwIfAny(await plan.source.changed());
   request.signal?.throwIfAborted();
   await output.publish();
   return { some, nonFinite };

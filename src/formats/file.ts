@@ -24,15 +24,25 @@ interface Entry {
   users: number;
 }
 
+/** What tells a file from the one that had its name before. Not the time of change of its inode, which a hard link moves. */
+interface Stamp {
+  readonly file: string;
+  readonly size: number;
+}
+
 /** Few descriptors for any number of files and tensors: opened on demand, the least recently used closed first. */
 export class FilePool {
   readonly #entries = new Map<string, Entry>();
+  readonly #stamps = new Map<string, Stamp>();
   #closed = false;
 
   /** Errors: CKP001 missing, CKP002 unreadable, CKP003 empty, CKP004 Git LFS pointer. */
   async open(path: string): Promise<SourceFile> {
-    const size = await sizeOf(path);
+    const stamp = await stampOf(path);
+    const { size } = stamp;
     if (size === 0) fail(emptyFile(path));
+    // The first look counts: what a second one would see may not be what was read since.
+    if (!this.#stamps.has(path)) this.#stamps.set(path, stamp);
     const file: SourceFile = {
       path,
       size,
@@ -73,6 +83,17 @@ export class FilePool {
         done += read;
       }
     });
+  }
+
+  /** CKP065 for each opened file that was replaced, written to or removed since: what was read may be of two versions. */
+  async changed(): Promise<readonly Problem[]> {
+    const looks = await Promise.all(
+      [...this.#stamps].map(async ([path, { file }]) => {
+        const now = await stampOf(path).catch(() => undefined);
+        return now?.file === file ? [] : [changedFile(path)];
+      }),
+    );
+    return looks.flat();
   }
 
   async close(): Promise<void> {
@@ -147,11 +168,11 @@ export function missingFile(path: string): Problem {
   };
 }
 
-async function sizeOf(path: string): Promise<number> {
+async function stampOf(path: string): Promise<Stamp> {
   try {
-    const info = await stat(path);
+    const info = await stat(path, { bigint: true });
     if (!info.isFile()) fail(unreadable(path, "it is not a regular file"));
-    return info.size;
+    return { file: `${info.dev}:${info.ino}:${info.size}:${info.mtimeNs}`, size: Number(info.size) };
   } catch (error) {
     throw asProblem(path, error);
   }
@@ -168,6 +189,16 @@ async function refuseLfsPointer(file: SourceFile): Promise<void> {
     why: "the repository was cloned without Git LFS, so the weights were not downloaded",
     fix: "git lfs install && git lfs pull (in the clone), or download the model again",
   });
+}
+
+function changedFile(path: string): Problem {
+  return {
+    code: "CKP065",
+    what: `${path} was changed while it was being read`,
+    at: path,
+    why: "a part of it may be of the old file and a part of the new one",
+    fix: "wait until the program that writes it has ended, and run this again",
+  };
 }
 
 function emptyFile(path: string): Problem {

@@ -39,5 +39,10 @@ export interface HfCheckpoint {
   readonly warnings: readonly Problem[];
   /** Every file the tensors come from, for hashes and sizes. */
   readonly weightFiles: readonly string[];
+  /** CKP065 for each of them that is another than the one that was opened. */
+  changed(): Promise<readonly Problem[]>;
   close(): Promise<void>;
 }
+
+/** A checkpoint whose files somebody else holds open. */
+export type OpenedModel = Omit<HfCheckpoint, "changed" | "close">;

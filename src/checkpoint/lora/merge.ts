@@ -42,7 +42,8 @@ export async function mergeLora(request: MergeRequest): Promise<MergeResult> {
     try {
       throwIfAny(unmergeable(source));
       const changes = changesOf(adapter, source, conv1dPaths(source));
-      return await write(request, source, changes);
+      const unchanged = async (): Promise<void> => throwIfAny([...(await source.changed()), ...(await pool.changed())]);
+      return await write(request, source, changes, unchanged);
     } finally {
       await source.close();
     }
@@ -55,6 +56,7 @@ async function write(
   { outputDir, signal, onProgress }: MergeRequest,
   source: HfCheckpoint,
   changes: ReadonlyMap<string, Change>,
+  unchanged: () => Promise<void>,
 ): Promise<MergeResult> {
   // Never resumed: a merge takes about as long as a copy.
   const output = await OutputDir.open(outputDir, `lora merge ${process.pid}`);
@@ -78,6 +80,7 @@ async function write(
     if (shards.size > 1) await writeJson(join(output.stage, "model.safetensors.index.json"), indexOf(shards, total));
     for (const name of new Set(["config.json", ...source.extraFiles]))
       await copyInto(join(source.dir, name), join(output.stage, basename(name)));
+    await unchanged();
     await output.publish();
     const kinds = [...changes.values()].map(({ kind }) => kind);
     const count = (kind: Change["kind"]): number => kinds.filter(one => one === kind).length;

@@ -2,7 +2,7 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { FilePool } from "../../formats/file.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "../../formats/json.ts";
-import type { HfCheckpoint, StoredTensor } from "../../tensor/index.ts";
+import type { HfCheckpoint, OpenedModel, StoredTensor } from "../../tensor/index.ts";
 import { extraFilesOf } from "./extra-files.ts";
 import { findWeights, noCheckpoint } from "./layout.ts";
 import { withQuantConfig } from "./quant-config.ts";
@@ -33,7 +33,7 @@ export async function openFolders(
   path: string,
   names: readonly string[],
   config: JsonObject,
-): Promise<Omit<HfCheckpoint, "close">> {
+): Promise<OpenedModel> {
   const parts = await Promise.all(FOLDERS.map(folder => openPart(pool, join(path, folder))));
   const tensors = new Map<string, StoredTensor>();
   const joined: Record<string, unknown> = { ...config };

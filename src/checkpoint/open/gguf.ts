@@ -29,6 +29,7 @@ export async function openGguf(
     generatedFiles: new Map(Object.entries(files).filter(([name]) => !extraFiles.includes(name))),
     warnings: extraFiles.includes("tokenizer.json") ? [] : problems,
     weightFiles: [path],
+    changed: () => pool.changed(),
     close: () => pool.close(),
   };
 }

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { isJsonObject, type JsonObject, readJsonObject } from "../../formats/json.ts";
 import { knownArchitecture } from "../../models/registry.ts";
-import type { HfCheckpoint } from "../../tensor/index.ts";
+import type { OpenedModel } from "../../tensor/index.ts";
 
 /** Where a directory says how images are processed; `readsProcessor` architectures read them as keys of config.json. */
 const IMAGE_KEY = "image_processor_cfg";
@@ -12,7 +12,7 @@ const PROCESSOR_KEY = "processor_cfg";
  * config.json with the image processor's settings under `image_processor_cfg`, and the processor's own under `processor_cfg`, for
  * an architecture that counts its tokens by them. Others, and directories without the files, keep what they have.
  */
-export async function withImageProcessor(model: Omit<HfCheckpoint, "close">): Promise<Omit<HfCheckpoint, "close">> {
+export async function withImageProcessor(model: OpenedModel): Promise<OpenedModel> {
   return { ...model, config: await withProcessorConfig(model.dir, model.config) };
 }
 

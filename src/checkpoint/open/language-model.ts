@@ -3,12 +3,10 @@ import { fail, type Problem, throwIfAny } from "../../diagnostics/index.ts";
 import type { FilePool } from "../../formats/file.ts";
 import { type JsonObject, readJsonObject } from "../../formats/json.ts";
 import { type KnownModel, readModel } from "../../models/registry.ts";
-import type { HfCheckpoint, StoredTensor } from "../../tensor/index.ts";
+import type { OpenedModel, StoredTensor } from "../../tensor/index.ts";
 import { canonicalNames } from "../names.ts";
 import { extraFilesOf } from "./extra-files.ts";
 import { objectAt, openPart, type PartDir } from "./folders.ts";
-
-type Opened = Omit<HfCheckpoint, "close">;
 
 /** The language model inside a multimodal checkpoint, in every layout of transformers. */
 const OWN_LANGUAGE = /^(?:model\.)?language_model\.|^lm_head\./;
@@ -27,7 +25,11 @@ const MOST_ADDED_TOKENS = 1024;
  * image processor and generation settings stay, weights, config and tokenizer of the language model come from there.
  * Errors: CKP070 where the two do not fit, SPC… of its config.json, CKP019….
  */
-export async function withLanguageModel(pool: FilePool, model: Opened, dir: string | undefined): Promise<Opened> {
+export async function withLanguageModel(
+  pool: FilePool,
+  model: OpenedModel,
+  dir: string | undefined,
+): Promise<OpenedModel> {
   if (dir === undefined) return model;
   const config = model.config as JsonObject;
   if (typeof config.text_config !== "object" || config.text_config === null) fail(holdsNone(model.dir));
@@ -55,7 +57,7 @@ export async function withLanguageModel(pool: FilePool, model: Opened, dir: stri
  * The config of `config` with the language model of `dir`, for a plan: from two config.json files, weights or not. How wide
  * the visual part's last product is, is then not known. Errors: CKP001, CKP008, CKP070 where the two do not fit, SPC….
  */
-export async function withLanguageConfig(model: Pick<Opened, "dir" | "config">, dir: string): Promise<JsonObject> {
+export async function withLanguageConfig(model: Pick<OpenedModel, "dir" | "config">, dir: string): Promise<JsonObject> {
   const config = model.config as JsonObject;
   if (typeof config.text_config !== "object" || config.text_config === null) fail(holdsNone(model.dir));
   const language = await readJsonObject(join(dir, "config.json"));
@@ -74,7 +76,7 @@ function joinedConfig(config: JsonObject, language: JsonObject): JsonObject {
 }
 
 /** By name relative to the multimodal directory: the words' files from `dir`, the others from there where it has none. */
-function joinedFiles(model: Opened, part: PartDir, dir: string): string[] {
+function joinedFiles(model: OpenedModel, part: PartDir, dir: string): string[] {
   const own = model.extraFiles.filter(name => OF_THE_WHOLE.test(name));
   const from = relative(resolve(model.dir), resolve(dir));
   const words = extraFilesOf(part.names).filter(name => !OF_THE_WHOLE.test(name));
@@ -82,7 +84,7 @@ function joinedFiles(model: Opened, part: PartDir, dir: string): string[] {
 }
 
 function* misfits(
-  model: Pick<Opened, "dir" | "config" | "tensors">,
+  model: Pick<OpenedModel, "dir" | "config" | "tensors">,
   { spec }: KnownModel,
   dir: string,
 ): Generator<Problem> {

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { type JsonObject, readJsonObject } from "../../formats/json.ts";
-import type { HfCheckpoint } from "../../tensor/index.ts";
+import type { OpenedModel } from "../../tensor/index.ts";
 import { objectAt } from "./folders.ts";
 
 const FILE = "preprocessor_config.json";
@@ -9,7 +9,7 @@ const FILE = "preprocessor_config.json";
  * LLaVA's and VILA's code changes pictures before the tower's image processor sees them, as `image_aspect_ratio` says:
  * pad makes them square with bars, resize ignores their shape. The processor file that `run` reads is made to say so.
  */
-export async function withAspectRatio(model: Omit<HfCheckpoint, "close">): Promise<Omit<HfCheckpoint, "close">> {
+export async function withAspectRatio(model: OpenedModel): Promise<OpenedModel> {
   const ratio = model.config.image_aspect_ratio;
   if (ratio !== "pad" && ratio !== "resize") return model;
   const generated = model.generatedFiles.get(FILE);

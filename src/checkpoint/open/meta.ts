@@ -40,6 +40,7 @@ export async function openMeta(dir: string): Promise<MetaCheckpoint> {
       generatedFiles: new Map(),
       warnings: [],
       weightFiles: files,
+      changed: () => pool.changed(),
       close: () => pool.close(),
     };
   } catch (error) {

@@ -3,11 +3,9 @@ import { join, resolve } from "node:path";
 import { fail } from "../../diagnostics/index.ts";
 import type { FilePool } from "../../formats/file.ts";
 import { type JsonObject, readJsonObject } from "../../formats/json.ts";
-import type { HfCheckpoint, StoredTensor } from "../../tensor/index.ts";
+import type { OpenedModel, StoredTensor } from "../../tensor/index.ts";
 import { extraFilesOf } from "./extra-files.ts";
 import { objectAt, openPart } from "./folders.ts";
-
-type Opened = Omit<HfCheckpoint, "close">;
 
 /** LLaVA's own training code names the vision tower instead of storing it (`mm_vision_tower`). */
 export function namesVisionTower(config: JsonObject): boolean {
@@ -19,7 +17,11 @@ export function namesVisionTower(config: JsonObject): boolean {
  * `vision_tower.vision_model.…` (unless the model stores its own, fine-tuned ones), its image processor.
  * `given` is --vision_tower_dir; without it `mm_vision_tower` may be a directory. Errors: CKP059, CKP019….
  */
-export async function withVisionTower(pool: FilePool, model: Opened, given: string | undefined): Promise<Opened> {
+export async function withVisionTower(
+  pool: FilePool,
+  model: OpenedModel,
+  given: string | undefined,
+): Promise<OpenedModel> {
   if (!namesVisionTower(model.config as JsonObject)) {
     if (given === undefined) return model;
     return fail({

@@ -243,6 +243,11 @@ export const CKP = {
       "synth's flags for sizes are named as in LLaMA's config.json and mean the same size of another model under its own name. Only LLaMA, Mistral and Qwen2 have fewer key/value heads than query heads.",
     exit: 2,
   },
+  CKP065: {
+    title: "a file changed while it was being read",
+    about:
+      "Between the first look at the file and the last it was replaced, written to or removed: a download that was still running, or a training that saved over it. The result could be of two versions, so it is not kept. Wait until the other program has ended and run the command again.",
+  },
   CKP080: {
     title: "encoder-decoders are not quantized",
     about:

@@ -45,6 +45,7 @@ export function checkpointOf(config: HfCheckpoint["config"], tensors: readonly S
     generatedFiles: new Map(),
     warnings: [],
     weightFiles: [],
+    changed: () => Promise.resolve([]),
     close: async () => undefined,
   };
 }
