@@ -1,4 +1,5 @@
 import type { EngineIo } from "../formats/engine-config.ts";
+import type { PatchGrid } from "../vision/index.ts";
 import { type Feeds, fromFloat32, type OrtGraph } from "./ort.ts";
 
 /** Visual features of all images of a batch, one after the other: the rows of the prompt table. */
@@ -10,6 +11,8 @@ export interface Features {
   readonly values: Float32Array;
   /** Rows of each image, where they differ; absent: all have as many. */
   readonly imageRows?: readonly number[];
+  /** Features of each image in its own order, where their places are positions of the language model: frames, rows, columns. */
+  readonly grids?: readonly PatchGrid[];
   /** SHA-256 of each image's pixels, where prefixes are reused. */
   readonly hashes?: readonly string[];
 }

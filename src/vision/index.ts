@@ -4,5 +4,7 @@ export type { EnclosedRule } from "./enclosed.ts";
 export * from "./fit.ts";
 export type { FixedRule } from "./fixed.ts";
 export { type LongestEdgeTilesRule, resizedForTiles } from "./longest-edge-tiles.ts";
+export * from "./packed.ts";
+export { type PatchesRule, resizedForPatches } from "./patches.ts";
 export * from "./rule.ts";
 export * from "./tokens.ts";

@@ -3,6 +3,7 @@ import { ASPECT_RATIO_TILES, type AspectRatioTilesRule } from "./aspect-ratio-ti
 import { ENCLOSED, type EnclosedRule } from "./enclosed.ts";
 import { FIXED, type FixedRule } from "./fixed.ts";
 import { LONGEST_EDGE_TILES, type LongestEdgeTilesRule } from "./longest-edge-tiles.ts";
+import { PATCHES, type PatchesRule } from "./patches.ts";
 import type { FeatureRow, ImageSize, ImageTokens, PromptPiece, TokenBounds, VisualKind } from "./tokens.ts";
 
 /** How many tokens an image brings, as a function of its size; ADR 9. Stands in the manifest as it is. */
@@ -11,7 +12,8 @@ export type VisualTokenRule =
   | EnclosedRule
   | LongestEdgeTilesRule
   | AspectRatioTilesRule
-  | AnyresRule;
+  | AnyresRule
+  | PatchesRule;
 
 /** Every kind by its name: one more is a file and two lines here. */
 const KINDS: { readonly [K in VisualTokenRule["kind"]]: VisualKind<Extract<VisualTokenRule, { kind: K }>> } = {
@@ -20,6 +22,7 @@ const KINDS: { readonly [K in VisualTokenRule["kind"]]: VisualKind<Extract<Visua
   longest_edge_tiles: LONGEST_EDGE_TILES,
   aspect_ratio_tiles: ASPECT_RATIO_TILES,
   anyres: ANYRES,
+  patches: PATCHES,
 };
 
 /** The table's entry for a rule: of that rule's own kind, which the compiler cannot tell for a union. */
@@ -69,6 +72,11 @@ export function visualUnit(rule: VisualTokenRule): VisualKind<VisualTokenRule>["
 export function unitsOf(rule: VisualTokenRule, image: ImageTokens): number {
   const unit = visualUnit(rule);
   return unit === "images" ? 1 : image[unit];
+}
+
+/** Why the processor takes no images of this size; undefined: it does. */
+export function sizeProblem(rule: VisualTokenRule, size: ImageSize): string | undefined {
+  return kindOf(rule).refuses?.(rule, size);
 }
 
 /** What is wrong with a rule that came from a file; undefined: nothing. */

@@ -59,6 +59,8 @@ export interface VisualKind<Rule> {
   rows?(rule: Rule, image: ImageTokens): readonly FeatureRow[];
   /** The word that stands for an image in text, where it is not the one that its features have. */
   placeholder?(rule: Rule): string;
+  /** Why the processor takes no images of this size, where it does not take all; `tokensOf` is of no account for those. */
+  refuses?(rule: Rule, size: ImageSize): string | undefined;
   /** What is wrong with the numbers of a rule that came from a file; undefined: nothing. */
   check(json: Readonly<Record<string, unknown>>): string | undefined;
 }
