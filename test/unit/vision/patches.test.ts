@@ -59,7 +59,6 @@ describe("Images of any shape, cut into patches", () => {
       });
       expect(ours).toEqual(images);
     });
-    });
   }
 
   it("bring a feature for merge × merge patches, and no markers", () => {
