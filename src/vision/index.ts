@@ -1,4 +1,4 @@
-export { type AnyresRule, bestGrid } from "./anyres.ts";
+export { type AnyresRule, bestGrid, gridsOf } from "./anyres.ts";
 export { type AspectRatioTilesRule, gridForAspectRatio } from "./aspect-ratio-tiles.ts";
 export type { EnclosedRule } from "./enclosed.ts";
 export * from "./fit.ts";

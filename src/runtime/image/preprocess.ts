@@ -1,9 +1,9 @@
 import type { ImageTokens } from "../../vision/index.ts";
-import { MAX_PIXELS, tooLarge } from "./decode.ts";
 import { fitPage } from "./page.ts";
 import type { Backend, ImageProcessorConfig } from "./processor-config.ts";
 import { resizeWindow, type Window } from "./resample.ts";
 import { paste, type RgbImage } from "./rgb.ts";
+import { padToSquare } from "./square.ts";
 import { cutIntoTiles } from "./tiles.ts";
 
 /** Pixels ready for the vision encoder: planes R, G, B of height × width, of each tile where the image is cut. */
@@ -20,21 +20,12 @@ export function tilesIn({ height, width, data }: PixelValues): number {
   return data.length / (3 * height * width);
 }
 
-/** Resize, centre crop or cut up, rescale and normalize as Hugging Face's Pillow-backed image processors do, bit for bit. */
-export function preprocess(image: RgbImage, config: ImageProcessorConfig): PixelValues {
+/** Resize, centre crop or cut up, rescale and normalize as Hugging Face's Pillow-backed image processors do, bit for bit. `isOneOfSeveral`: in its prompt. */
+export function preprocess(image: RgbImage, config: ImageProcessorConfig, isOneOfSeveral = false): PixelValues {
   if (config.page !== undefined) return toPlanes(fitPage(image, config.page, config.resample, config.backend), config);
-  if (config.tiles !== undefined) return stacked(cutIntoTiles(image, config.tiles, config), config);
+  if (config.tiles !== undefined) return stacked(cutIntoTiles(image, config.tiles, config, isOneOfSeveral), config);
   const square = config.squarePad === undefined ? image : padToSquare(image, config.squarePad);
   return toPlanes(resizeAndCrop(square, config), config);
-}
-
-function padToSquare(image: RgbImage, fill: readonly [number, number, number]): RgbImage {
-  const edge = Math.max(image.width, image.height);
-  if (image.width === image.height) return image;
-  if (edge * edge > MAX_PIXELS) tooLarge("the picture padded to a square", edge, edge);
-  const left = Math.floor((edge - image.width) / 2);
-  const top = Math.floor((edge - image.height) / 2);
-  return paste(image, { width: edge, height: edge, left, top }, fill);
 }
 
 /** Size the whole picture would be resized to; the long edge is truncated, as in Python's int(). */

@@ -2,7 +2,7 @@ import { fail } from "../../diagnostics/index.ts";
 import { PIL_RESAMPLING } from "./filters.ts";
 import { CLIP_MEAN, CLIP_STD, IGNORED, KeyReader, type Triple } from "./key-reader.ts";
 import type { ImageProcessorConfig } from "./processor.ts";
-import { readAspectRatioTiles, readTiled } from "./tiles-config.ts";
+import { readAnyresTiles, readAspectRatioTiles, readTiled } from "./tiles-config.ts";
 
 export type { Backend, ImageProcessorConfig, PageFit } from "./processor.ts";
 
@@ -39,7 +39,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
 };
 
 /** Classes with readers of their own. */
-const OTHERS = ["Nougat", "Idefics3", "SmolVLM", "GotOcr2"];
+const OTHERS = ["Nougat", "Idefics3", "SmolVLM", "GotOcr2", "LlavaNext", "LlavaOnevision", "Qwen2VL"];
 
 /**
  * Reads `preprocessor_config.json` (or the `image_processor` object of a newer `processor_config.json`).
@@ -51,6 +51,7 @@ export function readImageProcessor(json: Readonly<Record<string, unknown>>, file
   if (/^Nougat(ImageProcessor|FeatureExtractor)/.test(named)) return readNougat(reader, named);
   if (/^(Idefics3|SmolVLM)ImageProcessor/.test(named)) return readTiled(reader, named);
   if (/^GotOcr2ImageProcessor/.test(named)) return readAspectRatioTiles(reader, named);
+  if (/^Llava(Next|Onevision)ImageProcessor/.test(named)) return readAnyresTiles(reader, named);
   const type = String(json.image_processor_type ?? json.feature_extractor_type ?? "CLIPImageProcessor");
   const family = familyOf(type, file);
   if (family === FAMILIES.Gemma3) readPanAndScan(reader);

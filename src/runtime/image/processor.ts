@@ -11,7 +11,7 @@ export interface ImageProcessorConfig {
   readonly squarePad?: readonly [number, number, number];
   /** In place of all of the above but `resample`: how a page is fitted in (Nougat). */
   readonly page?: PageFit;
-  /** In place of all of the above but `resample`: how the image is cut into tiles (Idefics3, SmolVLM, InternVL). */
+  /** In place of all of the above but `resample`: how the image is cut into tiles (Idefics3, SmolVLM, InternVL, LLaVA-NeXT). */
   readonly tiles?: TileFit;
   /** Which library's habits decide where the two differ: the order of the resize passes, and the side of an odd pad. */
   readonly backend: Backend;
@@ -31,8 +31,18 @@ export interface PageFit {
 /** Hugging Face's processors named …Fast resize with torchvision, the others with Pillow. */
 export type Backend = "pillow" | "torchvision";
 
-/** How an image becomes tiles of `tile` × `tile` pixels: those cut out, row by row, then the whole image. */
-export type TileFit = LongestEdgeFit | AspectRatioFit;
+/** How an image becomes tiles of `tile` × `tile` pixels: those cut out, row by row, and the whole image behind or before them. */
+export type TileFit = LongestEdgeFit | AspectRatioFit | AnyresFit;
+
+/** LLaVA-NeXT and OneVision: fitted with black bars into the grid that keeps most of it; the whole image, squeezed, comes first. */
+export interface AnyresFit {
+  readonly kind: "anyres";
+  readonly tile: number;
+  /** Rows and columns of tiles. */
+  readonly grids: readonly (readonly [number, number])[];
+  /** Colour of the bars that make each of several images of a prompt a square, which is one tile (OneVision). */
+  readonly squareSeveral?: readonly [number, number, number];
+}
 
 /** InternVL: resized to the grid of `minTiles` to `maxTiles` tiles whose shape is nearest. */
 export interface AspectRatioFit {

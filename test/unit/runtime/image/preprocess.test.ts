@@ -108,7 +108,7 @@ describe("an image processor's configuration", () => {
   });
 
   it("does not take another family's processor for CLIP's", () => {
-    for (const type of ["LlavaNextImageProcessor", "constructor", "ViTImageProcessor"]) {
+    for (const type of ["MllamaImageProcessor", "constructor", "ViTImageProcessor"]) {
       expect(() => readImageProcessor({ image_processor_type: type }, FILE)).toThrow(new RegExp(`RUN004.*${type}`));
     }
   });
