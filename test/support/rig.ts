@@ -1,8 +1,24 @@
 import { execFileSync, spawn } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { ROOT } from "./sources.ts";
+
+/** What the bundle is made of. */
+const BUNDLED = ["bin", "scripts", "src", "package.json"];
 
 /** What a finished `mmtrt` left; the rig's directory is written as `<dir>`. */
 export interface Finished {
@@ -87,19 +103,39 @@ export class Rig {
 let built: string | undefined;
 
 /**
- * `bin/mmtrt.js` beside a bundle of today's sources. Built once per test file into a directory of its own, so that test
- * files that run side by side, and a developer's own build, cannot pull dist/ from under one another.
+ * `bin/mmtrt.js` beside a bundle of today's sources. The first test file that asks builds it, in the run's folder for
+ * temporary files, where a developer's own build cannot pull dist/ from under it; the others find it there.
  */
 export function program(): string {
   if (built !== undefined) return built;
-  const home = realpathSync(mkdtempSync(join(tmpdir(), "mmtrt-dist-")));
-  process.once("exit", () => rmSync(home, { recursive: true, force: true }));
-  for (const name of ["bin", "scripts", "src", "package.json"])
-    cpSync(join(ROOT, name), join(home, name), { recursive: true });
-  for (const name of ["node_modules", "configs", "templates", "native-plugins", "test", "tsconfig.json"]) {
-    symlinkSync(join(ROOT, name), join(home, name));
-  }
-  execFileSync(process.execPath, [join(home, "scripts", "build.mjs")], { stdio: ["ignore", "ignore", "inherit"] });
+  const home = join(tmpdir(), `mmtrt-dist-${sourcesStamp()}`);
+  if (!existsSync(home)) build(home);
   built = join(home, "bin", "mmtrt.js");
   return built;
+}
+
+/** Another one after an edit: a watching vitest keeps its folder. */
+function sourcesStamp(): string {
+  const hash = createHash("sha256");
+  for (const folder of BUNDLED.filter(name => !name.includes("."))) {
+    for (const name of readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" }).sort())
+      hash.update(`${folder}/${name} ${statSync(join(ROOT, folder, name)).mtimeMs}\n`);
+  }
+  return hash.digest("hex").slice(0, 16);
+}
+
+/** Built aside and then renamed: of two files that ask at once the later one finds the name taken, and uses what is there. */
+function build(home: string): void {
+  const aside = realpathSync(mkdtempSync(join(tmpdir(), "mmtrt-dist-")));
+  for (const name of BUNDLED) cpSync(join(ROOT, name), join(aside, name), { recursive: true });
+  for (const name of ["node_modules", "configs", "templates", "native-plugins", "test", "tsconfig.json"]) {
+    symlinkSync(join(ROOT, name), join(aside, name));
+  }
+  execFileSync(process.execPath, [join(aside, "scripts", "build.mjs")], { stdio: ["ignore", "ignore", "inherit"] });
+  try {
+    renameSync(aside, home);
+  } catch (error) {
+    rmSync(aside, { recursive: true, force: true });
+    if (!existsSync(home)) throw error;
+  }
 }
