@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { READERS } from "../test/support/hostile/index.ts";
 import { type Reader, SharedInputs } from "../test/support/hostile/reader.ts";
 import { fuzz } from "../test/support/hostile/survive.ts";
+import { setup } from "../test/support/seeded-weights.ts";
 
 /**
  * The nightly fuzz: `npx tsx scripts/fuzz.ts [--cases 100000] [--seed N] [--only WORD]`. The readers run one after the
@@ -124,6 +125,7 @@ function residentMib({ pid }: ChildProcess): number {
 }
 
 async function main(): Promise<number> {
+  await setup();
   console.log(`seed ${values.seed}: ${chosen.length} readers, ${cases} cases each`);
   const progress: Progress = { reader: 0, case: 0, seen: performance.now(), failed: 0 };
   for (let from = 0; from < chosen.length; ) from = await attend(from, progress);

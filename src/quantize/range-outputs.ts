@@ -29,6 +29,8 @@ export function withRangeOutputs(graph: Graph, keepsRows: boolean): { graph: Gra
     const product = extra.productOf(value);
     const biased = extra.biasedSum(product.outputs[0] as Value, `${module}.bias`);
     const x = product.inputs[0] as Value;
+    // lm_head reads the last token of each text, [batch, hidden]: there is no place in a text to keep rows of.
+    if (x.shape.length !== 3) return [];
     return [
       { module, x: extra.largest(x), y: extra.largest(biased), rows: keepsRows ? extra.rowsOf(x, rowsInput) : "" },
     ];

@@ -1,5 +1,5 @@
 import { readOnnx } from "../../formats/onnx/read.ts";
-import type { OnnxModel, OnnxNode, OnnxValueInfo } from "../../formats/onnx/schema.ts";
+import { type OnnxModel, type OnnxNode, type OnnxValueInfo, tensorTypeOf } from "../../formats/onnx/schema.ts";
 
 /** Inputs, outputs, operators by number, and the first node that is another. */
 export async function graphDifferences(first: string, second: string): Promise<readonly string[]> {
@@ -16,8 +16,10 @@ export async function graphDifferences(first: string, second: string): Promise<r
 }
 
 function valueDifferences(kind: string, a: readonly OnnxValueInfo[], b: readonly OnnxValueInfo[]): string[] {
-  const form = ({ type: { tensorType } }: OnnxValueInfo): string =>
-    `type ${tensorType.elemType} [${tensorType.shape.dim.map(dim => dim.dimParam || (dim.dimValue ?? "?")).join(", ")}]`;
+  const form = (value: OnnxValueInfo): string => {
+    const { elemType, dims } = tensorTypeOf(value);
+    return `type ${elemType} [${dims.map(dim => dim.dimParam || (dim.dimValue ?? "?")).join(", ")}]`;
+  };
   const [own, other] = [a, b].map(values => new Map(values.map(value => [value.name, form(value)])));
   return names(own, other).flatMap(name => {
     const [x, y] = [own?.get(name), other?.get(name)];

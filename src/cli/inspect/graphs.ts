@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { readOnnx } from "../../formats/onnx/read.ts";
-import type { OnnxModel, OnnxTensor, OnnxValueInfo } from "../../formats/onnx/schema.ts";
+import { type OnnxModel, type OnnxTensor, type OnnxValueInfo, tensorTypeOf } from "../../formats/onnx/schema.ts";
 import { DTYPES, type Dtype, elementCount } from "../../tensor/index.ts";
 import { formatAmount } from "../ui/progress.ts";
 import { formatCount, type Report, type ReportTable } from "./report.ts";
@@ -50,12 +50,9 @@ export async function inspectOnnx(path: string, options: { readonly tensors: boo
   };
 }
 
-function typeOf({ type }: OnnxValueInfo): readonly [string, string] {
-  const dims = type?.tensorType?.shape?.dim ?? [];
-  return [
-    dtypeName(type?.tensorType?.elemType ?? 0),
-    `[${dims.map(d => d.dimParam || (d.dimValue ?? "?")).join(", ")}]`,
-  ];
+function typeOf(value: OnnxValueInfo): readonly [string, string] {
+  const { elemType, dims } = tensorTypeOf(value);
+  return [dtypeName(elemType), `[${dims.map(d => d.dimParam || (d.dimValue ?? "?")).join(", ")}]`];
 }
 
 function ioData(info: OnnxValueInfo): Readonly<Record<string, unknown>> {

@@ -127,7 +127,12 @@ export interface OnnxNode {
 }
 export interface OnnxValueInfo {
   name: string;
-  type: { tensorType: { elemType: number; shape: { dim: { dimValue?: number; dimParam?: string }[] } } };
+  /** Null in each place where a file of somebody else's says nothing. */
+  type: { tensorType: { elemType: number; shape: { dim: OnnxDim[] } | null } | null } | null;
+}
+export interface OnnxDim {
+  dimValue?: number;
+  dimParam?: string;
 }
 export interface OnnxOpset {
   domain: string;
@@ -150,6 +155,14 @@ export interface OnnxModel {
   functions: OnnxFunction[];
   metadataProps: OnnxEntry[];
   graph: { name: string; node: OnnxNode[]; initializer: OnnxTensor[]; input: OnnxValueInfo[]; output: OnnxValueInfo[] };
+}
+
+/** The type of an input or output; element type 0, undefined in ONNX, where the file does not say. */
+export function tensorTypeOf({ type }: OnnxValueInfo): {
+  readonly elemType: number;
+  readonly dims: readonly OnnxDim[];
+} {
+  return { elemType: type?.tensorType?.elemType ?? 0, dims: type?.tensorType?.shape?.dim ?? [] };
 }
 
 /** Key of a metadata entry that names an inner value: `mmtrt.tap/layers.3` → the value's name in this file. */

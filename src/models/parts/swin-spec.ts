@@ -78,6 +78,23 @@ function checkSizes(c: ConfigReader, spec: Omit<SwinSpec, "numVisualFeatures">):
       "each head holds an equal share of the channels",
       "give num_heads as a divisor of embed_dim × 2^stage",
     );
+  const [high = 1, wide = 1] = stageGrids(spec)[0] ?? [];
+  if (high * wide > MAX_PATCHES)
+    c.problem(
+      "SPC006",
+      "image_size",
+      `gives ${high} × ${wide} patches; expected at most ${MAX_PATCHES}`,
+      "each patch has an entry in the table of shifted windows",
+      "give image_size and patch_size as they were trained",
+    );
+  if (windowSize > MAX_WINDOW)
+    c.problem(
+      "SPC006",
+      "window_size",
+      `is ${windowSize}; expected at most ${MAX_WINDOW}`,
+      "each pair of a window's patches has an entry in the table of offsets",
+      "give window_size as it was trained",
+    );
   const narrow = stageGrids(spec).findIndex(grid => Math.min(...grid) < windowSize);
   if (narrow >= 0)
     c.problem(
@@ -108,6 +125,10 @@ function readPair(c: ConfigReader, key: string, fallback: number): readonly [num
 }
 
 const MAX_SIDE = 65_536;
+/** Nougat has 37 632. */
+const MAX_PATCHES = 1 << 20;
+/** Published ones have 7 to 24; the table has its fourth power of entries. */
+const MAX_WINDOW = 32;
 
 function readList(c: ConfigReader, key: string, fallback: readonly number[], length?: number): readonly number[] {
   const value = c.raw(key) ?? fallback;

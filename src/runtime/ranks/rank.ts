@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { EnginePart } from "../../formats/engine-config.ts";
 import { type OnnxPartInput, partsOf } from "../../formats/onnx/part.ts";
 import { readOnnx } from "../../formats/onnx/read.ts";
-import type { OnnxModel } from "../../formats/onnx/schema.ts";
+import { type OnnxModel, tensorTypeOf } from "../../formats/onnx/schema.ts";
 import { DTYPES } from "../../tensor/index.ts";
 import { type OrtGraph, type OrtOptions, openTyped } from "../ort.ts";
 import { besideWeights, tapsOf } from "../tapped-graph.ts";
@@ -75,10 +75,10 @@ export async function loadRank({ part, model, segments, ...names }: CutRank, opt
 
 type InputType = Omit<OnnxPartInput, "name">;
 
-function declared({ type }: OnnxModel["graph"]["input"][number]): InputType {
-  const { elemType, shape } = type.tensorType;
+function declared(input: OnnxModel["graph"]["input"][number]): InputType {
+  const { elemType, dims } = tensorTypeOf(input);
   // A named size comes with a number of 0.
-  return { elemType, shape: shape.dim.map(({ dimParam, dimValue }) => (dimParam ? undefined : dimValue)) };
+  return { elemType, shape: dims.map(({ dimParam, dimValue }) => (dimParam ? undefined : dimValue)) };
 }
 
 function typeCalled(name: string, types: ReadonlyMap<string, InputType>): InputType {

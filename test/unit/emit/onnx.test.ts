@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { encodeOnnx, writeOnnx } from "../../../src/emit/onnx.ts";
-import { decodeModel } from "../../../src/formats/onnx/schema.ts";
+import { decodeModel, tensorTypeOf } from "../../../src/formats/onnx/schema.ts";
 import { dataOffsetOf, writeSafetensors } from "../../../src/formats/safetensors.ts";
 import type { Graph } from "../../../src/graph/graph.ts";
 import { GraphBuilder } from "../../../src/graph/ops.ts";
@@ -89,7 +89,7 @@ describe("writeOnnx", () => {
       [{ domain: "", version: 23 }],
     ]);
     expect(model.graph.node.map(node => node.opType)).toEqual(["MatMul", "Add", "Relu"]);
-    expect(model.graph.input[0]!.type.tensorType.shape.dim[0]).toMatchObject({ dimParam: "batch" });
+    expect(tensorTypeOf(model.graph.input[0]!).dims[0]).toMatchObject({ dimParam: "batch" });
     const external = model.graph.initializer.find(tensor => tensor.name === "w")!;
     const offset = Number(external.externalData!.find(entry => entry.key === "offset")!.value);
     const file = await readFile(join(dir, "rank0.safetensors"));
