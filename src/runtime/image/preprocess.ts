@@ -1,5 +1,6 @@
-import type { ImageTokens } from "../../vision/index.ts";
+import type { ImageTokens, PatchGrid } from "../../vision/index.ts";
 import { fitPage } from "./page.ts";
+import { cutIntoPatches } from "./patches.ts";
 import type { Backend, ImageProcessorConfig } from "./processor-config.ts";
 import { resizeWindow, type Window } from "./resample.ts";
 import { paste, type RgbImage } from "./rgb.ts";
@@ -10,8 +11,10 @@ import { cutIntoTiles } from "./tiles.ts";
 export interface PixelValues {
   readonly height: number;
   readonly width: number;
-  /** tiles × 3 × height × width. */
+  /** tiles × 3 × height × width; of patches the rows of `PatchRows`. */
   readonly data: Float32Array;
+  /** There where the picture is cut into patches. */
+  readonly patches?: PatchGrid;
   /** What the image brings; absent where every image of the model brings the same. */
   readonly tokens?: ImageTokens;
 }
@@ -24,6 +27,13 @@ export function tilesIn({ height, width, data }: PixelValues): number {
 export function preprocess(image: RgbImage, config: ImageProcessorConfig, isOneOfSeveral = false): PixelValues {
   if (config.page !== undefined) return toPlanes(fitPage(image, config.page, config.resample, config.backend), config);
   if (config.tiles !== undefined) return stacked(cutIntoTiles(image, config.tiles, config, isOneOfSeveral), config);
+  if (config.patches !== undefined)
+    return cutIntoPatches(
+      image,
+      config.patches,
+      config,
+      [0, 1, 2].map(channel => valueTable(config, channel)),
+    );
   const square = config.squarePad === undefined ? image : padToSquare(image, config.squarePad);
   return toPlanes(resizeAndCrop(square, config), config);
 }

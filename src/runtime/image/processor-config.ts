@@ -1,6 +1,7 @@
 import { fail } from "../../diagnostics/index.ts";
 import { PIL_RESAMPLING } from "./filters.ts";
 import { CLIP_MEAN, CLIP_STD, IGNORED, KeyReader, type Triple } from "./key-reader.ts";
+import { readPatches } from "./patches-config.ts";
 import type { ImageProcessorConfig } from "./processor.ts";
 import { readAnyresTiles, readAspectRatioTiles, readTiled } from "./tiles-config.ts";
 
@@ -52,6 +53,7 @@ export function readImageProcessor(json: Readonly<Record<string, unknown>>, file
   if (/^(Idefics3|SmolVLM)ImageProcessor/.test(named)) return readTiled(reader, named);
   if (/^GotOcr2ImageProcessor/.test(named)) return readAspectRatioTiles(reader, named);
   if (/^Llava(Next|Onevision)ImageProcessor/.test(named)) return readAnyresTiles(reader, named);
+  if (/^Qwen2VLImageProcessor/.test(named)) return readPatches(reader, named);
   const type = String(json.image_processor_type ?? json.feature_extractor_type ?? "CLIPImageProcessor");
   const family = familyOf(type, file);
   if (family === FAMILIES.Gemma3) readPanAndScan(reader);

@@ -13,6 +13,8 @@ export interface ImageProcessorConfig {
   readonly page?: PageFit;
   /** In place of all of the above but `resample`: how the image is cut into tiles (Idefics3, SmolVLM, InternVL, LLaVA-NeXT). */
   readonly tiles?: TileFit;
+  /** In place of all of the above but `resample`: how the image is cut into patches of any number (Qwen2-VL). */
+  readonly patches?: PatchFit;
   /** Which library's habits decide where the two differ: the order of the resize passes, and the side of an odd pad. */
   readonly backend: Backend;
   /** Factor on 0…255 pixels; undefined: left as they are. */
@@ -59,4 +61,14 @@ export interface LongestEdgeFit {
   readonly tile: number;
   /** false: the whole image alone, as one tile. */
   readonly splits: boolean;
+}
+
+/** Resized within limits, its shape kept, and cut into patches of which `merge` × `merge` make one feature. Pixels. */
+export interface PatchFit {
+  readonly patch: number;
+  readonly merge: number;
+  /** Frames of a patch. */
+  readonly temporalPatch: number;
+  readonly minPixels: number;
+  readonly maxPixels: number;
 }
