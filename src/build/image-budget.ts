@@ -5,6 +5,7 @@ import {
   type ImageSize,
   type ImageTokens,
   showSize,
+  type TokenBudget,
   tokenBounds,
   tokensOf,
   USUAL_SHAPES,
@@ -48,7 +49,7 @@ export function budgetOf(rule: VisualTokenRule, sizes: readonly ImageSize[], lim
   const images = sizes.map(size => budgeted(rule, size, limits));
   const features = images.map(image => image.features);
   const { most } = tokenBounds(rule);
-  const budget = imageBudget(limits);
+  const budget = callBudget(rule, limits);
   return {
     unit: visualUnit(rule),
     limits,
@@ -63,14 +64,22 @@ export function budgetOf(rule: VisualTokenRule, sizes: readonly ImageSize[], lim
   };
 }
 
+/** Patches of one image go through the visual engine in one call. */
+function callBudget(rule: VisualTokenRule, limits: ImageLimits): TokenBudget {
+  const { features, tokens } = imageBudget(limits);
+  const most = rule.kind === "patches" ? Math.floor(limits.max_visual_batch / rule.merge ** 2) : features;
+  return { features: Math.min(features, most), tokens };
+}
+
 function budgeted(rule: VisualTokenRule, size: ImageSize, limits: ImageLimits): BudgetedImage {
   const tokens = tokensOf(rule, size);
   const byRows = Math.floor(limits.max_multimodal_len / tokens.features);
   const isLong = tokens.tokens >= limits.max_input_len;
+  const isLarge = rule.kind === "patches" && tokens.patches > limits.max_visual_batch;
   return {
     image: showSize(size),
     ...tokens,
-    batch: isLong ? 0 : Math.min(limits.max_batch_size, byRows),
+    batch: isLong || isLarge ? 0 : Math.min(limits.max_batch_size, byRows),
     visual_calls: Math.ceil(unitsOf(rule, tokens) / limits.max_visual_batch),
   };
 }

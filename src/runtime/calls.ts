@@ -3,6 +3,7 @@ import { KvCache } from "./kv-cache.ts";
 import { type Feeds, type OrtGraph, type Tensor, toFloat32 } from "./ort.ts";
 import type { PagePool } from "./page-pool.ts";
 import { PagedCache } from "./paged-cache.ts";
+import { positionAxes } from "./positions.ts";
 
 /** What an encoder gives a decoder: the same at every step, one row for each row that is decoded. */
 export interface Attended {
@@ -24,6 +25,7 @@ export interface Call {
   readonly seq: number;
   /** [rows, seq], padding included. */
   readonly ids: Int32Array;
+  /** [axes, rows, seq]. */
   readonly positions: Int32Array;
   /** `visual_spans`, where the decoder has it. */
   readonly spans: Int32Array;
@@ -45,6 +47,8 @@ export class DecoderCalls {
   readonly padsLeft: boolean;
   /** Cached columns that a later token may see; undefined without a sliding window. */
   readonly keeps: number | undefined;
+  /** Numbers that a token's position has: one, or three with M-RoPE. */
+  readonly axes: number;
   /** Tokens of a block: what is dropped behind the window, and what is reused. */
   readonly blockTokens: number;
   readonly #graph: OrtGraph;
@@ -61,6 +65,7 @@ export class DecoderCalls {
     this.#attended = attended;
     this.#hasPositions = config.io.some(value => value.name === "position_ids");
     this.#hasSpans = config.io.some(value => value.name === "visual_spans");
+    this.axes = positionAxes(config);
     this.padsLeft = config.build_config.kv_cache_type === "continuous";
     this.vocab = config.io.find(value => value.name === "logits")?.shape[1] ?? 0;
     this.blockTokens = blockTokensOf(config);
@@ -102,7 +107,9 @@ export class DecoderCalls {
     const int32 = (data: Int32Array, dims: readonly number[]): Tensor => this.#graph.tensor("int32", data, dims);
     const feeds = {
       input_ids: int32(ids, [rows, seq]),
-      ...(this.#hasPositions && { position_ids: int32(positions, [rows, seq]) }),
+      ...(this.#hasPositions && {
+        position_ids: int32(positions, this.axes === 1 ? [rows, seq] : [this.axes, rows, seq]),
+      }),
       ...(this.#hasSpans && { visual_spans: int32(spans, [rows, seq]) }),
       last_token_ids: int32(Int32Array.from(last), [rows]),
       ...(this.padsLeft

@@ -2,6 +2,7 @@ import { throwIfAny } from "../diagnostics/index.ts";
 import type { EngineProfile, LlmEngineConfig } from "../formats/engine-config.ts";
 import { blockTokensOf } from "./calls.ts";
 import { checkPromptLength, longestPiece, promptCalls } from "./pieces.ts";
+import { positionAxes } from "./positions.ts";
 import { checkCapacity, checkProfiles, type InputShapes, staticCapacity } from "./profiles.ts";
 import { tableIo } from "./prompt-table.ts";
 
@@ -70,21 +71,27 @@ export class DecoderLimits {
   }
 
   #shapes(batch: number, seq: number, past: number, tableRows: number): InputShapes {
+    const axes = positionAxes(this.#config);
     const all: InputShapes = {
       input_ids: [batch, seq],
-      position_ids: [batch, seq],
+      position_ids: axes === 1 ? [batch, seq] : [axes, batch, seq],
       visual_spans: [batch, seq],
       last_token_ids: [batch],
       attention_mask: [batch, past + seq],
       cache_lengths: [batch],
       block_table: [batch, Math.ceil((past + seq) / blockTokensOf(this.#config))],
       prompt_embedding_table: [Math.max(1, tableRows), this.#tableWidth()],
+      deepstack_table: [this.#levels(), Math.max(1, tableRows), this.#tableWidth()],
       tasks: [batch, 1],
     };
     const caches = this.#config.io
       .filter(value => value.kind === "input" && /^past_(key|value)_\d+$/.test(value.name))
       .map(({ name, shape }) => [name, [batch, shape[1] as number, past, shape[3] as number]] as const);
     return Object.fromEntries([...Object.entries(all).filter(([name]) => this.#inputs.has(name)), ...caches]);
+  }
+
+  #levels(): number {
+    return this.#config.io.find(({ name }) => name === "deepstack_table")?.shape[0] ?? 0;
   }
 
   #tableWidth(): number {

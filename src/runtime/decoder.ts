@@ -3,11 +3,11 @@ import { type Attended, DecoderCalls } from "./calls.ts";
 import { DecoderLimits, type RequestSize } from "./decoder-limits.ts";
 import { type Decoding, DecodingRows } from "./decoding.ts";
 import { withoutAdapters } from "./lora/bank.ts";
+import { promptMarks } from "./marks.ts";
 import type { OrtGraph } from "./ort.ts";
 import { longestPiece } from "./pieces.ts";
 import { type Features, tableFeeds } from "./prompt-table.ts";
 import type { PrefixCache } from "./reuse/prefix-cache.ts";
-import { spansLeft } from "./spans.ts";
 
 export type { RequestSize } from "./decoder-limits.ts";
 
@@ -49,10 +49,10 @@ export class Decoder {
     const beside = attended ?? (await withoutAdapters(this.#graph, this.#config, prompts.length));
     const calls = new DecoderCalls(this.#graph, this.#config, feeds, beside);
     const piece = longestPiece(this.#config);
-    const spans = spansLeft(this.#config, prompts, calls.vocab);
-    if (this.#prefixes !== undefined) return this.#prefixes.prefill(calls, prompts, table, piece, spans);
+    const marks = promptMarks(this.#config, prompts, calls.vocab, table);
+    if (this.#prefixes !== undefined) return this.#prefixes.prefill(calls, prompts, table, piece, marks);
     const rows = DecodingRows.empty(calls, prompts.length);
-    await rows.append(prompts, piece, spans);
+    await rows.append(prompts, piece, marks);
     return rows;
   }
 }

@@ -1,6 +1,8 @@
 import type { Call, DecoderCalls } from "./calls.ts";
 import type { KvCache } from "./kv-cache.ts";
-import { cutsSpan, pieceLengths, type SpansLeft } from "./spans.ts";
+import type { PromptMarks } from "./marks.ts";
+import { AXES } from "./positions.ts";
+import { cutsSpan, pieceLengths } from "./spans.ts";
 
 /** Sequences being decoded, with their cache. `logits` are those after the last token of each row. */
 export interface Decoding {
@@ -22,6 +24,8 @@ interface Rows {
   readonly cache: KvCache;
   /** Tokens each row has taken. */
   readonly lengths: readonly number[];
+  /** What each row's next token has for a position besides its index; 0 but behind pictures of M-RoPE. */
+  readonly deltas: readonly number[];
   /** For each row the first cached column that is not padding. */
   readonly starts: readonly number[];
   readonly columns: number;
@@ -34,13 +38,15 @@ export class DecodingRows implements Decoding {
   readonly cache: KvCache;
   readonly #calls: DecoderCalls;
   #lengths: readonly number[];
+  #deltas: readonly number[];
   #starts: readonly number[];
   #columns: number;
 
-  private constructor(calls: DecoderCalls, { cache, lengths, starts, columns }: Rows) {
+  private constructor(calls: DecoderCalls, { cache, lengths, deltas, starts, columns }: Rows) {
     this.#calls = calls;
     this.cache = cache;
     this.#lengths = lengths;
+    this.#deltas = deltas;
     this.#starts = starts;
     this.#columns = columns;
   }
@@ -48,12 +54,13 @@ export class DecodingRows implements Decoding {
   /** Rows that have taken nothing. */
   static empty(calls: DecoderCalls, rows: number): DecodingRows {
     const zeros = new Array<number>(rows).fill(0);
-    return new DecodingRows(calls, { cache: calls.emptyCache(rows), lengths: zeros, starts: zeros, columns: 0 });
+    const cache = calls.emptyCache(rows);
+    return new DecodingRows(calls, { cache, lengths: zeros, deltas: zeros, starts: zeros, columns: 0 });
   }
 
   /** One row whose first `length` tokens are taken; the last `columns` of them are in `cache`. */
   static resume(calls: DecoderCalls, cache: KvCache, length: number, columns: number): DecodingRows {
-    return new DecodingRows(calls, { cache, lengths: [length], starts: [0], columns });
+    return new DecodingRows(calls, { cache, lengths: [length], deltas: [0], starts: [0], columns });
   }
 
   /** Rows that were run one by one, as one batch. */
@@ -64,6 +71,7 @@ export class DecodingRows implements Decoding {
     const joined = new DecodingRows(calls, {
       cache: calls.join(rows.map(row => row.cache)),
       lengths: rows.flatMap(row => row.#lengths),
+      deltas: rows.flatMap(row => row.#deltas),
       starts: rows.flatMap(row => row.#starts.map(start => start + columns - row.#columns)),
       columns,
     });
@@ -95,35 +103,38 @@ export class DecodingRows implements Decoding {
 
   /**
    * Appends tokens to each row, at most `chunk` columns a call. Rows may differ in length where nothing was taken yet:
-   * padding would otherwise come between a row's tokens. `spans` are those of the tokens, and are taken whole.
+   * padding would otherwise come between a row's tokens. `marks` are those of the tokens; their spans are taken whole.
    * @throws MmtrtError RUN010 for spans that no call has room for.
    */
   async append(
     tokens: readonly (readonly number[])[],
     chunk: number,
-    spans?: readonly SpansLeft[] | undefined,
+    marks?: readonly PromptMarks[] | undefined,
   ): Promise<void> {
     const { padsLeft } = this.#calls;
     const columns = Math.max(...tokens.map(({ length }) => length));
     const lead = tokens.map(({ length }) => (padsLeft ? columns - length : 0));
     const taken = this.#lengths;
     const cuts = (column: number): boolean =>
-      spans?.some((left, row) => cutsSpan(left, column - (lead[row] as number))) ?? false;
+      marks?.some(({ spans }, row) => cutsSpan(spans, column - (lead[row] as number))) ?? false;
     const lengths = pieceLengths(columns, chunk, cuts);
     if (lead.some((count, row) => count > 0 && taken[row] !== 0)) throw new Error("padding between a row's tokens");
     this.#starts = this.#starts.map((start, row) => start + (lead[row] as number));
     this.#lengths = taken.map((count, row) => count + (tokens[row]?.length ?? 0));
     if (this.logits.length !== tokens.length * this.vocab) this.logits = new Float32Array(tokens.length * this.vocab);
+    const deltas = this.#deltas;
     let at = 0;
     for (const seq of lengths) {
-      await this.#appendPiece({ tokens, lead, taken, at, seq, spans });
+      await this.#appendPiece({ tokens, lead, taken, deltas, at, seq, marks });
       at += seq;
     }
+    this.#deltas = deltas.map((delta, row) => marks?.[row]?.positions?.delta ?? delta);
   }
 
   select(rows: readonly number[]): void {
     if (rows.length === this.rows && rows.every((from, to) => from === to)) return;
     this.#lengths = rows.map(row => this.#lengths[row] as number);
+    this.#deltas = rows.map(row => this.#deltas[row] as number);
     this.#starts = rows.map(row => this.#starts[row] as number);
     this.cache.select(rows);
     this.#calls.select(rows);
@@ -142,7 +153,7 @@ export class DecodingRows implements Decoding {
     // Where each row's last token lies in this piece; elsewhere the logits are of no use to anybody.
     const last = tokens.map(({ length }, row) => (lead[row] as number) + length - 1 - at);
     const call = {
-      ...placed(piece),
+      ...placed(piece, this.#calls.axes),
       seq,
       last: last.map(index => Math.min(Math.max(index, 0), seq - 1)),
       mask: this.#mask(this.#columns + seq),
@@ -190,25 +201,31 @@ interface Piece {
   readonly lead: readonly number[];
   /** Tokens each row had before. */
   readonly taken: readonly number[];
+  readonly deltas: readonly number[];
   readonly at: number;
   readonly seq: number;
-  readonly spans: readonly SpansLeft[] | undefined;
+  readonly marks: readonly PromptMarks[] | undefined;
 }
 
 /** Ids, positions and spans of a piece; padding has 0 for all. */
-function placed({ tokens, lead, taken, at, seq, spans }: Piece): Pick<Call, "ids" | "positions" | "spans"> {
-  const ids = new Int32Array(tokens.length * seq);
-  const positions = new Int32Array(tokens.length * seq);
-  const left = new Int32Array(tokens.length * seq);
+function placed(piece: Piece, axes: number): Pick<Call, "ids" | "positions" | "spans"> {
+  const { tokens, lead, at, seq, marks } = piece;
+  const size = tokens.length * seq;
+  const [ids, left, positions] = [new Int32Array(size), new Int32Array(size), new Int32Array(axes * size)];
   for (const [row, own] of tokens.entries()) {
     const before = lead[row] as number;
     const end = Math.min(own.length, at + seq - before);
     for (let i = Math.max(0, at - before); i < end; i++) {
       const column = row * seq + before + i - at;
       ids[column] = own[i] as number;
-      positions[column] = (taken[row] as number) + i;
-      left[column] = spans?.[row]?.[i] ?? 0;
+      for (let axis = 0; axis < axes; axis++) positions[axis * size + column] = positionOf(piece, row, i, axis);
+      left[column] = marks?.[row]?.spans?.[i] ?? 0;
     }
   }
   return { ids, positions, spans: left };
+}
+
+function positionOf({ taken, deltas, marks }: Piece, row: number, token: number, axis: number): number {
+  const known = marks?.[row]?.positions?.axes[AXES * token + axis];
+  return known ?? (taken[row] as number) + token + (deltas[row] as number);
 }

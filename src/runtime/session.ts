@@ -11,6 +11,7 @@ import { hashOf } from "./reuse/keys.ts";
 import { openReuse } from "./reuse/open.ts";
 import { decoderOptions, openRunnable } from "./runnable.ts";
 import { encodeImages, type OtherEncoder } from "./visual/encode.ts";
+import { encodePacked } from "./visual/packed.ts";
 
 export interface SessionOptions extends OrtOptions {
   /** Bytes of keys, values and visual features that are kept for requests which begin alike; nothing is kept without it. */
@@ -63,7 +64,9 @@ export async function openSession(
       const { visual: config } = engine;
       if (graph === undefined || config === undefined) return takesNoImages(dir);
       const others = graph === visual ? options.otherEncoders : undefined;
-      const encode = (some: readonly PixelValues[]): Promise<Features> => encodeImages(graph, config, some, others);
+      const { visual_tokens: rule } = engine.manifest.model;
+      const encode = (some: readonly PixelValues[]): Promise<Features> =>
+        rule?.kind === "patches" ? encodePacked(graph, config, rule, some) : encodeImages(graph, config, some, others);
       if (reuse === undefined || graph !== visual) return encode(images);
       const hashes = images.map(({ data, height, width }) => hashOf(data, height, width));
       return reuse.features.features(hashes, image => encode(images.slice(image, image + 1)));

@@ -3,7 +3,7 @@ import type { BuildPlan } from "../../build/plan.ts";
 import { fail, throwIfAny } from "../../diagnostics/index.ts";
 import type { BuildConfig } from "../../formats/engine-config.ts";
 import { openEngine } from "../../formats/engine-dir.ts";
-import { type ImageSize, parseSize, type VisualTokenRule } from "../../vision/index.ts";
+import { type ImageSize, parseSize, showSize, sizeProblem, type VisualTokenRule } from "../../vision/index.ts";
 import { formatTable } from "../ui.ts";
 
 /** The sizes of `--images`. Errors: BLD091 with every one that is none. */
@@ -29,7 +29,25 @@ export function budgetFor(
   limits: ImageLimits,
   { name, at }: { readonly name: string; readonly at: string },
 ): ImageBudget {
-  return rule === undefined ? noImages(name, at) : budgetOf(rule, sizes, limits);
+  return rule === undefined ? noImages(name, at) : budgetOf(rule, accepted(rule, sizes, at), limits);
+}
+
+/** Errors: BLD091 with every size that the model's image processor refuses. */
+function accepted(rule: VisualTokenRule, sizes: readonly ImageSize[], at: string): readonly ImageSize[] {
+  throwIfAny(
+    sizes.flatMap(size => {
+      const reason = sizeProblem(rule, size);
+      if (reason === undefined) return [];
+      return {
+        code: "BLD091",
+        what: `the model takes no image of ${showSize(size)}: ${reason}`,
+        at,
+        why: "its image processor refuses longer pictures",
+        fix: "leave this size out; pictures like it are to be cut into shorter ones",
+      };
+    }),
+  );
+  return sizes;
 }
 
 /** What was planned, with every number resolved. */
@@ -51,7 +69,7 @@ export async function engineBudget(dir: string, sizes: readonly ImageSize[], at:
     return noImages(dir, at);
   // One size of image: patches are of no account, for the visual engine's batch counts images.
   const rule = own ?? { kind: "fixed", features, patches: 1 };
-  return budgetOf(rule, sizes, limitsOf(llm.build_config, visual.builder_config.max_batch_size));
+  return budgetOf(rule, accepted(rule, sizes, at), limitsOf(llm.build_config, visual.builder_config.max_batch_size));
 }
 
 function limitsOf(

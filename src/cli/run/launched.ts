@@ -26,7 +26,9 @@ export async function partOf(dir: string, alone: boolean): Promise<Part> {
   const isFirst = place.rank === 0;
   const fits = place.size === engine.llmParts.length;
   if (isFirst && !fits) wrongWorld(place, dir, engine.llmParts.length);
-  const shares = fits && !alone && engine.visualPart !== undefined && process.platform !== "win32";
+  // Processes share tiles out, which patches of a picture are not.
+  const packs = engine.manifest.model.visual_tokens?.kind === "patches";
+  const shares = fits && !alone && !packs && engine.visualPart !== undefined && process.platform !== "win32";
   if (isFirst && shares && place.isSpread) severalMachines(place);
   if (!shares || place.isSpread) return { does: isFirst ? "all" : "nothing" };
   return { does: isFirst ? "requests" : "images", place, engine };

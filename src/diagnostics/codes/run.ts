@@ -7,9 +7,9 @@ export const RUN = {
       "The file is missing, cut short, or not an image. PNG, JPEG, WebP, GIF, TIFF, AVIF and SVG-free bitmaps are read. Open it in a viewer to check it, or save it again.",
   },
   RUN002: {
-    title: "an image is too large",
+    title: "an image is too large, or too long",
     about:
-      "Pictures above 178,956,970 pixels (the size Pillow, and with it Hugging Face's processors, refuses) are not decoded: a small file can claim any size and fill the memory. Scale the picture down.",
+      "Pictures above 178,956,970 pixels (the size Pillow, and with it Hugging Face's processors, refuses) are not decoded: a small file can claim any size and fill the memory. Scale the picture down. Processors of packed patches (Qwen VL) refuse pictures whose one side is more than 200 times the other: cut those.",
   },
   RUN003: {
     title: "the image processor's configuration cannot be used",

@@ -13,6 +13,7 @@ import { tilesOf } from "../visual/encode.ts";
 import { adapterTensors, PLAIN_TENSORS } from "./adapters.ts";
 import { followRequest, unexpected } from "./answers.ts";
 import { type DeviceOptions, openMessage } from "./open-message.ts";
+import { refuseUnmade } from "./unmade.ts";
 
 /** Of native-plugins/runner/server.h. */
 const PROTOCOL = 1;
@@ -36,6 +37,7 @@ export interface DeviceSession extends AnswerSession {
  */
 export async function openDeviceSession(dir: string, options: DeviceSessionOptions): Promise<DeviceSession> {
   const engine = await openRunnable(dir, { bfloat16: options.device === "cuda" });
+  refuseUnmade(engine);
   const startToken = (await pairTokens(engine))?.start;
   const opening = openMessage(engine, options, startToken);
   const runner = await startRunner({ file: options.runner, env: options.env });

@@ -5,8 +5,16 @@ import { FilePool } from "../../formats/file.ts";
 import { isJsonObject, readJsonObject } from "../../formats/json.ts";
 import { openSafetensors } from "../../formats/safetensors.ts";
 import type { StoredTensor } from "../../tensor/index.ts";
-import { type ImageTokens, tokensOf, type VisualTokenRule } from "../../vision/index.ts";
+import {
+  type ImageSize,
+  type ImageTokens,
+  patchesOf,
+  sizeProblem,
+  tokensOf,
+  type VisualTokenRule,
+} from "../../vision/index.ts";
 import { decodeImage } from "./decode.ts";
+import { patchSize, readPatchValues } from "./patch-values.ts";
 import { type PixelValues, preprocess, tilesIn } from "./preprocess.ts";
 import { type ImageProcessorConfig, readImageProcessor } from "./processor-config.ts";
 
@@ -42,17 +50,42 @@ export async function loadImage(
   rule?: VisualTokenRule,
 ): Promise<PixelValues> {
   const image = await decodeImage(file);
+  const refused = rule && sizeProblem(rule, image);
+  if (refused !== undefined) refusedSize(file, image, refused);
   const pixels = preprocess(image, config);
   if (rule === undefined) return pixels;
   const tokens = tokensOf(rule, image);
-  if (tilesIn(pixels) !== tokens.tiles) otherProcessor(file, tilesIn(pixels), tokens.tiles);
+  const [made, planned] = [partsIn(pixels), partsPlanned(rule, tokens)];
+  if (made !== planned) otherProcessor(file, made, planned);
   return { ...pixels, tokens };
 }
 
-function otherProcessor(file: string, made: number, planned: number): never {
+function partsIn(pixels: PixelValues): string {
+  const { patches, data } = pixels;
+  if (patches === undefined) return `${tilesIn(pixels)} tiles`;
+  return `${patches.rows} × ${patches.cols} patches of ${data.length / patchesOf(patches)} numbers`;
+}
+
+function partsPlanned(rule: VisualTokenRule, { tiles, grid }: ImageTokens): string {
+  return rule.kind === "patches"
+    ? `${grid.rows} × ${grid.cols} patches of ${patchSize(rule)} numbers`
+    : `${tiles} tiles`;
+}
+
+function refusedSize(file: string, { height, width }: ImageSize, reason: string): never {
+  return fail({
+    code: "RUN002",
+    what: `${file} is ${width} × ${height}: ${reason}`,
+    at: file,
+    why: "the model's image processor refuses longer pictures, which it was not trained with",
+    fix: "cut the picture into shorter ones",
+  });
+}
+
+function otherProcessor(file: string, made: string, planned: string): never {
   return fail({
     code: "RUN017",
-    what: `the image processor makes ${made} tiles of ${file}; the engine was built for ${planned}`,
+    what: `the image processor makes ${made} of ${file}; the engine was built for ${planned}`,
     at: "tokenizer/preprocessor_config.json",
     why: "how images are cut was read from that file when the model was converted, and it says something else now",
     fix: "convert and build again, or put the checkpoint's own file back",
@@ -61,13 +94,15 @@ function otherProcessor(file: string, made: number, planned: number): never {
 
 /**
  * Preprocessed pictures from a safetensors file: `pixel_values`, float32 [images, 3, height, width]. Of a model that cuts images
- * up [tiles, 3, height, width], and `image_sizes`, int32 [images, 2], the height and width that each had.
+ * up [tiles, 3, height, width], and `image_sizes`, int32 [images, 2], the height and width that each had; of one that packs patches
+ * those of `readPatchValues`.
  * @throws MmtrtError RUN018 when a tensor is missing or does not fit; CKP… for the file.
  */
 export async function readPixelValues(file: string, rule?: VisualTokenRule): Promise<readonly PixelValues[]> {
   const pool = new FilePool();
   try {
     const { tensors } = await openSafetensors(pool, file);
+    if (rule?.kind === "patches") return await readPatchValues(file, rule, tensors);
     const stored = tensors.get("pixel_values");
     const [count, channels, height, width] = stored?.shape ?? [];
     const fits = stored?.shape.length === 4 && stored.dtype === "float32" && channels === 3;

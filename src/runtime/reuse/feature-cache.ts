@@ -1,4 +1,4 @@
-import type { Features } from "../prompt-table.ts";
+import { type Features, joinFeatures } from "../prompt-table.ts";
 
 /**
  * Features of images by the hash of their pixels, the one used longest ago first in the map. Images are encoded one by
@@ -24,15 +24,7 @@ export class FeatureCache {
       all.push(one);
     }
     for (const [hash, one] of fresh) this.#keep(hash, one);
-    const hidden = all[0]?.hidden ?? 0;
-    const rows = all.reduce((sum, one) => sum + one.rows, 0);
-    const values = new Float32Array(rows * hidden);
-    let at = 0;
-    for (const one of all) {
-      values.set(one.values, at);
-      at += one.values.length;
-    }
-    return { rows, hidden, values, imageRows: all.map(one => one.rows), hashes };
+    return { ...joinFeatures(all), imageRows: all.map(one => one.rows), hashes };
   }
 
   #use(hash: string): Features | undefined {
@@ -44,13 +36,17 @@ export class FeatureCache {
   }
 
   #keep(hash: string, features: Features): void {
-    if (this.#known.has(hash) || features.values.byteLength > this.#budget) return;
+    if (this.#known.has(hash) || bytesOf(features) > this.#budget) return;
     this.#known.set(hash, features);
-    this.#bytes += features.values.byteLength;
-    for (const [oldest, { values }] of this.#known) {
+    this.#bytes += bytesOf(features);
+    for (const [oldest, given] of this.#known) {
       if (this.#bytes <= this.#budget) return;
       this.#known.delete(oldest);
-      this.#bytes -= values.byteLength;
+      this.#bytes -= bytesOf(given);
     }
   }
+}
+
+function bytesOf({ values, deepstack }: Features): number {
+  return values.byteLength + (deepstack?.byteLength ?? 0);
 }

@@ -1,6 +1,7 @@
 import type { DecoderCalls } from "../calls.ts";
 import { DecodingRows } from "../decoding.ts";
 import type { KvCache } from "../kv-cache.ts";
+import { type PromptMarks, sliceMarks } from "../marks.ts";
 import type { Features } from "../prompt-table.ts";
 import { cutsSpan, type SpansLeft } from "../spans.ts";
 import { BlockIndex, type Lease } from "./block-index.ts";
@@ -58,14 +59,14 @@ export class PrefixCache {
     prompts: readonly (readonly number[])[],
     table: Features | undefined,
     chunk: number,
-    spans?: readonly SpansLeft[],
+    marks?: readonly PromptMarks[],
   ): Promise<DecodingRows> {
     const keys = new BlockKeys(this.#store.tokens, this.#vocabSize, table);
     const rows: DecodingRows[] = [];
     try {
       for (const [i, ids] of prompts.entries()) {
         const { calls: own, key } = calls.row(i);
-        rows.push(await this.#row(own, ids, keys.of(ids, key), chunk, spans?.[i]));
+        rows.push(await this.#row(own, ids, keys.of(ids, key), chunk, marks?.[i]));
       }
     } catch (error) {
       for (const row of rows) row.close();
@@ -86,15 +87,16 @@ export class PrefixCache {
     ids: readonly number[],
     keys: readonly string[],
     chunk: number,
-    left: SpansLeft | undefined,
+    marks: PromptMarks | undefined,
   ): Promise<DecodingRows> {
     const { tokens } = this.#store;
+    const left = marks?.spans;
     const stops = stopsOf(tailStart(ids.length, tokens), tokens, left);
     const before = stops.at(-1) ?? 0;
     const lease = this.#known(keys, stops);
     const row = this.#resume(calls, lease);
     const append = (from: number, to: number, most: number): Promise<void> =>
-      row.append([ids.slice(from, to)], most, left && [left.slice(from, to)]);
+      row.append([ids.slice(from, to)], most, marks && [sliceMarks(marks, from, to)]);
     try {
       let from = row.reusedTokens;
       for (const stop of stops.filter(one => one > row.reusedTokens)) {

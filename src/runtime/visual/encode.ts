@@ -2,7 +2,7 @@ import { fail } from "../../diagnostics/index.ts";
 import type { VisualEngineConfig } from "../../formats/engine-config.ts";
 import { type PixelValues, tilesIn } from "../image/preprocess.ts";
 import { fromFloat32, type OrtGraph, toFloat32 } from "../ort.ts";
-import type { Features } from "../prompt-table.ts";
+import { concatenate, type Features } from "../prompt-table.ts";
 
 /** Another process with the same visual engine. One batch at a time: `start`, then `features`. */
 export interface OtherEncoder {
@@ -79,16 +79,6 @@ export async function encodeBatch(
   const input = fromFloat32(graph, dtype, pixels, [tiles.length, channels, height, width]);
   const { output } = await graph.run({ input });
   return toFloat32(output as NonNullable<typeof output>);
-}
-
-function concatenate(chunks: readonly Float32Array[]): Float32Array {
-  const all = new Float32Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  let offset = 0;
-  for (const chunk of chunks) {
-    all.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return all;
 }
 
 function wrongSize(image: PixelValues, config: VisualEngineConfig): never {
