@@ -2,7 +2,8 @@ import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { buildShim, FaultRig, HOWS, JOBS } from "../test/support/faults.ts";
+import { JOBS } from "../test/support/fault-jobs.ts";
+import { buildShim, FaultRig, HOWS } from "../test/support/faults.ts";
 
 /**
  * `npx tsx scripts/faults.ts [--faults 500] [--seed N] [--only WORD] [--results FILE]`: system calls of convert, build, lora

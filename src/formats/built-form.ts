@@ -2,7 +2,7 @@ import { isJsonObject, type Json } from "./json.ts";
 
 /** Whether `target` of a manifest has the form of an EngineTarget. */
 export function isTarget(value: Json | undefined): boolean {
-  if (value === null || value === undefined) return true;
+  if (value === null) return true;
   if (!isJsonObject(value)) return false;
   const { tensorrt, sm, plugin_abi, plugin_libraries = [] } = value;
   const isLibrary = (entry: Json): boolean =>

@@ -75,6 +75,8 @@ export interface LlmEngineConfig {
   readonly build_config: BuildConfig;
   /** Tokens that a query sees, itself included; absent where it sees all before it. */
   readonly sliding_window?: number;
+  /** What `visual_spans` tells of: all of a prompt; an image's tokens where it is absent. */
+  readonly spans?: "prompt";
   /** Of rank 0 and its tensor-parallel peers. */
   readonly profiles: readonly EngineProfile[];
   readonly io: readonly EngineIo[];

@@ -82,6 +82,7 @@ export function readEngineManifest(json: JsonObject, path: string): EngineManife
   wrong.unless(isModel(json.model), "model is incomplete");
   wrong.unless(Array.isArray(json.parts) && json.parts.length > 0 && json.parts.every(isPart), "parts is incomplete");
   wrong.unless(isTarget(json.target), "target is not {tensorrt, sm, plugin_abi}");
+  wrong.unless(isJsonObject(json.options), "options is missing");
   wrong.throwAt(path);
   return json as unknown as EngineManifest;
 }
@@ -106,12 +107,22 @@ async function readConfig<T>(
 function checkLlm(json: JsonObject, wrong: Collector): void {
   wrong.unless(isJsonObject(json.pretrained_config), "pretrained_config is missing");
   wrong.unless(isLoraConfig(json.lora), "lora is not a table of modules and adapters");
+  const { pp_stages: stages, cross } = json;
+  const isStage = (stage: Json): boolean => hasIo(stage) && isCount((stage as JsonObject).first_rank, 1);
+  wrong.unless(stages === undefined || (Array.isArray(stages) && stages.every(isStage)), "pp_stages is incomplete");
+  wrong.unless(cross === undefined || hasIo(cross), "cross is not {profiles, io}");
   const build = isJsonObject(json.build_config) ? json.build_config : {};
   for (const key of ["max_batch_size", "max_input_len", "max_seq_len", "max_beam_width", "max_multimodal_len"])
     wrong.unless(
       isCount(build[key], key === "max_multimodal_len" ? 0 : 1),
       `build_config.${key} is ${JSON.stringify(build[key])}`,
     );
+}
+
+function hasIo(value: Json): boolean {
+  if (!isJsonObject(value)) return false;
+  const { io, profiles } = value;
+  return Array.isArray(io) && io.every(isIo) && Array.isArray(profiles) && profiles.every(isProfile);
 }
 
 function checkVisual(json: JsonObject, wrong: Collector): void {
@@ -209,14 +220,22 @@ function isIo(value: Json): boolean {
   const { name, kind, dtype, shape, dims } = value;
   return (
     typeof name === "string" &&
+    // Tables are asked by this name, and every object answers to "constructor".
+    !(name in Object.prototype) &&
     (kind === "input" || kind === "output") &&
     typeof dtype === "string" &&
     Object.hasOwn(DTYPES, dtype) &&
     Array.isArray(shape) &&
     shape.every(size => isCount(size, -1)) &&
     Array.isArray(dims) &&
-    dims.length === shape.length
+    dims.length === shape.length &&
+    dims.every(isDim)
   );
+}
+
+/** A number, or a sum of products of names; the longest that a graph has are of some 20 characters. */
+function isDim(dim: Json): boolean {
+  return typeof dim === "string" ? dim.length <= 200 && /^[\w*+ -]+$/.test(dim) : isCount(dim, 0);
 }
 
 function isProfile(value: Json): boolean {

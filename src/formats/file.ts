@@ -158,7 +158,7 @@ export function asProblem(path: string, error: unknown): unknown {
   return new MmtrtError([unreadable(path, error.message)], { cause: error });
 }
 
-export function missingFile(path: string): Problem {
+function missingFile(path: string): Problem {
   return {
     code: "CKP001",
     what: `${path} does not exist`,

@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { buildShim, FaultRig, JOBS } from "../support/faults.ts";
+import { JOBS } from "../support/fault-jobs.ts";
+import { buildShim, FaultRig } from "../support/faults.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "mmtrt-shim-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));

@@ -5,7 +5,7 @@
  *   FAULT_DIR=/dir FAULT_AT=19 FAULT_HOW=ENOSPC LD_PRELOAD=./libfaults.so node …
  *
  * FAULT_HOW: ENOSPC, EROFS, EIO, EINTR, EMFILE, EACCES, SHORT (half of the bytes), KILL (SIGKILL), TERM or INT (the signal,
- * and the call goes on), CLOCK (from here on the wall clock is a day early at every other look).
+ * and the call goes on), TWICE (SIGINT and SIGTERM at once, as somebody who does not wait), CLOCK (from here on the wall clock is a day early at every other look).
  * FAULT_ON: "write" (what changes files: write, fsync, rename, link, mkdir, …), "read" (open for reading, read), or "all".
  * FAULT_COUNT: a file that gets the number of calls when the process ends by itself.
  * Only calls that can fail so are counted: reads cannot run out of space.
@@ -30,7 +30,7 @@
 #include <unistd.h>
 
 enum Kind { kREAD, kWRITE };
-enum How { kNOTHING, kERRNO, kSHORT, kSIGNAL, kCLOCK };
+enum How { kNOTHING, kERRNO, kSHORT, kSIGNAL, kTWICE, kCLOCK };
 enum Outcome { kGO_ON, kFAIL, kHALF };
 
 static struct
@@ -56,7 +56,7 @@ static const struct
     int number;
 } kHOWS[] = {{"ENOSPC", kERRNO, ENOSPC}, {"EROFS", kERRNO, EROFS}, {"EIO", kERRNO, EIO}, {"EINTR", kERRNO, EINTR},
     {"EMFILE", kERRNO, EMFILE}, {"EACCES", kERRNO, EACCES}, {"SHORT", kSHORT, 0}, {"KILL", kSIGNAL, SIGKILL},
-    {"TERM", kSIGNAL, SIGTERM}, {"INT", kSIGNAL, SIGINT}, {"CLOCK", kCLOCK, 0}};
+    {"TERM", kSIGNAL, SIGTERM}, {"INT", kSIGNAL, SIGINT}, {"TWICE", kTWICE, SIGINT}, {"CLOCK", kCLOCK, 0}};
 
 static char const* setting(char const* name)
 {
@@ -135,6 +135,10 @@ static enum Outcome next(enum Kind kind, int counts, int transfers)
         return kFAIL;
     case kSHORT: return transfers ? kHALF : kGO_ON;
     case kSIGNAL: kill(getpid(), gSettings.number); return kGO_ON;
+    case kTWICE:
+        kill(getpid(), SIGINT);
+        kill(getpid(), SIGTERM);
+        return kGO_ON;
     case kCLOCK: atomic_store(&gClockJumps, 1); return kGO_ON;
     default: return kGO_ON;
     }

@@ -4,9 +4,12 @@ import { openHf } from "../../src/checkpoint/open.ts";
 import { readModel } from "../../src/models/registry.ts";
 import { searchTokens } from "../../src/runtime/generate/greedy.ts";
 import { GENERATE_DEFAULTS } from "../../src/runtime/generate/options.ts";
+import { gridsOf, patchPictures } from "../../src/runtime/image/patch-values.ts";
+import type { PixelValues } from "../../src/runtime/image/preprocess.ts";
 import type { Features } from "../../src/runtime/prompt-table.ts";
 import { openSession, type Session } from "../../src/runtime/session.ts";
 import type { FloatDtype } from "../../src/tensor/index.ts";
+import type { PatchesRule } from "../../src/vision/index.ts";
 import { expectClose } from "./expect-close.ts";
 import { buildTo, convertTo, Workspace } from "./pipeline.ts";
 import { type ReferenceTensor, readReference, row } from "./reference.ts";
@@ -128,10 +131,19 @@ export function promptsOf(model: Case, batch: string): number[][] {
 export async function featuresOf(model: Case, batch: string): Promise<Features | undefined> {
   const pixels = model.reference.get("pixel_values");
   if (pixels === undefined) return undefined;
+  const rule = model.session.engine.manifest.model.visual_tokens;
+  if (rule?.kind === "patches") return model.session.encodeImages(patchedPictures(model, batch, rule));
   const [, , height, width] = pixels.shape as [number, number, number, number];
   const counts = model.reference.get(`${batch}.images`)?.values ?? (batch === "b1" ? [1] : [1, 1, 1]);
   const total = [...counts].reduce((sum, count) => sum + count, 0);
   return model.session.encodeImages(
     Array.from({ length: total }, (_, i) => ({ height, width, data: row(pixels, i) as Float32Array })),
   );
+}
+
+/** Pictures of packed patches, by their grids. */
+export function patchedPictures({ reference }: Case, batch: string, rule: PatchesRule): readonly PixelValues[] {
+  const [pixels, grids] = [reference.get("pixel_values"), reference.get("image_grid_thw")];
+  const total = [...(reference.get(`${batch}.images`)?.values ?? [])].reduce((sum, count) => sum + count, 0);
+  return patchPictures(rule, pixels?.values as Float32Array, gridsOf([...(grids?.values ?? [])])).slice(0, total);
 }

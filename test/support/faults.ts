@@ -9,28 +9,14 @@ import {
   readFileSync,
   realpathSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type FaultJob, MATRIX, TOOL_SETTINGS } from "./fault-jobs.ts";
 import { program } from "./rig.ts";
 import { ROOT } from "./sources.ts";
-
-/** A command that writes something, and what it starts from. */
-export interface FaultJob {
-  readonly name: string;
-  readonly argv: readonly string[];
-  /** What is written; it must be the old one, the new one or absent. */
-  readonly output: string;
-  /** Copied into the directory before: name there, and where from. */
-  readonly inputs: Readonly<Record<string, string>>;
-  /** Commands run before, without faults: what the command starts from. */
-  readonly before?: readonly (readonly string[])[];
-  /** It refuses a directory that holds its own result, because it cannot tell. */
-  readonly once?: true;
-  /** What may lie about afterwards besides inputs and output: caches, logs of what failed. */
-  readonly leaves?: RegExp;
-}
 
 export interface Fault {
   readonly at: number;
@@ -48,59 +34,9 @@ export const HOWS: readonly string[] = [
   "KILL",
   "TERM",
   "INT",
+  "TWICE",
   "CLOCK",
 ];
-
-const parity = (name: string): string => join(ROOT, "test/fixtures/parity", name);
-const CONVERT = ["convert", "model", "--output_dir", "checkpoint"];
-const BUILD = [
-  "build",
-  "--checkpoint_dir",
-  "checkpoint",
-  "--output_dir",
-  "engine",
-  "--max_batch_size",
-  "1",
-  "--max_input_len",
-  "64",
-  "--max_seq_len",
-  "96",
-];
-
-export const JOBS: readonly FaultJob[] = [
-  { name: "convert", argv: CONVERT, output: "checkpoint", inputs: { model: parity("llava_mqa") } },
-  {
-    name: "convert to INT4",
-    argv: [...CONVERT, "--use_weight_only", "--weight_only_precision", "int4", "--tp_size", "2"],
-    output: "checkpoint",
-    inputs: { model: parity("llama_tied_bias") },
-  },
-  { name: "build", argv: BUILD, output: "engine", inputs: { model: parity("llava_mqa") }, before: [CONVERT] },
-  {
-    name: "build over another",
-    argv: [...BUILD.slice(0, 6), "2", ...BUILD.slice(7), "--force"],
-    output: "engine",
-    inputs: { model: parity("llava_mqa") },
-    before: [CONVERT, BUILD],
-  },
-  {
-    name: "lora merge",
-    argv: ["lora", "merge", "model", "adapter", "--output_dir", "merged"],
-    output: "merged",
-    once: true,
-    inputs: { model: parity("llama_gqa"), adapter: join(ROOT, "test/fixtures/lora/llama_gqa/first") },
-  },
-  {
-    name: "matrix",
-    argv: ["matrix", "matrix.yaml"],
-    output: "engines",
-    inputs: { model: parity("llava_mqa") },
-    leaves: /^(\.mmtrt|mmtrt\.lock)$/,
-  },
-];
-
-const MATRIX =
-  "models: { m: model }\ndefaults: { max_input_len: 64, max_seq_len: 96 }\nmatrix: { max_batch_size: [1] }\n";
 
 interface End {
   readonly code: number | null;
@@ -131,6 +67,7 @@ export class FaultRig {
   readonly #shim: string;
   readonly #old: string | undefined;
   readonly #whole: string;
+  readonly #env: Readonly<Record<string, string>>;
 
   static async open(job: FaultJob, shim: string): Promise<FaultRig> {
     const root = realpathSync(mkdtempSync(join(tmpdir(), "mmtrt-faults-")));
@@ -139,11 +76,20 @@ export class FaultRig {
     for (const [name, from] of Object.entries(job.inputs)) cpSync(from, join(dir, name), { recursive: true });
     writeFileSync(join(dir, "matrix.yaml"), MATRIX);
     for (const argv of job.before ?? []) await mustSucceed(argv, dir);
-    return new FaultRig(job, shim, root, await wholeRun(job, shim, root));
+    mkdirSync(join(root, "tools"));
+    const env = job.tools?.(join(root, "tools")) ?? {};
+    return new FaultRig(job, shim, root, env, await wholeRun(job, shim, root, env));
   }
 
-  private constructor(job: FaultJob, shim: string, root: string, { calls, whole, old }: Whole) {
+  private constructor(
+    job: FaultJob,
+    shim: string,
+    root: string,
+    env: Readonly<Record<string, string>>,
+    { calls, whole, old }: Whole,
+  ) {
     this.#root = root;
+    this.#env = env;
     this.#shim = shim;
     this.job = job;
     this.calls = calls;
@@ -154,7 +100,7 @@ export class FaultRig {
   /** What went wrong with one fault, in words; undefined when the old or the new result is there and nothing else. */
   async survive(fault: Fault): Promise<string | undefined> {
     const dir = fresh(this.#root);
-    const end = await start(this.job.argv, dir, {
+    const end = await withShim(this.job, this.#root, this.#env, {
       LD_PRELOAD: this.#shim,
       FAULT_DIR: dir,
       FAULT_ON: "all",
@@ -165,7 +111,7 @@ export class FaultRig {
     const wrong = this.#verdict(end, state) ?? this.#leftovers(dir, end);
     if (wrong !== undefined) return `${wrong}\n${end.output}`;
     if (this.job.once && state === this.#whole) return undefined;
-    const again = await start(this.job.argv, dir, {});
+    const again = await start(this.job.argv, dir, this.#env);
     if (again.code !== 0)
       return `the next run ended with ${again.code ?? again.signal}\n${end.output}\n${again.output}`;
     if (hashOf(join(dir, this.job.output)) !== this.#whole) return `the next run wrote something else\n${again.output}`;
@@ -199,7 +145,10 @@ export class FaultRig {
     const own = new Set([...readdirSync(join(this.#root, "start")), this.job.output]);
     const above = readdirSync(dir).filter(name => !own.has(name) && this.job.leaves?.test(name) !== true);
     const inside = readdirSync(dir, { recursive: true }).map(String);
-    return [...above, ...inside.filter(name => /\.partial$|\.old-\d+$|\.tmp$/.test(name) && !above.includes(name))];
+    return [
+      ...above,
+      ...inside.filter(name => /\.partial(\.\d+-.*)?$|\.old-\d+$|\.tmp$/.test(name) && !above.includes(name)),
+    ];
   }
 }
 
@@ -209,11 +158,18 @@ interface Whole {
   readonly old: string | undefined;
 }
 
-async function wholeRun(job: FaultJob, shim: string, root: string): Promise<Whole> {
+async function wholeRun(
+  job: FaultJob,
+  shim: string,
+  root: string,
+  env: Readonly<Record<string, string>>,
+): Promise<Whole> {
   const dir = fresh(root);
   const old = hashOf(join(dir, job.output));
   const count = join(root, "count");
-  await mustSucceed(job.argv, dir, { LD_PRELOAD: shim, FAULT_DIR: dir, FAULT_ON: "all", FAULT_COUNT: count });
+  const settings = { LD_PRELOAD: shim, FAULT_DIR: dir, FAULT_ON: "all", FAULT_COUNT: count };
+  const { code, output } = await withShim(job, root, env, settings);
+  if (code !== 0) throw new Error(`mmtrt ${job.argv.join(" ")} ended with ${code}:\n${output}`);
   const whole = hashOf(join(dir, job.output));
   if (whole === undefined) throw new Error(`${job.name} wrote nothing`);
   return { calls: Number(readFileSync(count, "utf8")), whole, old };
@@ -227,12 +183,27 @@ function fresh(root: string): string {
   return dir;
 }
 
-async function mustSucceed(
-  argv: readonly string[],
-  cwd: string,
-  env: Readonly<Record<string, string>> = {},
-): Promise<void> {
-  const { code, output } = await start(argv, cwd, env);
+/** The job with the library of faults in it, or in the tools that it starts. */
+async function withShim(
+  { argv, inTool }: FaultJob,
+  root: string,
+  env: Readonly<Record<string, string>>,
+  settings: Readonly<Record<string, string>>,
+): Promise<End> {
+  const dir = join(root, "run");
+  if (!inTool) return start(argv, dir, { ...env, ...settings });
+  const file = join(root, "tools", TOOL_SETTINGS);
+  const lines = Object.entries(settings).map(([name, value]) => `export ${name}='${value}'`);
+  writeFileSync(file, `${lines.join("\n")}\n`);
+  try {
+    return await start(argv, dir, env);
+  } finally {
+    rmSync(file);
+  }
+}
+
+async function mustSucceed(argv: readonly string[], cwd: string): Promise<void> {
+  const { code, output } = await start(argv, cwd, {});
   if (code !== 0) throw new Error(`mmtrt ${argv.join(" ")} ended with ${code}:\n${output}`);
 }
 
@@ -255,6 +226,7 @@ function start(argv: readonly string[], cwd: string, env: Readonly<Record<string
 /** Of all names and bytes below a directory, less what names a time; undefined where there is none. */
 function hashOf(dir: string): string | undefined {
   if (!existsSync(dir)) return undefined;
+  if (statSync(dir).isFile()) return createHash("sha256").update(readFileSync(dir)).digest("hex");
   const hash = createHash("sha256");
   const files = readdirSync(dir, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile());
   // A cell of a matrix is written beside its final name, inside the directory of all cells.

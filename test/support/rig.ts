@@ -61,7 +61,7 @@ export class Rig {
     const child = spawn(process.execPath, [program(), ...argv], {
       cwd: this.dir,
       // Port 9 is nobody's: no test asks the real Hub for a model.
-      env: { PATH: process.env.PATH, HOME: this.dir, HF_ENDPOINT: "http://127.0.0.1:9", ...env },
+      env: { PATH: process.env.PATH, HOME: this.dir, HF_ENDPOINT: "http://127.0.0.1:9", ...coverageOf(), ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     const seen = { stdout: "", stderr: "" };
@@ -100,7 +100,14 @@ export class Rig {
   }
 }
 
-let built: string | undefined;
+/** Where `scripts/coverage.mjs` has put one module a source, and wants what V8 says of the processes. */
+const COVERAGE = process.env.MMTRT_TEST_COVERAGE;
+
+function coverageOf(): Readonly<Record<string, string>> {
+  return COVERAGE === undefined ? {} : { NODE_V8_COVERAGE: join(COVERAGE, "processes") };
+}
+
+let built = COVERAGE === undefined ? undefined : join(COVERAGE, "home", "bin", "mmtrt.js");
 
 /**
  * `bin/mmtrt.js` beside a bundle of today's sources. The first test file that asks builds it, in the run's folder for

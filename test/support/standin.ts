@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { ROOT } from "./sources.ts";
 import { tempFolder } from "./temp-folder.ts";
 
+export { fakePlan } from "./fake-plan.ts";
+
 export interface StandInPlan {
   /** As in the banner: 101600 is 10.16.0. */
   readonly version?: string;
@@ -56,17 +58,4 @@ export class StandIn {
       .split("\n")
       .map(line => JSON.parse(line));
   }
-}
-
-/** An engine's first bytes as TensorRT writes them, then zeros. */
-export function fakePlan(
-  tag: "ftrt" | "vtrt",
-  version: readonly [number, number, number, number],
-  bytes = 989,
-): Buffer {
-  const plan = Buffer.alloc(bytes);
-  plan.write(tag, "latin1");
-  plan.writeBigUInt64LE(BigInt(bytes), 16);
-  plan.set(version, 24);
-  return plan;
 }

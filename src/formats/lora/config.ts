@@ -74,7 +74,7 @@ export async function readAdapterConfig(file: string): Promise<AdapterConfig> {
   return adapterConfig(await readJsonObject(file, { maxBytes: 16 << 20 }), file);
 }
 
-export function adapterConfig(json: JsonObject, file: string): AdapterConfig {
+function adapterConfig(json: JsonObject, file: string): AdapterConfig {
   const reader = new Reader(json, file);
   const type = json.peft_type ?? "LORA";
   if (type !== "LORA")

@@ -5,7 +5,7 @@ import type { Adapter } from "./adapter.ts";
 import { innerPath } from "./fit.ts";
 
 /** The word tables that PEFT saves whole (modules_to_save), in LLaMA's spelling: [vocab, hidden] both. */
-export const TABLE_NAMES = ["embed_tokens", "lm_head"] as const;
+const TABLE_NAMES = ["embed_tokens", "lm_head"] as const;
 export type TableName = (typeof TABLE_NAMES)[number];
 
 /** GPT-2 calls its embedding otherwise. */
@@ -28,7 +28,7 @@ export function tableOf(name: string): TableName | undefined {
 }
 
 /** SHA-256 over dtype, shape and bytes as stored: equal wherever in a file the table lies. */
-export async function tableHash(table: StoredTensor): Promise<string> {
+async function tableHash(table: StoredTensor): Promise<string> {
   const hash = createHash("sha256").update(`${table.dtype} ${showShape(table.shape)}\n`);
   for await (const bytes of recipeBytes(fromStored(table))) hash.update(bytes);
   return hash.digest("hex");

@@ -57,7 +57,12 @@ describe("openEngine", () => {
     ["mmtrt.json", "parts", []],
     ["llm/config.json", "build_config", { max_batch_size: 0 }],
     ["llm/config.json", "profiles", [{ name: "context" }]],
+    ["mmtrt.json", "target", undefined],
+    ["mmtrt.json", "options", null],
     ["llm/config.json", "io", [{ name: "x", kind: "input", dtype: "float17", shape: [1], dims: [1] }]],
+    ["llm/config.json", "io", [{ name: "x", kind: "input", dtype: "float16", shape: [1], dims: [null] }]],
+    ["llm/config.json", "io", [{ name: "constructor", kind: "input", dtype: "float16", shape: [1], dims: [1] }]],
+    ["llm/config.json", "pp_stages", [{ first_rank: 1, io: [] }]],
     ["visual/config.json", "image_shape", [3, 336]],
   ])("refuses %s with %s %j", async (file, key, value) => {
     const copy = await edited(file, json => Object.assign(json, { [key]: value }));
