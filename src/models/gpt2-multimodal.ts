@@ -56,7 +56,12 @@ function readVisual(c: ConfigReader): { readonly tower: VisionSpec; readonly qfo
   const vision = c.object("vision_config");
   if (!c.has("qformer_config")) {
     c.ignore("qformer_config", "num_query_tokens");
-    return { tower: readVision(vision, c, readFeatureChoice(c), ["clip_vision_model", "siglip_vision_model"]) };
+    return {
+      tower: readVision(vision, c, readFeatureChoice(c, { layer: -2, dropClassToken: true }), [
+        "clip_vision_model",
+        "siglip_vision_model",
+      ]),
+    };
   }
   c.only("mm_projector_type", ["linear", "mlp2x_gelu"], "queries are no grid of patches");
   const tower = readVision(vision, c, LAST_LAYER, ["blip_2_vision_model"]);

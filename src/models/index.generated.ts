@@ -14,6 +14,8 @@ import internvl from "./internvl.ts";
 import llama from "./llama.ts";
 import llava from "./llava.ts";
 import llavaLlama from "./llava-llama.ts";
+import llavaNext from "./llava-next.ts";
+import llavaOnevision from "./llava-onevision.ts";
 import mbart from "./mbart.ts";
 import mistral from "./mistral.ts";
 import mt5 from "./mt5.ts";
@@ -25,4 +27,4 @@ import qwen3 from "./qwen3.ts";
 import smollm3 from "./smollm3.ts";
 import t5 from "./t5.ts";
 
-export const ARCHITECTURES: readonly Architecture[] = [bart, blip2, gemma, gemma2, gemma3, gemma3Multimodal, gpt2, gpt2Multimodal, idefics3, internlm2, internvl, llama, llava, llavaLlama, mbart, mistral, mt5, nougat, opt, phi3, qwen2, qwen3, smollm3, t5];
+export const ARCHITECTURES: readonly Architecture[] = [bart, blip2, gemma, gemma2, gemma3, gemma3Multimodal, gpt2, gpt2Multimodal, idefics3, internlm2, internvl, llama, llava, llavaLlama, llavaNext, llavaOnevision, mbart, mistral, mt5, nougat, opt, phi3, qwen2, qwen3, smollm3, t5];

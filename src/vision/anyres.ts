@@ -57,11 +57,15 @@ function isGridList(grids: unknown, side: number): boolean {
   );
 }
 
-/** Pixels, [height, width], as rows and columns of tiles; undefined: not all of them are whole tiles. */
-export function gridsOf(pinpoints: unknown, tile: number): readonly (readonly [number, number])[] | undefined {
+/** Pixels, [height, width], as rows and columns of tiles; undefined: not all of them are whole tiles, or too many. */
+export function gridsOf(
+  pinpoints: unknown,
+  tile: number,
+  side: number,
+): readonly (readonly [number, number])[] | undefined {
   if (!Array.isArray(pinpoints)) return undefined;
   const grids = pinpoints.map(edges => (Array.isArray(edges) ? edges.map(edge => Number(edge) / tile) : []));
-  return isGridList(grids, 1) ? (grids as unknown as [number, number][]) : undefined;
+  return isGridList(grids, side) ? (grids as unknown as [number, number][]) : undefined;
 }
 
 /** The grid in which most pixels of the image are left; of several such the one with the fewest pixels to spare. */

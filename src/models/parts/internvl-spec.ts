@@ -18,7 +18,7 @@ export function readInternvlSpec(c: ConfigReader, families: LanguageFamilies): M
   const read = family.read(text, true);
   // Unlike most, InternVLConfig ties lm_head to the word table unless it says otherwise.
   const language = { ...read, tiedEmbeddings: c.boolean("tie_word_embeddings", true) || read.tiedEmbeddings };
-  const tower = readVision(vision, c, readFeatureChoice(c, -1), ["internvl_vision"]);
+  const tower = readVision(vision, c, readFeatureChoice(c, { layer: -1, dropClassToken: true }), ["internvl_vision"]);
   c.ignore("image_seq_length", "bos_token_id", "eos_token_id", "pad_token_id");
   const fold = readFold(c, tower);
   const features = tower.numVisualFeatures / fold ** 2;

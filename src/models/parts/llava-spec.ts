@@ -15,26 +15,53 @@ const ACTIVATIONS: Readonly<Record<string, ProjectorSpec["activation"]>> = {
   relu: "relu",
 };
 
-/** LlavaConfig: a `text_config` of one of `families`, a `vision_config` and a two-layer projector between them. */
-export function readLlavaSpec(c: ConfigReader, families: LanguageFamilies): ModelSpec {
+/** What tells the classes of LLaVA's kind apart, with their configs' defaults. */
+export interface LlavaFamily {
+  readonly architecture: string;
+  readonly modelType: string;
+  /** For messages. */
+  readonly whole: string;
+  /** `model_type` of the language model. */
+  readonly text: string;
+  /** Towers it may have, the usual one first. */
+  readonly towers: readonly string[];
+  readonly feature: Pick<FeatureChoice, "layer" | "dropClassToken">;
+  readonly imageToken: number;
+  readonly ids: { readonly bos: number; readonly eos: number };
+}
+
+const LLAVA: LlavaFamily = {
+  ...{ architecture: "LlavaForConditionalGeneration", modelType: "llava", whole: "LLaVA", text: "llama" },
+  towers: ["clip_vision_model", "siglip_vision_model"],
+  feature: { layer: -2, dropClassToken: true },
+  imageToken: UNSET_IMAGE_TOKEN,
+  ids: { bos: 1, eos: 2 },
+};
+
+/** A `text_config` of one of `families`, a `vision_config` and a two-layer projector between them. */
+export function readLlavaSpec(
+  c: ConfigReader,
+  families: LanguageFamilies,
+  { feature, towers, ...kind }: LlavaFamily = LLAVA,
+): ModelSpec & { readonly vision: VisionSpec } {
   readCommonKeys(c);
   refuseQuantized(c);
   const [text, vision] = [c.object("text_config"), c.object("vision_config")];
-  const family = readFamily(text, families, { usual: "llama", whole: "LLaVA" });
+  const family = readFamily(text, families, { usual: kind.text, whole: kind.whole });
   const language = withTie(c, family.read(text, true));
-  const tower = readVision(vision, c, readFeatureChoice(c), ["clip_vision_model", "siglip_vision_model"]);
+  const tower = readVision(vision, c, readFeatureChoice(c, feature), towers);
   // image_seq_length is the processor's hint, vocab_size and ignore_index are leftovers of training.
   c.ignore("image_seq_length", "vocab_size", "ignore_index", "pad_token_id", "bos_token_id", "eos_token_id");
-  const imageTokenId = readImageToken(c, language, UNSET_IMAGE_TOKEN);
+  const imageTokenId = readImageToken(c, language, kind.imageToken);
   return {
-    architecture: "LlavaForConditionalGeneration",
-    modelType: "llava",
+    architecture: kind.architecture,
+    modelType: kind.modelType,
     declaredDtype: readDeclaredDtype(c) ?? readDeclaredDtype(text),
     language,
     vision: tower,
     projector: readProjector(c, tower, language),
     ...(imageTokenId !== undefined && { imageTokenId }),
-    ...readMultimodalIds(c, text, { bos: 1, eos: 2 }),
+    ...readMultimodalIds(c, text, kind.ids),
   };
 }
 
@@ -43,9 +70,13 @@ function withTie(c: ConfigReader, language: DecoderSpec): DecoderSpec {
   return { ...language, tiedEmbeddings: c.boolean("tie_word_embeddings", false) || language.tiedEmbeddings };
 }
 
-/** `vision_feature_layer` (`fallback` where it is not set) and `vision_feature_select_strategy`. */
-export function readFeatureChoice(c: ConfigReader, fallback = -2): FeatureChoice {
-  const strategy = c.choice("vision_feature_select_strategy", ["default", "full"], "default");
+/** `vision_feature_layer` and `vision_feature_select_strategy`; `usual` where they are not set. */
+export function readFeatureChoice(
+  c: ConfigReader,
+  usual: Pick<FeatureChoice, "layer" | "dropClassToken">,
+): FeatureChoice {
+  const fallback = usual.dropClassToken ? "default" : "full";
+  const strategy = c.choice("vision_feature_select_strategy", ["default", "full"], fallback);
   const several = Array.isArray(c.raw("vision_feature_layer"));
   if (several) {
     c.problem(
@@ -57,7 +88,7 @@ export function readFeatureChoice(c: ConfigReader, fallback = -2): FeatureChoice
     );
   }
   return {
-    layer: several ? fallback : c.signed("vision_feature_layer", fallback),
+    layer: several ? usual.layer : c.signed("vision_feature_layer", usual.layer),
     dropClassToken: strategy === "default",
   };
 }

@@ -19,6 +19,25 @@ export function readImageProcessorKeys(c: ConfigReader, otherwise: string): Conf
   return withoutUnread(c, IMAGE_PROCESSOR);
 }
 
+/** The same without a word where there are none: for models whose config.json says how images are cut. */
+export function optionalImageProcessorKeys(c: ConfigReader): ConfigReader {
+  return withoutUnread(c, IMAGE_PROCESSOR);
+}
+
+/** `key` of the processor, which counts placeholders by it, where it is given. */
+export function checkProcessorKey(c: ConfigReader, key: string, expected: unknown, of: string): void {
+  const processor = withoutUnread(c, PROCESSOR);
+  const value = processor.raw(key) ?? expected;
+  if (value === expected) return;
+  processor.problem(
+    "SPC005",
+    key,
+    `is ${JSON.stringify(value)}, but ${of} is ${JSON.stringify(expected)}`,
+    "the processor would make other placeholders than the model has features",
+    "use the processor_config.json that belongs to these weights",
+  );
+}
+
 /** `key` of the processor: so often it repeats its placeholder for each tile, whatever the model computes. */
 export function checkSequenceLength(c: ConfigReader, key: string, features: number): void {
   const processor = withoutUnread(c, PROCESSOR);

@@ -2,14 +2,15 @@ import type { Graph } from "../../graph/graph.ts";
 import { GraphBuilder } from "../../graph/ops.ts";
 import { encoderPlugins } from "../../layers/fused/bert-attention.ts";
 import { WeightSource } from "../../layers/weights.ts";
-import type { GraphOptions, VisualRule } from "../architecture.ts";
+import { arrangesFeatures } from "../../vision/index.ts";
+import type { GraphOptions, NameRule, VisualRule } from "../architecture.ts";
 import type { ModelSpec } from "../spec.ts";
 import { project, projectorWeights } from "./projector.ts";
 import { qformer, qformerWeights } from "./qformer.ts";
 import { vitTower } from "./vit-graph.ts";
 import { towerWeights } from "./vit-weights.ts";
 
-/** Image encoder, Q-Former where there is one, projector: pixels [batch, 3, H, W] → features [batch, N, llm_hidden]. */
+/** Image encoder, Q-Former where there is one, projector: pixels [batch, 3, H, W] → features [batch, N, llm_hidden]; `image_newline` [llm_hidden] beside them for rows that end with it. */
 export function visualGraph(spec: ModelSpec, options: GraphOptions): Graph {
   const { vision, qformer: queries, projector } = spec;
   if (vision === undefined || projector === undefined)
@@ -27,14 +28,27 @@ export function visualGraph(spec: ModelSpec, options: GraphOptions): Graph {
         );
   const projected = g.scope("projector", () => project(g, w, projector, asked));
   g.output(g.tap("projector", projected), "output");
+  if (hasNewline(spec)) g.output(w.get(g, NEWLINE, [projector.outputSize]), NEWLINE);
   return g.finish();
 }
 
 /** Tensors of all visual parts that the spec names. */
-export function visualWeights({ vision, qformer: queries, projector }: ModelSpec): VisualRule[] {
+export function visualWeights(spec: ModelSpec): VisualRule[] {
+  const { vision, qformer: queries, projector } = spec;
   return [
     ...(vision ? towerWeights(vision) : []),
     ...(queries ? qformerWeights(queries) : []),
     ...(projector ? projectorWeights(projector) : []),
+    ...(projector && hasNewline(spec) ? [{ name: NEWLINE, shape: [projector.outputSize] }] : []),
   ];
+}
+
+/** Name of the stored tensor, and of the output. */
+const NEWLINE = "image_newline";
+
+/** transformers 5 puts it under `model.`. */
+export const NEWLINE_NAMES: readonly NameRule[] = [{ stored: /^model\.image_newline$/, canonical: NEWLINE }];
+
+function hasNewline({ visualTokens }: ModelSpec): boolean {
+  return visualTokens !== undefined && arrangesFeatures(visualTokens);
 }

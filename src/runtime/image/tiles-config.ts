@@ -84,7 +84,7 @@ const NEXT_PINPOINTS = [
 function readGrids(reader: KeyReader, tile: number, usual: readonly unknown[]): readonly (readonly [number, number])[] {
   const key = "image_grid_pinpoints";
   const value = reader.take(key) ?? usual;
-  const grids = gridsOf(value, tile);
+  const grids = gridsOf(value, tile, 1);
   if (grids === undefined)
     reader.problem(
       key,
