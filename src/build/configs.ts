@@ -131,10 +131,12 @@ export function visualConfig(
   engine: EnginePlan | undefined,
   version: string,
 ): VisualEngineConfig | null {
-  const { vision, swin } = checkpoint.spec;
-  const shown = vision ?? swin;
+  const { vision, swin, packedVision: packed } = checkpoint.spec;
+  const shown = vision ?? swin ?? packed;
   if (engine === undefined || shown === undefined) return null;
-  const [height, width] = swin?.imageSize ?? [vision?.imageSize ?? 1, vision?.imageSize ?? 1];
+  // Of packed patches: every image is a multiple of it.
+  const edge = packed === undefined ? (vision?.imageSize ?? 1) : packed.patchSize * packed.mergeSize;
+  const [height, width] = swin?.imageSize ?? [edge, edge];
   return {
     version,
     builder_config: {
@@ -144,7 +146,7 @@ export function visualConfig(
       tensor_parallel: 1,
       strongly_typed: true,
     },
-    num_visual_features: shown.numVisualFeatures,
+    num_visual_features: (vision ?? swin)?.numVisualFeatures ?? featureRange(checkpoint.spec).most,
     image_shape: [shown.channels, height, width],
     vision: checkpoint.visual?.config ?? {},
     profiles: engine.profiles,

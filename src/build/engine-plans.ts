@@ -5,6 +5,7 @@ import {
   decoderProfiles,
   defaultRange,
   encoderProfiles,
+  packedProfiles,
   visualProfiles,
 } from "../emit/profiles.ts";
 import type { EngineIo } from "../formats/engine-config.ts";
@@ -23,6 +24,7 @@ import { visualUnit } from "../vision/index.ts";
 import { computeDtypeOf, loadedBytes } from "./compute-dtype.ts";
 import { sha256 } from "./fingerprint.ts";
 import { type AdapterTables, planTables } from "./lora-tables.ts";
+import { packedLimits } from "./packed-limits.ts";
 import type { EnginePlan, PlannedTables } from "./plan.ts";
 import { pluginNodes } from "./plugins.ts";
 
@@ -126,7 +128,10 @@ export function planVisual(checkpoint: ConvertedCheckpoint, targets: EngineTarge
   const graph = buildGraph(checkpoint, "visual", options);
   const rule = visualTokensOf(checkpoint.spec);
   const inImages = rule === undefined || visualUnit(rule) === "images";
-  const profiles = visualProfiles(graph, build.max_visual_batch, inImages ? build.opt_batch_size : undefined);
+  const profiles =
+    rule?.kind === "patches"
+      ? packedProfiles(graph, { ...packedLimits(rule, build.max_visual_batch) })
+      : visualProfiles(graph, build.max_visual_batch, inImages ? build.opt_batch_size : undefined);
   const names = { name: "visual", kind: "visual" as const, rank: 0, stem: "visual/model" };
   return [enginePlan(names, graph, options, checkpoint.visual, targets, profiles)];
 }

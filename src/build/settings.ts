@@ -52,7 +52,7 @@ export function resolveSettings(input: SettingsInput): Settings {
     max_seq_len,
     max_beam_width: options.max_beam_width,
     max_multimodal_len,
-    max_visual_batch: visualBatch(options, spec, max_multimodal_len, adjustments),
+    max_visual_batch: visualBatch(options, spec, { rows: max_multimodal_len, max_input_len }, adjustments),
     max_num_tokens: options.max_num_tokens,
     opt_num_tokens: options.opt_num_tokens,
     opt_batch_size: options.opt_batch_size,
@@ -152,15 +152,26 @@ function promptRows(options: BuildOptions, spec: ModelSpec, maxInputLen: number,
   return to;
 }
 
-/** Images of a batch; where an image has tiles or patches, those of the largest that the prompt table holds: others wait their turn. */
-function visualBatch(options: BuildOptions, spec: ModelSpec, rows: number, adjustments: Adjustment[]): number {
+/**
+ * Images of a batch; where an image has tiles or patches, those of the largest that the prompt table holds: others wait their turn. Every
+ * patch may see all others, so patches are no more than one prompt has room for.
+ */
+function visualBatch(
+  options: BuildOptions,
+  spec: ModelSpec,
+  room: { readonly rows: number; readonly max_input_len: number },
+  adjustments: Adjustment[],
+): number {
   if (options.max_visual_batch !== "auto") return options.max_visual_batch;
   const rule = visualTokensOf(spec);
   if (rule === undefined || visualUnit(rule) === "images") return options.max_batch_size;
   const { most } = tokenBounds(rule);
   const units = unitsOf(rule, most);
+  const inPatches = visualUnit(rule) === "patches";
+  const rows = inPatches ? Math.min(room.rows, room.max_input_len) : room.rows;
   const to = Math.max(1, Math.min(units, Math.ceil((rows * units) / most.features)));
-  const why = `${visualUnit(rule)} of ${to === units ? "the largest image" : "an image that max_multimodal_len holds"}`;
+  const holder = rows < room.rows ? "max_input_len" : "max_multimodal_len";
+  const why = `${visualUnit(rule)} of ${to === units ? "the largest image" : `an image that ${holder} holds`}`;
   adjustments.push({ option: "max_visual_batch", from: "auto", to, why });
   return to;
 }

@@ -142,7 +142,7 @@ function kvFits(kvHeads: number, tp: number): boolean {
 function ppProblems(
   spec: DecoderSpec,
   { ppSize }: Parallel,
-  { onePipelineStage }: DealLimits,
+  { onePipelineStage, firstStageLayers: first }: DealLimits,
   origin: Origin,
 ): Problem[] {
   if (ppSize > 1 && onePipelineStage !== undefined) {
@@ -156,7 +156,19 @@ function ppProblems(
       },
     ];
   }
-  if (spec.layers % ppSize === 0) return [];
+  if (spec.layers % ppSize === 0) {
+    if (first === undefined || ppSize === 1 || spec.layers / ppSize >= first.least) return [];
+    const most = Math.max(...divisors(spec.layers).filter(size => spec.layers / size >= first.least));
+    return [
+      {
+        code: "CKP053",
+        what: `pp_size ${ppSize} gives the first stage ${spec.layers / ppSize} layers; it must have ${first.least}`,
+        at: origin("pp_size"),
+        why: first.why,
+        fix: `--pp_size ${most}, with a larger --tp_size where the weights must be spread`,
+      },
+    ];
+  }
   return [
     {
       code: "CKP053",

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { basename, relative } from "node:path";
 import { fail, type Problem } from "../diagnostics/index.ts";
-import type { ModelSpec } from "../models/spec.ts";
+import { type ModelSpec, seesImages } from "../models/spec.ts";
 import { byteLength, type FloatDtype, type HfCheckpoint, isFloatDtype } from "../tensor/index.ts";
 import { sampleHash } from "./hash.ts";
 import type { ConvertSettings, DownloadRecord, SourceFileRecord } from "./manifest.ts";
@@ -96,7 +96,7 @@ export function missingExtras(source: HfCheckpoint, spec: ModelSpec): Problem[] 
           ),
         ]
       : []),
-    ...((spec.vision || spec.swin) && lacks(PROCESSORS)
+    ...(seesImages(spec) && lacks(PROCESSORS)
       ? [
           problem(
             "there is no image processor beside the weights (preprocessor_config.json)",

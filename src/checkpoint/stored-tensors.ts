@@ -14,7 +14,10 @@ export function storedTensors({
   const weights = architecture.weights(spec);
   const prefix = weights.languagePrefix ?? "";
   const seen = new Map<string, SourceTensor>();
-  const add = ({ name, shape }: SourceTensor): void => void seen.set(name, { name, shape });
+  const add = ({ name: canonical, shape }: SourceTensor): void => {
+    const name = weights.published?.(canonical) ?? canonical;
+    seen.set(name, { name, shape });
+  };
   const addStack = (stack: readonly WeightRule[], layers: number): void => {
     const rules = (...stages: readonly string[]): SourceTensor[] =>
       stack

@@ -1,10 +1,12 @@
-import type { ModelSpec, SwinSpec } from "../models/spec.ts";
+import { featureRange } from "../models/parts/visual-tokens.ts";
+import type { ModelSpec, PackedVisionSpec, SwinSpec } from "../models/spec.ts";
 import type { FloatDtype } from "../tensor/index.ts";
 
 /** `visual/config.json`: what the image encoder computes, in numbers. Sizes are element counts, image sizes pixels. */
 export function visualConfig(spec: ModelSpec, dtype: FloatDtype): Record<string, unknown> {
-  const { vision, qformer, projector, swin } = spec;
+  const { vision, qformer, projector, swin, packedVision } = spec;
   if (swin !== undefined) return swinConfig(spec, swin, dtype);
+  if (packedVision !== undefined) return packedConfig(spec, packedVision, dtype);
   if (vision === undefined || projector === undefined) throw new Error(`${spec.architecture} has no visual part`);
   return {
     architecture: spec.architecture,
@@ -72,6 +74,33 @@ function swinConfig(spec: ModelSpec, swin: SwinSpec, dtype: FloatDtype): Record<
       qkv_bias: swin.qkvBias,
       hidden_act: swin.activation,
       layer_norm_eps: swin.normEps,
+    },
+  };
+}
+
+function packedConfig(spec: ModelSpec, vision: PackedVisionSpec, dtype: FloatDtype): Record<string, unknown> {
+  const { windows, tableSide, deepstackLayers } = vision;
+  return {
+    architecture: spec.architecture,
+    model_type: spec.modelType,
+    dtype,
+    num_visual_features: featureRange(spec).most,
+    hidden_size: vision.outputSize,
+    vision: {
+      type: vision.kind,
+      num_channels: vision.channels,
+      patch_size: vision.patchSize,
+      temporal_patch_size: vision.temporalPatchSize,
+      spatial_merge_size: vision.mergeSize,
+      hidden_size: vision.hiddenSize,
+      num_hidden_layers: vision.layers,
+      num_attention_heads: vision.heads,
+      intermediate_size: vision.intermediateSize,
+      hidden_act: vision.activation,
+      rope_theta: vision.ropeTheta,
+      ...(windows && { window_features: windows.edge, fullatt_block_indexes: windows.fullLayers }),
+      ...(tableSide !== undefined && { num_position_embeddings: tableSide ** 2 }),
+      ...(deepstackLayers && { deepstack_visual_indexes: deepstackLayers }),
     },
   };
 }

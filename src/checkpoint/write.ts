@@ -2,6 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { throwIfAny } from "../diagnostics/index.ts";
 import { writeTogether } from "../formats/safetensors.ts";
+import { seesImages } from "../models/spec.ts";
 import { OrScanner } from "../tensor/index.ts";
 import { copyInto, needSpace, writeJson, writeText } from "./files.ts";
 import type { FileHashes } from "./hash.ts";
@@ -130,8 +131,7 @@ async function writeRest(
   await mkdir(at(TOKENIZER_DIR), { recursive: true });
   for (const name of source.extraFiles) await copyInto(join(source.dir, name), at(TOKENIZER_DIR, basename(name)));
   for (const [name, text] of source.generatedFiles) await writeText(at(TOKENIZER_DIR, basename(name)), text);
-  if (model.spec.vision || model.spec.swin)
-    await writeJson(at(VISUAL_DIR, CONFIG_FILE), visualConfig(model.spec, settings.dtype));
+  if (seesImages(model.spec)) await writeJson(at(VISUAL_DIR, CONFIG_FILE), visualConfig(model.spec, settings.dtype));
   await writeJson(at(HF_CONFIG_FILE), source.config);
   const layout = {
     ...plan.parallel,

@@ -122,6 +122,12 @@ export function visualProfiles(graph: Graph, maxBatchSize: number, optBatchSize?
   return [profileOf("images", graph.inputs, { batch: { min: 1, opt, max: maxBatchSize } })];
 }
 
+/** The same of packed patches, whose pictures are of any sizes: as many features, pictures and windows as a call may have. */
+export function packedProfiles(graph: Graph, most: Readonly<Record<string, number>>): readonly EngineProfile[] {
+  const sizes = Object.entries(most).map(([dim, max]) => [dim, { min: 1, opt: Math.max(1, Math.floor(max / 2)), max }]);
+  return [profileOf("images", graph.inputs, Object.fromEntries(sizes))];
+}
+
 /** Shapes of all inputs at min, opt and max, computed from the same named sizes: what depends on each other agrees. */
 export function profileOf(name: string, inputs: readonly Value[], sizes: Sizes): EngineProfile {
   const used = new Set(inputs.flatMap(input => input.shape.flatMap(dimNames)));

@@ -1,5 +1,5 @@
 import type { Value } from "../graph/graph.ts";
-import type { GraphBuilder } from "../graph/ops.ts";
+import { dimOf, type GraphBuilder } from "../graph/ops.ts";
 import { allGather, allReduce, type TpGroup } from "./collective.ts";
 import type { WeightSource } from "./weights.ts";
 
@@ -9,6 +9,9 @@ export interface PromptTable {
   readonly tasks: Value;
   readonly vocabSize: Value;
 }
+
+/** Where the rows of an item begin. */
+type TaskRows = Omit<PromptTable, "table">;
 
 /** A table [rows, width] of the checkpoint, and how it is dealt out (--use_parallel_embedding). */
 export interface Table {
@@ -48,7 +51,31 @@ export function promptTuningEmbedding(
   const isWord = g.less(ids, vocab);
   // Both look-ups run for every token, so the unused one reads row 0 instead of a row that is not there.
   const word = words(g.where(isWord, ids, zero));
-  const row = g.add(g.subtract(ids, vocab), g.multiply(prompt.tasks, prompt.vocabSize));
-  const visual = g.gather(prompt.table, g.where(isWord, zero, row));
+  const visual = g.gather(prompt.table, promptRow(g, ids, isWord, vocabSize, prompt));
   return g.where(g.unsqueeze(isWord, [2]), word, visual);
+}
+
+/** The row of the prompt table that an id is, 0 for words: int32 [batch, seq]. */
+function promptRow(g: GraphBuilder, ids: Value, isWord: Value, vocabSize: number, prompt: TaskRows): Value {
+  const row = g.add(g.subtract(ids, g.int32(vocabSize)), g.multiply(prompt.tasks, prompt.vocabSize));
+  return g.where(isWord, g.int32(0), row);
+}
+
+/**
+ * What is added to the hidden states behind each of the first layers (DeepStack): of `table` [levels, rows, hidden] the rows that the ids
+ * are in the prompt table, zeros for words; each [batch, seq, hidden].
+ */
+export function deepstackRows(
+  g: GraphBuilder,
+  ids: Value,
+  vocabSize: number,
+  table: Value,
+  prompt: TaskRows,
+): readonly Value[] {
+  const isWord = g.less(ids, g.int32(vocabSize));
+  const row = promptRow(g, ids, isWord, vocabSize, prompt);
+  const hidden = g.unsqueeze(isWord, [2]);
+  return Array.from({ length: dimOf(table, 0) as number }, (_, level) =>
+    g.where(hidden, g.scalar(0, table.dtype), g.gather(g.gather(table, g.int32(level)), row)),
+  );
 }

@@ -12,11 +12,23 @@ export interface RopeTables {
 /**
  * cos and sin of position × frequency for the positions in use, [batch, seq, head_dim/2]: computed in the graph,
  * because a stored table would be megabytes at long context. Angles are float32; the result is rounded to the model's
- * dtype before rotating, as Hugging Face does.
+ * dtype before rotating, as Hugging Face does. With `axes` a token has several positions, [axes, batch, seq], and axes[i] is the one that
+ * turns pair i.
  */
-export function ropeTables(g: GraphBuilder, positionIds: Value, rope: RopeFrequencies, dtype: Dtype): RopeTables {
+export function ropeTables(
+  g: GraphBuilder,
+  positionIds: Value,
+  rope: RopeFrequencies,
+  dtype: Dtype,
+  axes?: readonly number[],
+): RopeTables {
   return g.scope("rope", () => {
-    const positions = g.unsqueeze(g.cast(positionIds, "float32"), [2]);
+    const float = g.cast(positionIds, "float32");
+    // A look-up and no product with ones and zeros: TensorRT may round the factors of a product to 10 bits.
+    const positions =
+      axes === undefined
+        ? g.unsqueeze(float, [2])
+        : g.gather(g.transpose(float, [1, 2, 0]), g.int32s(axes, [axes.length]), 2);
     const angle = g.multiply(positions, frequenciesOf(g, positions, rope));
     const table = (op: "Cos" | "Sin"): Value => {
       const turned = g.node(op, [angle], angle);
@@ -26,6 +38,20 @@ export function ropeTables(g: GraphBuilder, positionIds: Value, rope: RopeFreque
     };
     return { cos: table("Cos"), sin: table("Sin") };
   });
+}
+
+/** How positions of several axes share the pairs of channels of a head (M-RoPE). */
+export interface RopeSections {
+  /** Pairs of each axis: temporal, height, width. */
+  readonly sections: readonly number[];
+  /** Pair i is of axis i mod 3 as long as that axis has pairs left, and temporal after that; else each axis has a run of pairs. */
+  readonly interleaved: boolean;
+}
+
+/** The axis of each of `pairs` pairs of channels. */
+export function axesOfPairs({ sections, interleaved }: RopeSections, pairs: number): readonly number[] {
+  if (!interleaved) return sections.flatMap((size, axis) => Array<number>(size).fill(axis));
+  return Array.from({ length: pairs }, (_, i) => (Math.floor(i / 3) < (sections[i % 3] ?? 0) ? i % 3 : 0));
 }
 
 /**
@@ -72,10 +98,13 @@ export function applyRope(g: GraphBuilder, x: Value, tables: RopeTables): Value 
   }
   if (g.dialect.rotaryEmbedding)
     return g.node("RotaryEmbedding", [x, tables.cos, tables.sin], x, { interleaved: { int: 0 } });
+  return rotateHalves(g, x, g.unsqueeze(tables.cos, [1]), g.unsqueeze(tables.sin, [1]));
+}
+
+/** The same of any layout with the channels of a head last: cos and sin broadcast to half of x. */
+export function rotateHalves(g: GraphBuilder, x: Value, cos: Value, sin: Value): Value {
   const half = (dimOf(x, 3) as number) / 2;
   const [a, b] = g.split(x, [half, half], 3) as [Value, Value];
-  const cos = g.unsqueeze(tables.cos, [1]);
-  const sin = g.unsqueeze(tables.sin, [1]);
   const first = g.subtract(g.multiply(a, cos), g.multiply(b, sin));
   return g.concat([first, g.add(g.multiply(b, cos), g.multiply(a, sin))], 3);
 }

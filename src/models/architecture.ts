@@ -65,6 +65,8 @@ export interface ModelWeights {
   readonly ignore: readonly RegExp[];
   /** What transformers puts before the language model's canonical names when it saves; `synth` writes them so. */
   readonly languagePrefix?: string;
+  /** A canonical name as published files have it, where that is no prefix; `synth` writes it so. */
+  published?(canonical: string): string;
   /** Tensors transformers saves that nothing here uses; `synth` writes them, `convert` ignores them. */
   readonly unused?: readonly SourceTensor[];
   /** A stored copy of another tensor: not written, but refused when its bytes differ (lm_head beside tied embeddings). */
@@ -110,6 +112,8 @@ export interface CheckpointConfig {
 export interface DealLimits {
   /** pp_size must be 1. */
   readonly onePipelineStage?: string;
+  /** Layers that the first pipeline stage must have at least. */
+  readonly firstStageLayers?: { readonly least: number; readonly why: string };
   /** The embedding table is neither split nor shared with lm_head, whatever the options say. */
   readonly plainEmbedding?: string;
   /** vocab_size must be a multiple of tp_size: lm_head is split without padding. */

@@ -1,3 +1,4 @@
+import type { RopeSections } from "../layers/rope.ts";
 import type { VisualTokenRule } from "../vision/index.ts";
 
 /** How positions beyond the trained length are mapped onto RoPE angles; the field of config.json, read in any spelling. */
@@ -62,6 +63,10 @@ export interface DecoderSpec {
   readonly localRopeTheta?: number;
   /** Tokens of an image see each other both ways, as far as the layer's window goes back (Gemma 3). */
   readonly visualSpans?: boolean;
+  /** A token has a temporal, a vertical and a horizontal position, which share the pairs of channels (Qwen2-VL and later). */
+  readonly mrope?: RopeSections;
+  /** After each of so many first layers a row of a table of its own is added at the places of visual features (Qwen3-VL). */
+  readonly deepstackLevels?: number;
   /** Channels of each head that are rotated, the first ones; all of them where it is absent (Phi-4-mini has ¾). */
   readonly rotaryDim?: number;
   readonly attentionBias: boolean;
@@ -161,6 +166,32 @@ export interface VisionSpec {
   readonly qkNorm?: boolean;
 }
 
+/** An image encoder of packed patches: as many as an image has, pictures one after the other; it ends in its own projector. */
+export interface PackedVisionSpec {
+  readonly kind: "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl";
+  readonly channels: number;
+  /** Pixels of a patch along each edge, and its frames: an image is that many times the same. */
+  readonly patchSize: number;
+  readonly temporalPatchSize: number;
+  /** Patches along each edge of a feature. */
+  readonly mergeSize: number;
+  readonly hiddenSize: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly intermediateSize: number;
+  readonly activation: "quick_gelu" | "gelu" | "gelu_tanh" | "silu";
+  /** Base of the rotary angles by row and column. */
+  readonly ropeTheta: number;
+  /** Width of a feature: the language model's. */
+  readonly outputSize: number;
+  /** Most layers see a window of so many features along each edge; those of `fullLayers` the whole picture. */
+  readonly windows?: { readonly edge: number; readonly fullLayers: readonly number[] };
+  /** Entries along each edge of a learned position table, which is stretched over a picture. */
+  readonly tableSide?: number;
+  /** Layers whose output has a projector too; the decoder's layers take theirs in the order of the encoder's. */
+  readonly deepstackLayers?: readonly number[];
+}
+
 /** Learned queries that gather an image into a few rows (BLIP-2). */
 export interface QFormerSpec {
   readonly queries: number;
@@ -232,6 +263,8 @@ export interface ModelSpec {
   readonly vision?: VisionSpec;
   /** The image encoder where it is a Swin; `vision` is absent then. */
   readonly swin?: SwinSpec;
+  /** The image encoder where it takes packed patches; `vision` and `projector` are absent then. */
+  readonly packedVision?: PackedVisionSpec;
   readonly qformer?: QFormerSpec;
   readonly projector?: ProjectorSpec;
   /**
@@ -245,4 +278,9 @@ export interface ModelSpec {
   readonly bosTokenId?: number;
   readonly eosTokenIds: readonly number[];
   readonly padTokenId?: number;
+}
+
+/** Has an image encoder, of whatever kind. */
+export function seesImages({ vision, swin, packedVision }: ModelSpec): boolean {
+  return (vision ?? swin ?? packedVision) !== undefined;
 }

@@ -1,7 +1,13 @@
 import type { Problem } from "../diagnostics/index.ts";
 import { beamFitsVocabulary } from "./beam.ts";
 import * as lengths from "./lengths.ts";
-import { everyImageFits, promptTableHoldsBatch, promptTableIsUsed } from "./multimodal.ts";
+import {
+  everyImageFits,
+  promptTableHoldsBatch,
+  promptTableIsUsed,
+  visualBatchHoldsImage,
+  visualBatchHoldsPrompt,
+} from "./multimodal.ts";
 import * as pagedContext from "./paged-context.ts";
 import * as parallel from "./parallel.ts";
 import * as plugins from "./plugins.ts";
@@ -42,6 +48,7 @@ export const RULES: readonly Rule[] = [
   pagedContext.pagedContextKeepsAngles,
   pagedContext.optInputWithinPiece,
   promptTableHoldsBatch,
+  visualBatchHoldsImage,
   plugins.attentionPluginHasModelDtype,
   plugins.encoderPluginHasModelDtype,
   plugins.gemmPluginHasModelDtype,
@@ -77,6 +84,7 @@ export const ADVICE: readonly Rule[] = [
   lengths.answerHasRoom,
   promptTableIsUsed,
   everyImageFits,
+  visualBatchHoldsPrompt,
   parallel.ranksShareProcess,
   bfloat16IsWidened,
   logitsKeepBits,

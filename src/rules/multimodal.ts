@@ -1,6 +1,13 @@
 import { type FeatureRange, featureRange, visualTokensOf } from "../models/parts/visual-tokens.ts";
 import { DTYPES } from "../tensor/index.ts";
-import { fittingSizes, showSize, type TokenBudget, USUAL_SHAPES, type VisualTokenRule } from "../vision/index.ts";
+import {
+  fittingSizes,
+  showSize,
+  type TokenBudget,
+  tokenBounds,
+  USUAL_SHAPES,
+  type VisualTokenRule,
+} from "../vision/index.ts";
 import { USUAL_TEXT_TOKENS } from "./lengths.ts";
 import type { Rule, RuleContext } from "./rule.ts";
 import { showBytes } from "./rule.ts";
@@ -102,5 +109,38 @@ export const promptTableIsUsed: Rule = ({
     at: origin("max_multimodal_len"),
     why: `${filled} fills ${rows} rows; the other ${wasted} reserve ${showBytes(bytes)} and serve ${use}`,
     fix: `--max_multimodal_len ${rows} (or auto)`,
+  };
+};
+
+/** Of packed patches: those of an image are encoded together. An error where no image fits; larger ones are `visualBatchHoldsPrompt`. */
+export const visualBatchHoldsImage: Rule = ({ spec, build: { max_visual_batch }, origin }) => {
+  const rule = visualTokensOf(spec);
+  if (rule?.kind !== "patches") return undefined;
+  const { patches } = tokenBounds(rule).least;
+  if (max_visual_batch >= patches) return undefined;
+  return {
+    code: "BLD092",
+    what: `max_visual_batch ${max_visual_batch} is less than the ${patches} patches of the smallest image`,
+    at: origin("max_visual_batch"),
+    why: "the patches of an image see each other, so they are encoded in one call",
+    fix: "--max_visual_batch auto, which holds every image that a prompt has room for",
+  };
+};
+
+/** Advice: images that a prompt would hold are refused at run time. */
+export const visualBatchHoldsPrompt: Rule = ({ spec, build, origin }) => {
+  const rule = visualTokensOf(spec);
+  if (rule?.kind !== "patches") return undefined;
+  const { least, most } = tokenBounds(rule);
+  const unit = rule.merge ** 2;
+  const held = unit * Math.min(most.features, build.max_multimodal_len, build.max_input_len);
+  if (build.max_visual_batch >= held || build.max_visual_batch < least.patches) return undefined;
+  const features = Math.floor(build.max_visual_batch / unit);
+  return {
+    code: "BLD092",
+    what: `max_visual_batch ${build.max_visual_batch} is less than the ${held} patches of the largest image that a prompt holds`,
+    at: origin("max_visual_batch"),
+    why: `the patches of an image are encoded in one call, and larger images are refused at run time. One call takes ${fittingText(rule, { features, tokens: features })}`,
+    fix: `--max_visual_batch ${held} (or auto) for every image, or leave it so`,
   };
 };

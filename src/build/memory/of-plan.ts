@@ -28,6 +28,7 @@ export function memoryInputOf(checkpoint: ConvertedCheckpoint, build: BuildSetti
     encoder: spec.encoderDecoder?.encoder,
     vision: spec.vision,
     swin: spec.swin,
+    packedVision: spec.packedVision,
     tpSize: parallel.tpSize,
     ppSize: parallel.ppSize,
     maxBatchSize: build.max_batch_size,

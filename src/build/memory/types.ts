@@ -1,5 +1,5 @@
 import type { LoraEngineConfig } from "../../formats/lora/engine.ts";
-import type { DecoderSpec, EncoderSpec, SwinSpec, VisionSpec } from "../../models/spec.ts";
+import type { DecoderSpec, EncoderSpec, PackedVisionSpec, SwinSpec, VisionSpec } from "../../models/spec.ts";
 import type { Dtype, FloatDtype } from "../../tensor/index.ts";
 
 /** Buffers of one call of the decoder at the largest sizes that a profile allows. */
@@ -62,6 +62,8 @@ export interface MemoryInput {
   readonly vision?: VisionSpec | undefined;
   /** The image encoder where it is a Swin. */
   readonly swin?: SwinSpec | undefined;
+  /** Where it takes packed patches; visualBatch counts those. */
+  readonly packedVision?: PackedVisionSpec | undefined;
   readonly tpSize: number;
   readonly ppSize: number;
   readonly maxBatchSize: number;

@@ -1,4 +1,4 @@
-import type { SwinSpec } from "../../models/spec.ts";
+import type { PackedVisionSpec, SwinSpec } from "../../models/spec.ts";
 import { bytesOf } from "./bytes.ts";
 import type { MemoryInput, MemoryItem } from "./types.ts";
 
@@ -6,6 +6,7 @@ import type { MemoryInput, MemoryItem } from "./types.ts";
 export function visualItems(input: MemoryInput): MemoryItem[] {
   const { vision: v, swin, visualBatch = input.maxBatchSize } = input;
   if (swin !== undefined) return swinItems(input, swin);
+  if (input.packedVision !== undefined) return packedItems(input, input.packedVision);
   if (v === undefined) return [];
   const c = bytesOf(input.computeDtype);
   const tokens = Math.floor(v.imageSize / v.patchSize) ** 2 + 1;
@@ -42,6 +43,26 @@ function swinItems(input: MemoryInput, swin: SwinSpec): MemoryItem[] {
       formula:
         `images ${visualBatch} × ((patches ${tokens} × width ${channels} + pixels ${pixels}) × ${c} B` +
         `${input.scoresInMemory ? ` + scores ${swin.heads[0]} × ${tokens} × window ${window} × 4 B` : ""})`,
+    },
+  ];
+}
+
+/** Patches of one call, and which of them see each other: a byte for each two. */
+function packedItems(input: MemoryInput, v: PackedVisionSpec): MemoryItem[] {
+  const { visualBatch: patches = input.maxBatchSize } = input;
+  const c = bytesOf(input.computeDtype);
+  const merged = 2 * v.hiddenSize + v.outputSize / v.mergeSize ** 2;
+  const width = 2 * v.hiddenSize + Math.max(4 * v.hiddenSize, 2 * v.intermediateSize, merged);
+  const pixels = v.channels * v.temporalPatchSize * v.patchSize ** 2;
+  const pair = input.scoresInMemory ? 1 + v.heads * 4 : 1;
+  return [
+    visualWeights(input),
+    {
+      what: "visual_activations",
+      bytes: patches * (width + pixels) * c + patches * patches * pair,
+      formula:
+        `patches ${patches} × (width ${width} + values ${pixels}) × ${c} B + patches ${patches}² × ` +
+        `${input.scoresInMemory ? `(mask 1 B + scores ${v.heads} × 4 B)` : "mask 1 B"}`,
     },
   ];
 }

@@ -3,6 +3,7 @@ import { fail, type Problem, throwIfAny } from "../../diagnostics/index.ts";
 import type { FilePool } from "../../formats/file.ts";
 import { type JsonObject, readJsonObject } from "../../formats/json.ts";
 import { type KnownModel, readModel } from "../../models/registry.ts";
+import { seesImages } from "../../models/spec.ts";
 import type { OpenedModel, StoredTensor } from "../../tensor/index.ts";
 import { canonicalNames } from "../names.ts";
 import { extraFilesOf } from "./extra-files.ts";
@@ -93,7 +94,7 @@ function* misfits(
   const at = `${join(dir, "config.json")} (--llm_dir)`;
   // LlavaConfig's default; BLIP-2's is always written.
   const ownType = own.model_type ?? "llama";
-  if (spec.vision !== undefined || spec.swin !== undefined || spec.modelType !== ownType) {
+  if (seesImages(spec) || spec.modelType !== ownType) {
     yield misfit(
       `${dir} has model_type ${spec.modelType}, and the language model of ${model.dir} ${String(ownType)}`,
       `${at}: model_type`,

@@ -72,7 +72,12 @@ function specOf(source: HfCheckpoint, { warn }: InspectOptions): ModelSpec | und
   }
 }
 
-function specFacts({ language: l, vision: v, projector: p }: ModelSpec): readonly (readonly [string, string])[] {
+function specFacts({
+  language: l,
+  vision: v,
+  packedVision: packed,
+  projector: p,
+}: ModelSpec): readonly (readonly [string, string])[] {
   const heads = l.kvHeads === l.heads ? `${l.heads} heads` : `${l.heads} heads, ${l.kvHeads} key/value heads`;
   const facts: (readonly [string, string])[] = [
     [
@@ -84,6 +89,13 @@ function specFacts({ language: l, vision: v, projector: p }: ModelSpec): readonl
     facts.push([
       "vision",
       `${v.runLayers} of ${v.layers} layers, hidden ${v.hiddenSize}, image ${v.imageSize}, patch ${v.patchSize}, ${v.numVisualFeatures} visual features`,
+    ]);
+  }
+  if (packed !== undefined) {
+    const { patchSize: size, temporalPatchSize: frames, mergeSize: merge } = packed;
+    facts.push([
+      "vision",
+      `${packed.layers} layers, hidden ${packed.hiddenSize}, patches of ${size} × ${size} × ${frames} frames, ${merge} × ${merge} a feature`,
     ]);
   }
   if (p !== undefined) facts.push(["projector", `${p.inputSize} → ${p.hiddenSize} → ${p.outputSize}, ${p.activation}`]);

@@ -294,4 +294,9 @@ export const BLD = {
     about:
       "mmtrt plan --images takes sizes as 1280x720, width first, of a model that sees: what an image brings to prompt and engines follows from its pixels alone, so no file is needed.",
   },
+  BLD092: {
+    title: "the visual engine holds no whole image",
+    about:
+      "Patches of one image see each other, so an image is encoded in one call: max_visual_batch, in patches, bounds its size (Qwen2-VL and its successors). auto is the largest image that a prompt has room for. mmtrt plan --images tells how many patches an image has.",
+  },
 } as const satisfies Record<string, CodeInfo>;

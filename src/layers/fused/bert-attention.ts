@@ -13,6 +13,9 @@ export const BERT_ATTENTION: FusedOp = {
   outputs: ["y"],
 };
 
+/** The same with the operation's last input, which a node may leave out. */
+const SEGMENT_ATTENTION: FusedOp = { ...BERT_ATTENTION, inputs: [...BERT_ATTENTION.inputs, "segments"] };
+
 /** q [batch, rows, width], k and v [batch, others, width], heads side by side. */
 export interface EncoderAttention {
   readonly q: Value;
@@ -76,6 +79,27 @@ function pluginBertAttention(g: GraphBuilder, call: EncoderAttention): Value | u
           bias: bias && own.bias,
           lengths: lengths && own.lengths,
         }),
+      ],
+    }) ?? [];
+  return y;
+}
+
+/** Packed rows [1, rows, width] that see their segment, as one node; `body` gives that in standard operators. undefined where the graph has no such node. */
+export function pluginSegmentAttention(
+  g: GraphBuilder,
+  call: Pick<EncoderAttention, "q" | "k" | "v" | "heads" | "scale">,
+  segments: Value,
+  body: (g: GraphBuilder, own: typeof call, segments: Value) => Value,
+): Value | undefined {
+  const { q, k, v, heads, scale } = call;
+  if (!isHalf(q) || !isBertNode(g, q, (dimOf(q, 2) as number) / heads)) return undefined;
+  const [y] =
+    fused(g, SEGMENT_ATTENTION, {
+      inputs: { q, k, v, bias: q.dtype, lengths: { dtype: "int32", neutral: 0 }, segments },
+      outputs: [q],
+      attributes: { num_heads: { int: heads }, scale: { float: scale } },
+      body: (b, own) => [
+        body(b, { q: own.q as Value, k: own.k as Value, v: own.v as Value, heads, scale }, own.segments as Value),
       ],
     }) ?? [];
   return y;

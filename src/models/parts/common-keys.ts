@@ -105,6 +105,7 @@ export function refuseQuantized(c: ConfigReader): void {
 /** Weight counts are products of these sizes; a damaged config must not make a loop of a billion layers. */
 const LIMITS: Readonly<Record<string, number>> = {
   num_hidden_layers: 4096,
+  depth: 1024,
   num_attention_heads: 65_536,
   num_key_value_heads: 65_536,
 };

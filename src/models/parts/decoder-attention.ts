@@ -4,7 +4,7 @@ import { formOfCodes, kvScaleName, plainForm } from "../../layers/cache-form.ts"
 import { GPT_ATTENTION, hasAttentionKernel, pluginSelfAttention } from "../../layers/fused/gpt-attention.ts";
 import { continuousCache, type KvCache, staticCache } from "../../layers/kv-cache.ts";
 import { pagedCache } from "../../layers/paged-cache.ts";
-import { type RopeTables, ropeTables } from "../../layers/rope.ts";
+import { axesOfPairs, type RopeTables, ropeTables } from "../../layers/rope.ts";
 import { type RopeFrequencies, ropeFrequencies } from "../../layers/rope-scaling.ts";
 import { type HeadSizes, type SelfAttention, standardSelfAttention } from "../../layers/self-attention.ts";
 import type { WeightSource } from "../../layers/weights.ts";
@@ -35,6 +35,7 @@ export function decoderAttention(
     spec.scoreCap === undefined &&
     spec.visualSpans !== true;
   const spans = spansOf(g, spec, options);
+  const ofOneAxis = spec.mrope === undefined ? positionIds : g.gather(positionIds, g.int32(0));
   const tables = tablesOf(g, spec, options, positionIds, kinds, asNodes);
   const algo = quantization?.kvCacheQuantAlgo ?? null;
   const cacheOn = (b: GraphBuilder, like: Value, scale: (layer: number) => Value): KvCache => {
@@ -53,7 +54,7 @@ export function decoderAttention(
   const window = (layer: number): number | undefined => kindAt(kinds, layer).window;
   const cacheScale = (layer: number): Value => w.float32(g, kvScaleName(layer), [1]);
   const scoring = { scale, cap: spec.scoreCap, rope, window };
-  return standardSelfAttention(g, sizes, scoring, cacheOn(g, positionIds, cacheScale));
+  return standardSelfAttention(g, sizes, scoring, cacheOn(g, ofOneAxis, cacheScale));
 }
 
 /** Without a prompt table there are no images, and nothing sees what comes after it. */
@@ -92,7 +93,8 @@ function tablesOf(
 ): ReadonlyMap<LayerKind["rope"], RopeTables> {
   const ropes = new Set(kinds.map(({ rope }) => rope));
   const wanted = [...ropes].filter(rope => rope !== "none" || (asNodes && ropes.size > 1));
-  return new Map(wanted.map(rope => [rope, ropeTables(g, positionIds, frequenciesOf(spec, rope), computeDtype)]));
+  const axes = spec.mrope && axesOfPairs(spec.mrope, (spec.rotaryDim ?? spec.headDim) / 2);
+  return new Map(wanted.map(rope => [rope, ropeTables(g, positionIds, frequenciesOf(spec, rope), computeDtype, axes)]));
 }
 
 function frequenciesOf(spec: DecoderSpec, rope: LayerKind["rope"]): RopeFrequencies {

@@ -2,14 +2,14 @@ import type { Graph, Value } from "../../graph/graph.ts";
 import { dimOf, GraphBuilder } from "../../graph/ops.ts";
 import { softCap } from "../../layers/attention.ts";
 import { allGather, type TpGroup, tpGroup } from "../../layers/collective.ts";
-import { lookUp, promptTuningEmbedding } from "../../layers/embedding.ts";
+import { deepstackRows, lookUp, type PromptTable, promptTuningEmbedding } from "../../layers/embedding.ts";
 import { LAYER_NORM } from "../../layers/fused/layer-norm.ts";
 import { PROMPT_TUNING_EMBEDDING, wholePromptTuningEmbedding } from "../../layers/fused/prompt-tuning-embedding.ts";
 import { RMS_NORM } from "../../layers/fused/rms-norm.ts";
 import { linear, rowParallelLinear } from "../../layers/linear.ts";
 import { LoraInputs } from "../../layers/lora.ts";
 import { fusedMlp, gatedMlp, plainMlp } from "../../layers/mlp.ts";
-import { addLayerNorm, addRmsNorm, layerNorm, type NormOfSum, rmsNorm } from "../../layers/norm.ts";
+import { addLayerNorm, addRmsNorm, hasNormOfSum, layerNorm, type NormOfSum, rmsNorm } from "../../layers/norm.ts";
 import { normQueriesAndKeys, type SelfAttention } from "../../layers/self-attention.ts";
 import { WeightSource } from "../../layers/weights.ts";
 import type { GraphOptions } from "../architecture.ts";
@@ -40,6 +40,17 @@ interface Context {
   readonly attention: SelfAttention;
   /** Number of this rank's first layer in the model. */
   readonly firstLayer: number;
+  /** What is added behind each of the first layers, which are all on the first rank. */
+  readonly added: readonly Value[];
+}
+
+/** Of M-RoPE: frame, row, column. */
+const AXES = 3;
+
+/** What goes into the first layer, and what is added behind it and those after it. */
+interface Entry {
+  readonly entry: Value;
+  readonly added?: readonly Value[];
 }
 
 /** Between two layers: x, or x + residual where the next layer's norm adds them in one pass over memory. */
@@ -62,11 +73,12 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
   const w = new WeightSource(options.weightDtype, options.computeDtype, options.quantization, adapters);
 
   const ids = rank.first ? g.input("input_ids", "int32", ["batch", "seq"]) : undefined;
-  const positionIds = g.input("position_ids", "int32", ["batch", "seq"]);
+  const axes = language.mrope === undefined ? [] : [AXES];
+  const positionIds = g.input("position_ids", "int32", [...axes, "batch", "seq"]);
   const lastTokenIds = rank.last ? g.input("last_token_ids", "int32", ["batch"]) : undefined;
-  const entry =
+  const { entry, added = [] }: Entry =
     ids === undefined
-      ? g.input("hidden_states_input", options.computeDtype, ["batch", "seq", language.hiddenSize])
+      ? { entry: g.input("hidden_states_input", options.computeDtype, ["batch", "seq", language.hiddenSize]) }
       : g.scope("embedding", () => embed(g, w, language, options, ids, positionIds));
   const context: Context = {
     g,
@@ -78,6 +90,7 @@ export function decoderGraph(spec: ModelSpec, options: GraphOptions): Graph {
     logitsDtype: options.logitsDtype ?? "float32",
     attention: decoderAttention(g, w, language, { ...rank, headDim: language.headDim }, options, positionIds),
     firstLayer,
+    added,
   };
 
   let hidden: Hidden = { x: g.tap("inputs_embeds", entry) };
@@ -114,7 +127,7 @@ function embed(
   options: GraphOptions,
   ids: Value,
   positionIds: Value,
-): Value {
+): Entry {
   const group = tpGroup(options.tpSize, options.ppSize, options.rank);
   const from = (name: string, rows: number, at: Value): Value =>
     lookUp(
@@ -128,8 +141,21 @@ function embed(
     const rows = from("vocab_embedding", spec.vocabSize, at);
     return spec.embeddingScale === undefined ? rows : g.multiply(rows, g.scalar(spec.embeddingScale, rows.dtype));
   };
-  const x = options.promptTable ? promptTuned(g, w, spec, options, ids, words) : words(ids);
-  return spec.positions === "rope" ? x : g.add(x, from("position_embedding", spec.maxPositions, positionIds));
+  const prompt = options.promptTable ? promptInputs(g, spec, options) : undefined;
+  const x = prompt === undefined ? words(ids) : promptTuned(g, w, spec, options, { ids, words, prompt });
+  if (spec.positions !== "rope") return { entry: g.add(x, from("position_embedding", spec.maxPositions, positionIds)) };
+  const { vocabSize, hiddenSize, deepstackLevels: levels } = spec;
+  if (prompt === undefined || levels === undefined) return { entry: x };
+  const table = g.input("deepstack_table", options.computeDtype, [levels, "rows", hiddenSize]);
+  return { entry: x, added: deepstackRows(g, ids, vocabSize, table, prompt) };
+}
+
+function promptInputs(g: GraphBuilder, { hiddenSize }: DecoderSpec, { computeDtype }: GraphOptions): PromptTable {
+  return {
+    table: g.input("prompt_embedding_table", computeDtype, ["rows", hiddenSize]),
+    tasks: g.input("tasks", "int32", ["batch", 1]),
+    vocabSize: g.input("prompt_vocab_size", "int32", [1]),
+  };
 }
 
 /** A plugin looks up words itself, so it takes a table that is whole on this rank and has the rows as they are used. */
@@ -137,15 +163,9 @@ function promptTuned(
   g: GraphBuilder,
   w: WeightSource,
   { vocabSize, hiddenSize, embeddingScale }: DecoderSpec,
-  { computeDtype, parallelEmbedding }: GraphOptions,
-  ids: Value,
-  words: (ids: Value) => Value,
+  { parallelEmbedding }: GraphOptions,
+  { ids, words, prompt }: { readonly ids: Value; words(ids: Value): Value; readonly prompt: PromptTable },
 ): Value {
-  const prompt = {
-    table: g.input("prompt_embedding_table", computeDtype, ["rows", hiddenSize]),
-    tasks: g.input("tasks", "int32", ["batch", 1]),
-    vocabSize: g.input("prompt_vocab_size", "int32", [1]),
-  };
   const asStored = parallelEmbedding === undefined && embeddingScale === undefined;
   if (!asStored || !g.plugins.has(PROMPT_TUNING_EMBEDDING.name))
     return promptTuningEmbedding(g, ids, vocabSize, words, prompt);
@@ -175,7 +195,9 @@ function decoderLayer(c: Context, hidden: Hidden, layer: number): Hidden {
   }
   const { y, sum } = addNorm(c, attended, before.sum, `${name}.post_layernorm`);
   const x = feed(y);
-  return layer + 1 < c.rank.layers && hasNormOfSum(c) ? { x, residual: sum } : { x: tapped(g.add(sum, x)) };
+  const added = c.added[c.firstLayer + layer];
+  if (added !== undefined) return { x: g.add(tapped(g.add(sum, x)), added) };
+  return layer + 1 < c.rank.layers && addsInNorm(c) ? { x, residual: sum } : { x: tapped(g.add(sum, x)) };
 }
 
 /** The norm at a layer's begin, and what it is of. */
@@ -184,8 +206,8 @@ function firstNorm(c: Context, { x, residual }: Hidden, name: string): NormOfSum
 }
 
 /** Whether a node adds the residual before the norm. */
-function hasNormOfSum({ g, spec }: Context): boolean {
-  return g.plugins.has((spec.norm === "rms" ? RMS_NORM : LAYER_NORM).name);
+function addsInNorm({ g, spec }: Context): boolean {
+  return hasNormOfSum(g, spec.norm === "rms" ? RMS_NORM : LAYER_NORM);
 }
 
 /** x + residual, and the norm of that. */

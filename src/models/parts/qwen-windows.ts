@@ -8,11 +8,15 @@ const DEFAULT_FULL_LAYERS = 28;
 
 /**
  * Windows of Qwen2 and Qwen3: with `use_sliding_window`, in layers from `max_window_layers` on. Without it the other keys
- * say nothing; transformers writes them all the same.
+ * say nothing; transformers writes them all the same. `usualFull` is the class's max_window_layers.
  */
-export function readQwenWindows(c: ConfigReader, layers: number): Pick<DecoderSpec, "layerKinds" | "slidingWindow"> {
+export function readQwenWindows(
+  c: ConfigReader,
+  layers: number,
+  usualFull = DEFAULT_FULL_LAYERS,
+): Pick<DecoderSpec, "layerKinds" | "slidingWindow"> {
   const used = c.boolean("use_sliding_window", false) && c.raw("sliding_window") !== null;
-  const full = c.raw("max_window_layers") === 0 ? 0 : c.integer("max_window_layers", DEFAULT_FULL_LAYERS);
+  const full = c.raw("max_window_layers") === 0 ? 0 : c.integer("max_window_layers", usualFull);
   const window = used ? readSize(c, "sliding_window", DEFAULT_WINDOW) : undefined;
   c.ignore("sliding_window");
   const sliding = readSlidingLayers(c, layers, layer => used && layer >= full);

@@ -1,3 +1,4 @@
+import type { RopeSections } from "../../layers/rope.ts";
 import type { ConfigReader } from "../config-reader.ts";
 import type { RopeScaling } from "../spec.ts";
 import { conflict } from "./common-keys.ts";
@@ -9,6 +10,8 @@ export interface RopeSpec {
   readonly localRopeTheta?: number;
   /** Channels of each head that are rotated, where not all are. */
   readonly rotaryDim?: number;
+  /** How three positions a token share the channels. */
+  readonly mrope?: RopeSections;
 }
 
 /** What a scaling is read against. */
@@ -18,6 +21,8 @@ export interface RopeSizes {
   readonly maxPositions: number;
   /** Where config.json keeps the first trained length beside them. */
   readonly original?: number;
+  /** Positions are of several axes (`readMrope`), which older files have as a type. */
+  readonly mrope?: boolean;
   /** `headDim` is what `partial_rotary_factor` leaves of a head. */
   readonly partial?: boolean;
 }
@@ -96,11 +101,11 @@ const READERS: Readonly<Record<RopeScaling["type"], ScalingReader>> = {
 
 export function readScaling(c: ConfigReader, sizes: RopeSizes): RopeScaling | undefined {
   const named = c.has("rope_type") ? c.text("rope_type") : c.text("type", "default");
-  // What Phi-3's own code called it before.
-  const type = sizes.partial && (named === "su" || named === "yarn") ? "longrope" : named;
-  if (c.has("rope_type") && c.has("type") && c.raw("type") !== named)
+  const type = todaysType(named, sizes);
+  if (c.has("rope_type") && c.has("type") && todaysType(c.raw("type"), sizes) !== type)
     conflict(c, "type", c.raw("type"), "rope_type", named);
   c.ignore("type", "rope_type", "rope_theta");
+  if (sizes.mrope) c.ignore("mrope_section", "mrope_interleaved");
   if (sizes.partial) c.ignore("partial_rotary_factor");
   else c.only("partial_rotary_factor", [1, 1.0], "only part of each head would be rotated");
   if (type === "default") return undefined;
@@ -117,6 +122,12 @@ export function readScaling(c: ConfigReader, sizes: RopeSizes): RopeScaling | un
       : "convert a checkpoint with one of these types, or remove the scaling and stay within the trained length",
   );
   return undefined;
+}
+
+/** What Phi-3's own code and Qwen2-VL's files called it before. */
+function todaysType<T>(named: T, { partial, mrope }: RopeSizes): T | string {
+  if (partial && (named === "su" || named === "yarn")) return "longrope";
+  return mrope && named === "mrope" ? "default" : named;
 }
 
 function isScaling(type: string): type is RopeScaling["type"] {
@@ -210,8 +221,8 @@ function given(c: ConfigReader, keys: readonly string[]): Record<string, number>
   return numbers(c, there);
 }
 
-export function positive(c: ConfigReader, key: string): number {
-  const value = c.number(key);
+export function positive(c: ConfigReader, key: string, fallback?: number): number {
+  const value = c.number(key, fallback);
   if (value > 0) return value;
   c.problem(
     "SPC002",
