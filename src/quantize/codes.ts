@@ -9,7 +9,7 @@ import {
   type TensorRecipe,
   transpose,
 } from "../tensor/index.ts";
-import { eachBand } from "./bands.ts";
+import { eachBand, type Slot } from "./bands.ts";
 import { Workbench } from "./workbench.ts";
 
 /** Source bytes of a band: a few rows, whatever the matrix's size, and what a core's cache holds. */
@@ -128,15 +128,15 @@ export class CodedMatrix {
     const scales = known ?? new Float32Array((n * k) / this.#group);
     const groups = k / this.#group;
     const width = (n * this.#bits) / 8;
-    const scalesAt = this.#bandRows * (k * this.#size + groups * 4);
+    const [band, scalesAt] = [this.#bandBytes, 2 * this.#bandBytes];
     const at = scalesAt + scales.byteLength;
     const bench = Workbench.take(at + (last - first) * width);
     const { quantize } = bench.kernels(this.#dtype, this.#bits);
     const [bits, size, group] = [this.#bits, this.#size, this.#group];
     // LINE rows by COLUMNS, or what is left of a group, which has one scale: what is read and written of a piece stays in a core's cache.
-    const useBand = (row: number, end: number): void => {
+    const useBand = (row: number, end: number, slot: Slot): void => {
       const ofBand = scales.subarray(row * groups, end * groups);
-      if (known === undefined) this.#findLargest(bench, (end - row) * k * size, ofBand);
+      if (known === undefined) this.#findLargest(bench, slot * band, (end - row) * k * size, ofBand);
       placeScales(bench.floats.subarray(scalesAt / 4, at / 4), ofBand, row, n);
       for (let line = row; line < end; line += LINE) {
         const lineEnd = Math.min(end, line + LINE);
@@ -145,13 +145,13 @@ export class CodedMatrix {
           const scalesOfGroup = scalesAt + Math.floor(column / group) * n * 4;
           const target = at + (column - first) * width;
           for (let tile = line; tile < lineEnd; tile += TILE) {
-            const source = ((tile - row) * k + column) * size;
+            const source = slot * band + ((tile - row) * k + column) * size;
             quantize(source, k * size, columns, scalesOfGroup + tile * 4, target + (tile * bits) / 8, width);
           }
         }
       }
     };
-    await bench.during(eachBand(this.#weight, this.#bandRows, () => bench.bytes, useBand));
+    await bench.during(eachBand(this.#weight, this.#bandRows, slot => bench.bytes.subarray(slot * band), useBand));
     this.#scales ??= Promise.resolve(scales);
     return { start: first, end: last, bench, at };
   }
@@ -168,10 +168,13 @@ export class CodedMatrix {
     const groups = k / this.#group;
     const wide = cast(this.#weight, "float32");
     if (this.#fitsKernels) {
-      const bench = Workbench.take(this.#bandRows * (k * this.#size + groups * 4));
-      const useBand = (row: number, end: number): void =>
-        this.#findLargest(bench, (end - row) * k * this.#size, scales.subarray(row * groups, end * groups));
-      await bench.during(eachBand(this.#weight, this.#bandRows, () => bench.bytes, useBand));
+      const band = this.#bandBytes;
+      const bench = Workbench.take(2 * band);
+      const useBand = (row: number, end: number, slot: Slot): void => {
+        const ofBand = scales.subarray(row * groups, end * groups);
+        this.#findLargest(bench, slot * band, (end - row) * k * this.#size, ofBand);
+      };
+      await bench.during(eachBand(this.#weight, this.#bandRows, slot => bench.bytes.subarray(slot * band), useBand));
       bench.giveBack();
       return scales;
     }
@@ -183,10 +186,11 @@ export class CodedMatrix {
     return scales;
   }
 
-  /** Of the band at the front of the bench; what is found is put behind it. */
-  #findLargest(bench: Workbench, bandBytes: number, scales: Float32Array): void {
-    bench.kernels(this.#dtype, this.#bits).largest(0, scales.length, this.#group * this.#size, bandBytes);
-    const bits = bench.words.subarray(bandBytes / 4, bandBytes / 4 + scales.length);
+  /** Of `bytes` of a band from byte `from` of the bench; what is found is put behind it. */
+  #findLargest(bench: Workbench, from: number, bytes: number, scales: Float32Array): void {
+    const behind = from + bytes;
+    bench.kernels(this.#dtype, this.#bits).largest(from, scales.length, this.#group * this.#size, behind);
+    const bits = bench.words.subarray(behind / 4, behind / 4 + scales.length);
     if (this.#dtype === "float32") new Uint32Array(scales.buffer, scales.byteOffset, scales.length).set(bits);
     else {
       const halves = new Uint16Array(bits.length);
@@ -208,6 +212,12 @@ export class CodedMatrix {
   get #fitsKernels(): boolean {
     const [n = 0, k = 0] = this.#weight.shape;
     return n > 0 && k > 0 && n % TILE === 0 && this.#group % TILE === 0;
+  }
+
+  /** Of a band and of what is found in it. */
+  get #bandBytes(): number {
+    const [, k = 0] = this.#weight.shape;
+    return this.#bandRows * (k * this.#size + (k / this.#group) * 4);
   }
 
   get #bandRows(): number {

@@ -72,12 +72,9 @@ function bytesOf({ dtype, shape }: TensorRecipe): number {
 async function wholeOf(recipe: TensorRecipe): Promise<Uint8Array> {
   const width = rowBytes(recipe.dtype, recipe.shape);
   const bytes = new Uint8Array(Buffer.allocUnsafeSlow(bytesOf(recipe)).buffer);
-  let filled = 0;
   const bandRows = Math.max(1, Math.floor(BAND / Math.max(1, width)));
-  const target = (): Uint8Array => bytes.subarray(filled);
-  await eachBand(recipe, bandRows, target, (_, end) => {
-    filled = end * width;
-  });
+  const nothing = (): void => {};
+  await eachBand(recipe, bandRows, (_, start) => bytes.subarray(start * width), nothing);
   return bytes;
 }
 
