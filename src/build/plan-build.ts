@@ -26,6 +26,7 @@ import {
   engineRequest,
   noteParser,
   parserOf,
+  takesOrtOperators,
   targetFacts,
   tensorrtSettings,
   toolProblems,
@@ -110,7 +111,9 @@ async function planFrom(
   ];
 
   const canBuild = problems.every(problem => MEMORY_CODES.has(problem.code));
-  const dialect = dialectFor(parserOf(options, builder), build.kv_cache_type === "static");
+  const standard = dialectFor(parserOf(options, builder), build.kv_cache_type === "static");
+  const ownOperators = takesOrtOperators(build, computeDtype, checkpoint.ranks.length);
+  const dialect = ownOperators ? { ...standard, ortOperators: true } : standard;
   const plugins = choosePlugins(build, {
     computeDtype,
     headDim: spec.language.headDim,

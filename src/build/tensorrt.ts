@@ -3,7 +3,7 @@ import type { Problem } from "../diagnostics/index.ts";
 import { ATTENTION_ONLY, DECOMPOSED, type Dialect, MODERN, MODERN_STATIC_CACHE } from "../graph/dialect.ts";
 import type { BuildOptions } from "../options/tables/build.ts";
 import type { TensorrtOptions } from "../options/tables/build-tensorrt.ts";
-import type { TargetFacts } from "../rules/rule.ts";
+import type { BuildSettings, TargetFacts } from "../rules/rule.ts";
 import type { FloatDtype } from "../tensor/index.ts";
 import type { EngineRequest, TensorRTBackend } from "../toolchain/tensorrt/request.ts";
 import { targetProblems } from "../toolchain/tensorrt/target-limits.ts";
@@ -38,6 +38,16 @@ export function dialectFor(parser: Target, staticCache: boolean): Dialect {
   if (supports(parser, "RotaryEmbedding") && supports(parser, "RMSNormalization"))
     return staticCache ? MODERN_STATIC_CACHE : MODERN;
   return supports(parser, "Attention") ? ATTENTION_ONLY : DECOMPOSED;
+}
+
+/**
+ * Whether graphs may have ONNX Runtime's own operators: its kernel writes a static cache, and takes a batch's prompts in one
+ * piece. Ranks that are cut apart and put together again keep to the standard.
+ */
+export function takesOrtOperators(build: BuildSettings, computeDtype: FloatDtype, ranks: number): boolean {
+  const { backend, kv_cache_type, use_paged_context_fmha: inPieces } = build;
+  const ownCache = backend === "onnxruntime" && kv_cache_type === "static" && !inPieces;
+  return ownCache && computeDtype === "float32" && ranks === 1;
 }
 
 /** What the rules may know of the target; the tables of versions and SMs stay in src/toolchain. */

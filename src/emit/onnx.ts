@@ -8,6 +8,7 @@ import {
   type OnnxValueInfo,
   TAP_PREFIX,
 } from "../formats/onnx/schema.ts";
+import { ORT_DOMAIN } from "../graph/dialect.ts";
 import type { Attribute, Attributes, Graph, GraphFunction, GraphNode, Initializer, Value } from "../graph/graph.ts";
 import { byteLength, DTYPES, type Dtype, type Shape, sameShape, showShape } from "../tensor/index.ts";
 
@@ -39,7 +40,8 @@ export function encodeOnnx(graph: Graph, options: OnnxOptions): Uint8Array {
   if (problems.length > 0) throw new MmtrtError(problems);
   const tapped = (options.extraOutputs ?? []).map(name => tapNode(graph, name));
   const opsetImport = [{ domain: "", version: graph.opset }];
-  const domains = [...new Set(graph.functions.map(({ domain }) => domain))];
+  const own = graph.nodes.some(({ domain }) => domain === ORT_DOMAIN) ? [ORT_DOMAIN] : [];
+  const domains = [...new Set([...graph.functions.map(({ domain }) => domain), ...own])];
   return encodeModel({
     irVersion: IR_VERSION,
     producerName: "mmtrt",

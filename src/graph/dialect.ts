@@ -9,7 +9,12 @@ export interface Dialect {
   readonly attention: boolean;
   readonly rotaryEmbedding: boolean;
   readonly rmsNormalization: boolean;
+  /** Operators of ONNX Runtime's own, with float32 kernels on its CPU: attention over a static cache, a norm of a sum. */
+  readonly ortOperators?: boolean;
 }
+
+/** Domain of those operators. */
+export const ORT_DOMAIN = "com.microsoft";
 
 /** ONNX Runtime, TensorRT-RTX and TensorRT from 10.15. */
 export const MODERN: Dialect = { opset: 23, attention: true, rotaryEmbedding: true, rmsNormalization: true };

@@ -1,3 +1,4 @@
+import { ORT_DOMAIN } from "./dialect.ts";
 import type { Graph, Value } from "./graph.ts";
 
 /** What is wrong with a graph, in words; an empty list is a graph that both engines can load. */
@@ -17,7 +18,11 @@ export function verifyGraph(graph: Graph): readonly string[] {
       if (defined.get(input.name) !== input) wrong.push(`${node.name} uses ${input.name} before it exists`);
       used.add(input.name);
     }
-    if (node.domain !== "" && !graph.functions.some(fn => fn.domain === node.domain && fn.name === node.op))
+    if (
+      node.domain !== "" &&
+      node.domain !== ORT_DOMAIN &&
+      !graph.functions.some(fn => fn.domain === node.domain && fn.name === node.op)
+    )
       wrong.push(`${node.name} calls ${node.domain}::${node.op}, which has no body`);
     for (const output of node.outputs) define(output, node.name);
   }

@@ -1,3 +1,4 @@
+import { ORT_DOMAIN } from "../graph/dialect.ts";
 import type { Attribute, Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
 import { dimOf } from "../graph/ops.ts";
@@ -34,9 +35,31 @@ export function addRmsNorm(
   eps: number,
 ): NormOfSum {
   return normOfSum(g, RMS_NORM, x, residual, {
-    both: () => pluginRmsNorm(g, x, gammaOf(g, w, x, name), eps, residual, standardRmsNorm),
+    both: () =>
+      ortRmsNormOfSum(g, x, gammaOf(g, w, x, name), eps, residual) ??
+      pluginRmsNorm(g, x, gammaOf(g, w, x, name), eps, residual, standardRmsNorm),
     norm: sum => rmsNorm(g, w, sum, name, eps),
   });
+}
+
+/** Whether one node adds the residual and norms the sum; sizes may still have none. */
+export function hasNormOfSum({ plugins, dialect }: GraphBuilder, op: FusedOp): boolean {
+  return plugins.has(op.name) || (dialect.ortOperators === true && op === RMS_NORM);
+}
+
+/** ONNX Runtime's node for both; mean and deviation, which it names as well, are for training. */
+function ortRmsNormOfSum(g: GraphBuilder, x: Value, gamma: Value, eps: number, residual: Value): NormOfSum | undefined {
+  if (g.dialect.ortOperators !== true || x.dtype !== "float32") return undefined;
+  const unused = { dtype: x.dtype, shape: [...x.shape.slice(0, -1), 1] };
+  const outputs = g.nodes(
+    "SkipSimplifiedLayerNormalization",
+    [residual, x, gamma],
+    [x, unused, unused, x],
+    { epsilon: { float: eps } },
+    ORT_DOMAIN,
+  );
+  const [y, , , sum] = outputs as readonly [Value, Value, Value, Value];
+  return { y, sum };
 }
 
 /** `both` in one node where the graph has one, which it has not for every size. */
@@ -47,7 +70,7 @@ function normOfSum(
   residual: Value,
   { both, norm }: { both(): NormOfSum | undefined; norm(sum: Value): Value },
 ): NormOfSum {
-  const fused = g.plugins.has(op.name) ? both() : undefined;
+  const fused = hasNormOfSum(g, op) ? both() : undefined;
   if (fused !== undefined) return fused;
   const sum = g.add(residual, x);
   return { y: norm(sum), sum };

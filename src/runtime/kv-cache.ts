@@ -83,9 +83,11 @@ export class KvCache {
     return Object.fromEntries(this.#inputs.map(({ name }, i) => [name, this.#tensors[i] as Tensor]));
   }
 
-  /** Where outputs may be written; new memory is taken for the others. */
+  /** Where outputs may be written; new memory is taken for the others. A static cache is written where it lies. */
   into(): Fetches {
-    return {};
+    return Object.fromEntries(
+      this.#inputs.flatMap(({ name }, i) => (isPast(name) ? [] : [[outputOf(name), this.#tensors[i] as Tensor]])),
+    );
   }
 
   take(outputs: Fetches): void {

@@ -3,6 +3,7 @@ import type { GraphBuilder } from "../../graph/ops.ts";
 import { formOfCodes, kvScaleName, plainForm } from "../../layers/cache-form.ts";
 import { GPT_ATTENTION, hasAttentionKernel, pluginSelfAttention } from "../../layers/fused/gpt-attention.ts";
 import { continuousCache, type KvCache, staticCache } from "../../layers/kv-cache.ts";
+import { hasOrtAttention, type OrtAttention, ortSelfAttention } from "../../layers/ort-attention.ts";
 import { pagedCache } from "../../layers/paged-cache.ts";
 import { axesOfPairs, type RopeTables, ropeTables } from "../../layers/rope.ts";
 import { type RopeFrequencies, ropeFrequencies } from "../../layers/rope-scaling.ts";
@@ -34,6 +35,9 @@ export function decoderAttention(
     windows.length === 1 &&
     spec.scoreCap === undefined &&
     spec.visualSpans !== true;
+  const scale = 1 / Math.sqrt(spec.queryPreAttnScalar ?? spec.headDim);
+  const ort = ortAttentionOf(spec, options, kinds);
+  if (ort !== undefined) return ortSelfAttention(g, positionIds, { ...sizes, ...ort, scale });
   const spans = spansOf(g, spec, options);
   const ofOneAxis = spec.mrope === undefined ? positionIds : g.gather(positionIds, g.int32(0));
   const tables = tablesOf(g, spec, options, positionIds, kinds, asNodes);
@@ -45,7 +49,6 @@ export function decoderAttention(
     return continuousCache(b, form, like, windows, spans);
   };
   const rope = (layer: number): RopeTables | undefined => tables.get(kindAt(kinds, layer).rope);
-  const scale = 1 / Math.sqrt(spec.queryPreAttnScalar ?? spec.headDim);
   if (asNodes) {
     const kvScale = algo !== null && { kvScale: (layer: number) => g.weight(kvScaleName(layer), "float32", [1]) };
     const [window] = windows;
@@ -55,6 +58,27 @@ export function decoderAttention(
   const cacheScale = (layer: number): Value => w.float32(g, kvScaleName(layer), [1]);
   const scoring = { scale, cap: spec.scoreCap, rope, window };
   return standardSelfAttention(g, sizes, scoring, cacheOn(g, ofOneAxis, cacheScale));
+}
+
+/**
+ * ONNX Runtime's own attention, where it computes the model: a static cache of floats, every layer over all that came before,
+ * positions that are counted one by one.
+ */
+function ortAttentionOf(
+  spec: DecoderSpec,
+  { kvCache, dialect, computeDtype, quantization }: GraphOptions,
+  kinds: readonly LayerKind[],
+): Pick<OrtAttention, "capacity" | "rope"> | undefined {
+  if (dialect.ortOperators !== true || kvCache.type !== "static" || computeDtype !== "float32") return undefined;
+  const codes = quantization?.kvCacheQuantAlgo ?? null;
+  const others = codes !== null || spec.scoreCap !== undefined || spec.visualSpans !== undefined;
+  if (others || spec.mrope !== undefined || kinds.some(({ window }) => window !== undefined)) return undefined;
+  const rope = (layer: number): RopeFrequencies | undefined => {
+    const { rope: kind } = kindAt(kinds, layer);
+    return kind === "none" ? undefined : frequenciesOf(spec, kind);
+  };
+  const ropes = kinds.flatMap((_, layer) => rope(layer) ?? []);
+  return hasOrtAttention(spec.headDim, kvCache.capacity, ropes) ? { capacity: kvCache.capacity, rope } : undefined;
 }
 
 /** Without a prompt table there are no images, and nothing sees what comes after it. */

@@ -9,7 +9,7 @@ import { RMS_NORM } from "../../layers/fused/rms-norm.ts";
 import { linear, rowParallelLinear } from "../../layers/linear.ts";
 import { LoraInputs } from "../../layers/lora.ts";
 import { fusedMlp, gatedMlp, plainMlp } from "../../layers/mlp.ts";
-import { addLayerNorm, addRmsNorm, layerNorm, type NormOfSum, rmsNorm } from "../../layers/norm.ts";
+import { addLayerNorm, addRmsNorm, hasNormOfSum, layerNorm, type NormOfSum, rmsNorm } from "../../layers/norm.ts";
 import { normQueriesAndKeys, type SelfAttention } from "../../layers/self-attention.ts";
 import { WeightSource } from "../../layers/weights.ts";
 import type { GraphOptions } from "../architecture.ts";
@@ -197,7 +197,7 @@ function decoderLayer(c: Context, hidden: Hidden, layer: number): Hidden {
   const x = feed(y);
   const added = c.added[c.firstLayer + layer];
   if (added !== undefined) return { x: g.add(tapped(g.add(sum, x)), added) };
-  return layer + 1 < c.rank.layers && hasNormOfSum(c) ? { x, residual: sum } : { x: tapped(g.add(sum, x)) };
+  return layer + 1 < c.rank.layers && addsInNorm(c) ? { x, residual: sum } : { x: tapped(g.add(sum, x)) };
 }
 
 /** The norm at a layer's begin, and what it is of. */
@@ -206,8 +206,8 @@ function firstNorm(c: Context, { x, residual }: Hidden, name: string): NormOfSum
 }
 
 /** Whether a node adds the residual before the norm. */
-function hasNormOfSum({ g, spec }: Context): boolean {
-  return g.plugins.has((spec.norm === "rms" ? RMS_NORM : LAYER_NORM).name);
+function addsInNorm({ g, spec }: Context): boolean {
+  return hasNormOfSum(g, spec.norm === "rms" ? RMS_NORM : LAYER_NORM);
 }
 
 /** x + residual, and the norm of that. */
