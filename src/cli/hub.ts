@@ -2,6 +2,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { LocalModel } from "../checkpoint/hub/local.ts";
 import type { DownloadRecord } from "../checkpoint/manifest.ts";
+import { withProcessorConfig } from "../checkpoint/open/image-processor.ts";
 import { type JsonObject, readJsonObject } from "../formats/json.ts";
 import { environment } from "../options/env.ts";
 import type { Ui } from "./ui.ts";
@@ -34,11 +35,12 @@ export async function localPaths(
   return { paths, hub };
 }
 
-/** config.json of a model of the Hub, or the JSON file that the value names. Errors: HUB001–HUB008, CKP001, CKP008. */
+/** config.json of a model of the Hub, with its image processor's settings where they count, or the JSON file that the value names. Errors: HUB001–HUB008, CKP001, CKP008. */
 export async function hubConfig(context: HubContext, wanted: Wanted): Promise<JsonObject | undefined> {
   if (wanted.value === undefined) return undefined;
   const { path, hub } = await localPath(context, { ...wanted, value: wanted.value, configOnly: true });
-  return readJsonObject(hub === undefined ? path : join(path, "config.json"));
+  if (hub === undefined) return readJsonObject(path);
+  return withProcessorConfig(path, await readJsonObject(join(path, "config.json")));
 }
 
 async function localPath({ ui, signal, origin }: HubContext, wanted: Wanted & { value: string }): Promise<LocalModel> {

@@ -155,6 +155,24 @@ describe("commands that need no weights", () => {
     ).toEqual([`/shapes/llava/resolve/${COMMIT}/config.json`]);
   });
 
+  it("plan with the image processor's numbers, where tokens are counted by them", async () => {
+    hub.repos.set("shapes/smolvlm", repoOf(join(ROOT, "test/fixtures/models/smolvlm-shapes"), COMMIT));
+    const own = { ...env, HF_HOME: join(rig.dir, "plan-tiles") };
+    hub.takeSeen();
+    const { code, stdout, stderr } = await rig.run(["plan", "shapes/smolvlm", "--images", "96x64"], { env: own });
+    expect(code, stderr).toBe(0);
+    // Tiles of 32 by the file; the class's own are of 364.
+    expect(stdout).toMatch(/96x64.*28/);
+    expect(stderr).not.toContain("warning");
+    expect(
+      hub
+        .takeSeen()
+        .filter(({ path }) => path.includes("/resolve/"))
+        .map(({ path }) => path.split("/").at(-1))
+        .sort(),
+    ).toEqual(["config.json", "preprocessor_config.json", "processor_config.json"]);
+  });
+
   it("synthesize weights for it", async () => {
     const argv = ["synth", "made", "--model_config", "shapes/llava", "--json"];
     const { code, stdout } = await rig.run(argv, { env });

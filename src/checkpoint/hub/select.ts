@@ -1,5 +1,6 @@
 import { posix } from "node:path";
 import { isJsonObject, type JsonObject } from "../../formats/json.ts";
+import { knownArchitecture } from "../../models/registry.ts";
 import { extraFilesOf } from "../open/extra-files.ts";
 import { FOLDERS, isFolderModel } from "../open/folders.ts";
 import { findWeights, noCheckpoint } from "../open/layout.ts";
@@ -23,7 +24,7 @@ export interface Selection {
 
 /**
  * The files that mmtrt reads of a model: of several forms of its weights one, safetensors before pickles; no code, no
- * pictures, no copies for other frameworks. `configOnly` leaves the weights out. Errors: CKP019, CKP008 of the JSON files.
+ * pictures, no copies for other frameworks. `configOnly` leaves the weights out, and all but what tells their sizes. Errors: CKP019, CKP008 of the JSON files.
  */
 export async function selectFiles(listing: Listing, configOnly: boolean): Promise<Selection> {
   const { names } = listing;
@@ -32,7 +33,7 @@ export async function selectFiles(listing: Listing, configOnly: boolean): Promis
   if (configOnly) {
     if (config === undefined) throw noCheckpoint(listing.at, "config.json is missing");
     const parts = (folders ?? []).map(folder => `${folder}/config.json`).filter(name => names.has(name));
-    return { small: ["config.json", ...parts], weights: [], pickle: false };
+    return { small: ["config.json", ...parts, ...processorFiles(config, names)], weights: [], pickle: false };
   }
   if (folders === undefined) return selectFolder(listing, "", config !== undefined);
   const own = [...filesIn(names, "")];
@@ -42,6 +43,12 @@ export async function selectFiles(listing: Listing, configOnly: boolean): Promis
     weights: parts.flatMap(part => part.weights),
     pickle: parts.some(part => part.pickle),
   };
+}
+
+/** How many tokens an image brings stands in them, where the architecture reads them. */
+function processorFiles(config: JsonObject, names: ReadonlySet<string>): readonly string[] {
+  if (knownArchitecture(config)?.readsProcessor !== true) return [];
+  return ["preprocessor_config.json", "processor_config.json"].filter(name => names.has(name));
 }
 
 async function selectFolder(listing: Listing, folder: string, hasConfig: boolean): Promise<Selection> {
