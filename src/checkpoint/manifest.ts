@@ -13,7 +13,7 @@ export const TOKENIZER_DIR = "tokenizer";
 export const VISUAL_DIR = "visual";
 /** The two halves of an encoder-decoder, each laid out as a decoder-only model is at the top. */
 export const ENCODER_DIR = "encoder";
-export const DECODER_DIR = "decoder";
+const DECODER_DIR = "decoder";
 export const VISUAL_WEIGHTS = "model.safetensors";
 
 /** Where config and ranks of the language model are: the top, or `decoder/`. */

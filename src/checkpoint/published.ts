@@ -50,7 +50,7 @@ export async function smallestOf(architecture: string, at: string): Promise<Publ
 }
 
 /** `config.architectures[0]`. */
-export function classOf({ config: { architectures } }: PublishedModel): string {
+function classOf({ config: { architectures } }: PublishedModel): string {
   return Array.isArray(architectures) ? String(architectures[0]) : "";
 }
 

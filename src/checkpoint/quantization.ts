@@ -61,7 +61,7 @@ export async function planQuantization(
 }
 
 /** Whether scales come from activations that have to be measured. */
-export function needsRanges({ quantAlgo, kvCacheQuantAlgo }: QuantSpec): boolean {
+function needsRanges({ quantAlgo, kvCacheQuantAlgo }: QuantSpec): boolean {
   return (
     quantAlgo?.startsWith("W8A8") === true ||
     quantAlgo === "FP8" ||

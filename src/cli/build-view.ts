@@ -100,7 +100,7 @@ function commands({ steps: all }: BuildPlan): string {
 }
 
 /** Inputs of one shape whose names differ in a number alone are one row: past_key_0…31. */
-export function profileTable({ shapes }: Pick<EngineProfile, "shapes">): string {
+function profileTable({ shapes }: Pick<EngineProfile, "shapes">): string {
   const rows = new Map<string, { numbers: number[]; stem: string; cells: string[] }>();
   for (const [name, { min, opt, max }] of Object.entries(shapes)) {
     const [, stem = name, number] = /^(.*_)(\d+)$/.exec(name) ?? [];

@@ -1,7 +1,6 @@
 import type { Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
 import type { Dtype, FloatDtype } from "../tensor/index.ts";
-import type { WeightSource } from "./weights.ts";
 
 /** How keys and values lie in the cache between two steps. */
 export interface CacheForm {
@@ -18,20 +17,15 @@ export function plainForm(dtype: FloatDtype): CacheForm {
   return { dtype, store: (_, fresh) => fresh, read: (_, kept) => kept };
 }
 
-/**
- * Codes of a byte: code = round(x / s), x ≈ code · s, with the layer's `attention.kv_cache_scaling_factor` s for keys and
- * values. What a step adds passes through its codes too, so that an answer does not depend on how a prompt was cut.
- */
-export function codedForm(g: GraphBuilder, w: WeightSource, algo: "INT8" | "FP8"): CacheForm {
-  return formOfCodes(g, algo, layer => w.float32(g, kvScaleName(layer), [1]));
-}
-
 /** The checkpoint's name of a layer's s. */
 export function kvScaleName(layer: number): string {
   return `transformer.layers.${layer}.attention.kv_cache_scaling_factor`;
 }
 
-/** codedForm with s, [1], from elsewhere. */
+/**
+ * Codes of a byte: code = round(x / s), x ≈ code · s, with the layer's `attention.kv_cache_scaling_factor` s, [1], for keys and
+ * values. What a step adds passes through its codes too, so that an answer does not depend on how a prompt was cut.
+ */
 export function formOfCodes(g: GraphBuilder, algo: "INT8" | "FP8", scale: (layer: number) => Value): CacheForm {
   const dtype = algo === "INT8" ? "int8" : "float8_e4m3fn";
   return {

@@ -96,7 +96,7 @@ function offsetBias(g: GraphBuilder, w: WeightSource, name: string, size: number
 }
 
 /** (Δy + size − 1) · (2 size − 1) + Δx + size − 1 for query patch i and key patch j. */
-export function offsetIndex(size: number): Int32Array {
+function offsetIndex(size: number): Int32Array {
   const n = size ** 2;
   return Int32Array.from({ length: n * n }, (_, at) => {
     const [i, j] = [Math.floor(at / n), at % n];

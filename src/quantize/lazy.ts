@@ -24,7 +24,7 @@ export function lazyFloats(
   );
 }
 
-export function lazyBytes(
+function lazyBytes(
   name: string,
   dtype: Dtype,
   shape: readonly number[],

@@ -16,7 +16,7 @@ import { toE4m3 } from "./e4m3.ts";
 import { floatView } from "./lazy.ts";
 
 /** Which place of a word, from the low end, holds the code of each of its columns. */
-export const IN_ORDER: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7];
+const IN_ORDER: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7];
 
 interface Words {
   /** int32 [rows, words]. */

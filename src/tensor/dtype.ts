@@ -41,7 +41,7 @@ export const DTYPES: Readonly<Record<Dtype, DtypeInfo>> = {
 
 /** The dtypes weights may be stored in after `convert`. */
 export type FloatDtype = "float32" | "float16" | "bfloat16";
-export const FLOAT_DTYPES: readonly FloatDtype[] = ["float32", "float16", "bfloat16"];
+const FLOAT_DTYPES: readonly FloatDtype[] = ["float32", "float16", "bfloat16"];
 
 export function dtypeOfSafetensors(name: string): Dtype | undefined {
   return (Object.keys(DTYPES) as Dtype[]).find(dtype => DTYPES[dtype].safetensors === name);

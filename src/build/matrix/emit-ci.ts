@@ -37,7 +37,7 @@ export async function gitlabFiles(wording: Wording): Promise<readonly EmittedFil
 }
 
 /** An engine of TensorRT runs on the SM that it was built on, so the machine must have that one. */
-export function labelsOf({ backend, gpu, sms }: MachineNeeds): readonly string[] {
+function labelsOf({ backend, gpu, sms }: MachineNeeds): readonly string[] {
   return gpu ? ["gpu", backend, ...sms.map(sm => `sm${sm}`)] : [backend];
 }
 

@@ -50,7 +50,7 @@ export function groupsOf(
   }));
 }
 
-export function needsOf({ build: { backend, compute_capabilities: given } }: Cell): MachineNeeds {
+function needsOf({ build: { backend, compute_capabilities: given } }: Cell): MachineNeeds {
   const sms = backend === "onnxruntime" ? [] : smNumbers(given);
   return { backend, gpu: backend === "tensorrt", sms };
 }

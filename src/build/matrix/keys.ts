@@ -8,7 +8,7 @@ import type { Cell, CellCommand } from "./cell.ts";
 import { CELL_OPTIONS } from "./options.ts";
 
 /** Bumped when a step writes other bytes, or other facts, for the same inputs. */
-export const STEP_VERSIONS = { convert: 1, plan: 2, graph: 1, engine: 1, cell: 1 } as const;
+const STEP_VERSIONS = { convert: 1, plan: 2, graph: 1, engine: 1, cell: 1 } as const;
 
 /** SHA-256 of files by their path in a source, `""` for a source that is a single file. */
 export type SourceHashes = Readonly<Record<string, string>>;

@@ -8,7 +8,7 @@ import { extraFilesOf } from "./extra-files.ts";
 import { objectAt, openPart } from "./folders.ts";
 
 /** LLaVA's own training code names the vision tower instead of storing it (`mm_vision_tower`). */
-export function namesVisionTower(config: JsonObject): boolean {
+function namesVisionTower(config: JsonObject): boolean {
   return typeof config.mm_vision_tower === "string" && config.vision_tower_cfg === undefined;
 }
 

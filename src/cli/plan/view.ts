@@ -28,7 +28,7 @@ export function modelPlanText(plan: BuildPlan, model: PlannedModel): string {
 }
 
 /** `7.06 billion`, as model cards round. */
-export function showCount(n: number): string {
+function showCount(n: number): string {
   const [size, word] = n >= 1e9 ? [1e9, " billion"] : n >= 1e6 ? [1e6, " million"] : [1, ""];
   return `${Number((n / size).toPrecision(3))}${word}`;
 }

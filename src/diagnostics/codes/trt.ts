@@ -81,11 +81,6 @@ const TRT_OWN = {
     about:
       "trtexec's shape lists use commas, colons, quotes and stars as signs of their own. Rename the input, or build with --builder python, which takes any name.",
   },
-  TRT017: {
-    title: "an input size is outside the engine's profiles",
-    about:
-      "An engine runs only sizes that one of its profiles covers. Ask for less at once, or build again with the limit raised.",
-  },
   TRT018: {
     title: "the built engine is not the planned one",
     about:

@@ -1,4 +1,4 @@
-import { defineOptions, type Values } from "../define.ts";
+import { defineOptions } from "../define.ts";
 
 export const cacheOptions = defineOptions({
   action: {
@@ -39,5 +39,3 @@ export const cacheOptions = defineOptions({
     about: "verify: remove damaged results, which are then made again when they are needed.",
   },
 });
-
-export type CacheOptions = Values<typeof cacheOptions>;

@@ -1,4 +1,4 @@
-import { defineOptions, type Values } from "../define.ts";
+import { defineOptions } from "../define.ts";
 
 export const completionOptions = defineOptions({
   shell: {
@@ -12,5 +12,3 @@ export const completionOptions = defineOptions({
       "The shell that the script is for. Print it into a file that the shell reads, or eval it when a shell starts.",
   },
 });
-
-export type CompletionOptions = Values<typeof completionOptions>;

@@ -1,4 +1,4 @@
-import { defineOptions, type Values } from "../define.ts";
+import { defineOptions } from "../define.ts";
 
 export const diffOptions = defineOptions({
   first: {
@@ -24,5 +24,3 @@ export const diffOptions = defineOptions({
     about: "End with exit code 1 when there is a difference.",
   },
 });
-
-export type DiffOptions = Values<typeof diffOptions>;

@@ -1,4 +1,4 @@
-import { defineOptions, type Values } from "../define.ts";
+import { defineOptions } from "../define.ts";
 
 export const explainOptions = defineOptions({
   what: {
@@ -17,5 +17,3 @@ export const explainOptions = defineOptions({
     about: "The engine directory that the log is about: its profiles tell which limit a request broke.",
   },
 });
-
-export type ExplainOptions = Values<typeof explainOptions>;

@@ -1,4 +1,4 @@
-import { defineOptions, type Values } from "../define.ts";
+import { defineOptions } from "../define.ts";
 
 export const loraCommandOptions = defineOptions({
   action: {
@@ -32,5 +32,3 @@ export const loraCommandOptions = defineOptions({
     about: "merge: where the model goes. Must be new or empty.",
   },
 });
-
-export type LoraCommandOptions = Values<typeof loraCommandOptions>;

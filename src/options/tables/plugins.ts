@@ -1,4 +1,4 @@
-import { defineOptions, type Values } from "../define.ts";
+import { defineOptions } from "../define.ts";
 
 export const pluginsOptions = defineOptions({
   action: {
@@ -71,5 +71,3 @@ export const pluginsOptions = defineOptions({
     about: "Compilers at once. Without it: one for each processor.",
   },
 });
-
-export type PluginsOptions = Values<typeof pluginsOptions>;

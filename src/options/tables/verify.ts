@@ -1,4 +1,4 @@
-import { defineOptions, type Values } from "../define.ts";
+import { defineOptions } from "../define.ts";
 
 export const verifyOptions = defineOptions({
   engine_dir: { type: "path", required: true, group: "Files", placeholder: "DIR", about: "What mmtrt build wrote." },
@@ -46,5 +46,3 @@ export const verifyOptions = defineOptions({
     about: "Threads of ONNX Runtime per session; 0 lets it choose.",
   },
 });
-
-export type VerifyOptions = Values<typeof verifyOptions>;

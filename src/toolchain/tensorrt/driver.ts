@@ -43,7 +43,7 @@ export function driverCommand(
 }
 
 /** The request in the driver's keys (native-plugins/driver/README.md). */
-export function driverRequest(request: EngineRequest): Readonly<Record<string, unknown>> {
+function driverRequest(request: EngineRequest): Readonly<Record<string, unknown>> {
   const given: Record<string, unknown> = {
     onnx: request.onnx,
     engine: request.engine,

@@ -1,4 +1,3 @@
-import type { Problem } from "../../diagnostics/index.ts";
 import type { ShapeRange } from "./request.ts";
 
 /** Which build option limits a dimension of an input: the contract's names, axis by axis. */
@@ -78,7 +77,7 @@ export function describeMisfits(
   return fewest.length === 0 ? undefined : fewest.map(describeMisfit).join("; ");
 }
 
-export function describeMisfit({ profile, input, axis, size, min, max, flag }: Misfit): string {
+function describeMisfit({ profile, input, axis, size, min, max, flag }: Misfit): string {
   if (axis < 0) return `${input} has ${size} dimensions, the engine takes ${max}`;
   const place = `${input} axis ${axis} is ${size}, profile ${profile} takes ${min} to ${max}`;
   if (size > max)
@@ -86,23 +85,6 @@ export function describeMisfit({ profile, input, axis, size, min, max, flag }: M
       ? `${place}: ask for at most ${max}`
       : `${place}: build with a higher --${flag}, or ask for at most ${max}`;
   return `${place}: give at least ${min}`;
-}
-
-/** The misfits of the nearest profile as problems of a request; empty when a profile covers it. */
-export function misfitProblems(
-  shapes: Readonly<Record<string, readonly number[]>>,
-  profiles: readonly Profile[],
-  at: string,
-): readonly Problem[] {
-  const lists = misfitsOf(shapes, profiles);
-  const fewest = lists.length === 0 ? [] : lists.reduce((best, list) => (list.length < best.length ? list : best));
-  return fewest.map(misfit => ({
-    code: "TRT017",
-    what: `${misfit.input}${misfit.axis < 0 ? "" : ` axis ${misfit.axis}`} is ${misfit.size}; the engine takes ${misfit.min} to ${misfit.max}`,
-    at,
-    why: `the nearest profile, ${misfit.profile}, ends there`,
-    fix: describeMisfit(misfit),
-  }));
 }
 
 /** "input_ids [8, 2048], past_key_0…31 [8, 4, 2047, 64]": the largest size of each dimension over all profiles. */

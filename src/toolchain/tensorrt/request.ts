@@ -4,7 +4,7 @@ import type { Problem } from "../../diagnostics/index.ts";
 export type TensorRTBackend = "tensorrt" | "tensorrt_rtx";
 
 /** Who calls the builder: NVIDIA's command line tools, or our Python driver over the bindings of a pip installation. */
-export const BUILDERS = ["auto", "trtexec", "tensorrt_rtx", "python"] as const;
+const BUILDERS = ["auto", "trtexec", "tensorrt_rtx", "python"] as const;
 export type BuilderChoice = (typeof BUILDERS)[number];
 export type Builder = Exclude<BuilderChoice, "auto">;
 

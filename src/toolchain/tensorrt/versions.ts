@@ -38,7 +38,7 @@ export const MINIMUM_VERSION: Readonly<Record<Feature, Version>> = {
 const RTX_LACKS: readonly Feature[] = ["TRT_MoE"];
 
 /** Element types that exist in hardware only from some SM on. */
-export const FIRST_SM: Readonly<Record<string, number>> = {
+const FIRST_SM: Readonly<Record<string, number>> = {
   bfloat16: 80,
   float8_e4m3fn: 89,
   float8_e8m0fnu: 89,

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { attentionFunction, fullAttentionFunction } from "../../../src/graph/functions.ts";
 import { GraphBuilder } from "../../../src/graph/ops.ts";
-import { printGraph } from "../../../src/graph/print.ts";
 import { verifyGraph } from "../../../src/graph/verify.ts";
+import { printGraph } from "../../support/print-graph.ts";
 
 describe("the graph builder", () => {
   it("infers shapes through broadcast, product, reshape, split and concat", () => {

@@ -1,6 +1,6 @@
-import type { Attribute, Graph, Value } from "./graph.ts";
+import type { Attribute, Graph, Value } from "../../src/graph/graph.ts";
 
-/** The graph as text, a line a value or node: what golden tests compare and people read. */
+/** The graph as text, a line a value or node, for tests to compare. */
 export function printGraph(graph: Graph): string {
   const typed = (value: Value): string => `${value.name}: ${value.dtype}[${value.shape.join(", ")}]`;
   const weights = graph.initializers.filter(({ bytes }) => bytes === undefined);
