@@ -112,7 +112,8 @@ async function planFrom(
 
   const canBuild = problems.every(problem => MEMORY_CODES.has(problem.code));
   const standard = dialectFor(parserOf(options, builder), build.kv_cache_type === "static");
-  const ownOperators = takesOrtOperators(build, computeDtype, checkpoint.ranks.length);
+  // A library of kernels is for a GPU, where ONNX Runtime's own operators have no float32.
+  const ownOperators = libraries.length === 0 && takesOrtOperators(build, computeDtype, checkpoint.ranks.length);
   const dialect = ownOperators ? { ...standard, ortOperators: true } : standard;
   const plugins = choosePlugins(build, {
     computeDtype,
