@@ -1,4 +1,5 @@
 import { fail, MmtrtError } from "../diagnostics/index.ts";
+import { tokensBeside } from "../vision/index.ts";
 import { type Answers, answer, endTokens, type Question } from "./answer.ts";
 import type { GenerateOptions } from "./generate/options.ts";
 import type { AnswerSession } from "./generation.ts";
@@ -28,6 +29,8 @@ export class Assistant<Runs extends AnswerSession = AnswerSession> {
   #writer: Promise<PromptWriter> | undefined;
   #processor: Promise<ImageProcessorConfig> | undefined;
   readonly #images = new Map<string, Promise<PixelValues>>();
+  /** Of models that see several pictures of a prompt in another way than one. */
+  readonly #imagesBeside = new Map<string, Promise<PixelValues>>();
 
   private constructor(
     session: Runs,
@@ -59,13 +62,15 @@ export class Assistant<Runs extends AnswerSession = AnswerSession> {
     return this.#writer;
   }
 
-  /** A picture as the vision encoder takes it; each file is read once. Errors: RUN001–RUN004, RUN017. */
-  image(file: string): Promise<PixelValues> {
+  /** A picture as the vision encoder takes it, alone in its prompt or not; each file is read once. Errors: RUN001–RUN004, RUN017. */
+  image(file: string, isOneOfSeveral = false): Promise<PixelValues> {
     this.#processor ??= this.#filesDir().then(openImageProcessor);
     const processor = this.#processor;
     const { visual_tokens: rule } = this.session.engine.manifest.model;
-    const loaded = this.#images.get(file) ?? processor.then(config => loadImage(file, config, rule));
-    this.#images.set(file, loaded);
+    const differs = isOneOfSeveral && rule !== undefined && tokensBeside(rule) !== undefined;
+    const known = differs ? this.#imagesBeside : this.#images;
+    const loaded = known.get(file) ?? processor.then(config => loadImage(file, config, rule, differs));
+    known.set(file, loaded);
     return loaded;
   }
 
@@ -79,6 +84,7 @@ export class Assistant<Runs extends AnswerSession = AnswerSession> {
   /** Pictures are forgotten; for long runs over many. */
   forgetImages(): void {
     this.#images.clear();
+    this.#imagesBeside.clear();
   }
 
   /** Token ids of a question about pictures (or so many of them, where every one brings the same), in the model's prompt. */
@@ -93,8 +99,9 @@ export class Assistant<Runs extends AnswerSession = AnswerSession> {
     return writer.encode(await writer.write(question, count, format), tokens);
   }
 
+  /** The pictures of one prompt. */
   images(files: readonly string[]): Promise<readonly PixelValues[]> {
-    return Promise.all(files.map(file => this.image(file)));
+    return Promise.all(files.map(file => this.image(file, files.length > 1)));
   }
 
   /** A question in words about pictures in files. Errors: those of `promptIds` and `image`. */

@@ -7,7 +7,7 @@ import { NO_ADAPTER, openLoraBank } from "./lora/bank.ts";
 import { type OrtGraph, type OrtOptions, openGraph } from "./ort.ts";
 import type { Features } from "./prompt-table.ts";
 import { openRanks } from "./ranks/open.ts";
-import { hashOf } from "./reuse/keys.ts";
+import { hashOfImage } from "./reuse/keys.ts";
 import { openReuse } from "./reuse/open.ts";
 import { decoderOptions, openRunnable } from "./runnable.ts";
 import { encodeImages, type OtherEncoder } from "./visual/encode.ts";
@@ -66,9 +66,11 @@ export async function openSession(
       const others = graph === visual ? options.otherEncoders : undefined;
       const { visual_tokens: rule } = engine.manifest.model;
       const encode = (some: readonly PixelValues[]): Promise<Features> =>
-        rule?.kind === "patches" ? encodePacked(graph, config, rule, some) : encodeImages(graph, config, some, others);
+        rule?.kind === "patches"
+          ? encodePacked(graph, config, rule, some)
+          : encodeImages(graph, config, some, { rule, ...(others && { others }) });
       if (reuse === undefined || graph !== visual) return encode(images);
-      const hashes = images.map(({ data, height, width }) => hashOf(data, height, width));
+      const hashes = images.map(hashOfImage);
       return reuse.features.features(hashes, image => encode(images.slice(image, image + 1)));
     },
     check(size, at) {

@@ -9,7 +9,13 @@ import type { PixelValues } from "../../src/runtime/image/preprocess.ts";
 import type { Features } from "../../src/runtime/prompt-table.ts";
 import { openSession, type Session } from "../../src/runtime/session.ts";
 import type { FloatDtype } from "../../src/tensor/index.ts";
-import type { PatchesRule } from "../../src/vision/index.ts";
+import {
+  type ImageSize,
+  tokensOf as imageTokens,
+  type PatchesRule,
+  tokensBeside,
+  type VisualTokenRule,
+} from "../../src/vision/index.ts";
 import { expectClose } from "./expect-close.ts";
 import { buildTo, convertTo, Workspace } from "./pipeline.ts";
 import { type ReferenceTensor, readReference, row } from "./reference.ts";
@@ -136,6 +142,9 @@ export async function featuresOf(model: Case, batch: string): Promise<Features |
   const [, , height, width] = pixels.shape as [number, number, number, number];
   const counts = model.reference.get(`${batch}.images`)?.values ?? (batch === "b1" ? [1] : [1, 1, 1]);
   const total = [...counts].reduce((sum, count) => sum + count, 0);
+  const sizes = model.reference.get("sizes");
+  if (rule !== undefined && sizes !== undefined)
+    return model.session.encodeImages(sizedImages(rule, { height, width }, pixels, sizes, [...counts]));
   return model.session.encodeImages(
     Array.from({ length: total }, (_, i) => ({ height, width, data: row(pixels, i) as Float32Array })),
   );
@@ -146,4 +155,23 @@ export function patchedPictures({ reference }: Case, batch: string, rule: Patche
   const [pixels, grids] = [reference.get("pixel_values"), reference.get("image_grid_thw")];
   const total = [...(reference.get(`${batch}.images`)?.values ?? [])].reduce((sum, count) => sum + count, 0);
   return patchPictures(rule, pixels?.values as Float32Array, gridsOf([...(grids?.values ?? [])])).slice(0, total);
+}
+
+/** Pictures of several sizes: as many of the tiles each as the rule says for its size, alone in its prompt or not. */
+function sizedImages(
+  rule: VisualTokenRule,
+  tile: ImageSize,
+  pixels: ReferenceTensor,
+  sizes: ReferenceTensor,
+  counts: readonly number[],
+): PixelValues[] {
+  let next = 0;
+  return counts
+    .flatMap(count => new Array<number>(count).fill(count))
+    .map((together, i) => {
+      const [height = 0, width = 0] = row(sizes, i);
+      const tokens = (together > 1 ? tokensBeside(rule) : undefined) ?? imageTokens(rule, { height, width });
+      const rows = Array.from({ length: tokens.tiles }, () => row(pixels, next++));
+      return { ...tile, data: Float32Array.from(rows.flatMap(values => [...values])), tokens };
+    });
 }

@@ -62,15 +62,17 @@ export async function questionsOf(
     options.pixel_values === undefined ? undefined : await readPixelValues(options.pixel_values, model.visual_tokens);
   const writer = prompts.some(prompt => typeof prompt === "string") ? await assistant.writer() : undefined;
   // Only ids are counted against what each image brings.
-  const known = prompts.every(prompt => typeof prompt === "string") ? [] : (pixels ?? (await assistant.images(files)));
+  const known = prompts.every(prompt => typeof prompt === "string")
+    ? []
+    : (pixels ?? (await Promise.all(files.map(file => assistant.image(file)))));
   const items = pairUp({
     prompts,
     imageCount: pixels?.length ?? files.length,
     together: together || seesTogether(assistant),
-    placeholders: placeholderCounter(model, writer, known),
+    placeholders: placeholderCounter(model, writer, known, pixels === undefined),
   });
-  const image = (index: number): Promise<PixelValues> | PixelValues =>
-    pixels === undefined ? assistant.image(files[index] as string) : (pixels[index] as PixelValues);
+  const image = (index: number, isOneOfSeveral: boolean): Promise<PixelValues> | PixelValues =>
+    pixels === undefined ? assistant.image(files[index] as string, isOneOfSeveral) : (pixels[index] as PixelValues);
   const questions = await Promise.all(items.map(item => questionOf(assistant, item, image, options)));
   return questions.length === 1
     ? new Array<Question>(options.batch_size ?? 1).fill(questions[0] as Question)
@@ -80,10 +82,10 @@ export async function questionsOf(
 async function questionOf(
   assistant: Assistant,
   { prompt, images }: RequestItem,
-  image: (index: number) => Promise<PixelValues> | PixelValues,
+  image: (index: number, isOneOfSeveral: boolean) => Promise<PixelValues> | PixelValues,
   options: RunOptions,
 ): Promise<Question> {
-  const pixels = await Promise.all(images.map(image));
+  const pixels = await Promise.all(images.map(index => image(index, images.length > 1)));
   const ids = typeof prompt === "string" ? await assistant.promptIds(prompt, pixels, options.prompt_format) : prompt;
   return { ids, pixels };
 }

@@ -10,7 +10,10 @@ import { qformer, qformerWeights } from "./qformer.ts";
 import { vitTower } from "./vit-graph.ts";
 import { towerWeights } from "./vit-weights.ts";
 
-/** Image encoder, Q-Former where there is one, projector: pixels [batch, 3, H, W] → features [batch, N, llm_hidden]; `image_newline` [llm_hidden] beside them for rows that end with it. */
+/**
+ * Image encoder, Q-Former where there is one, projector: pixels [batch, 3, H, W] → features [batch, N, llm_hidden], and beside them
+ * `image_newline` [llm_hidden] where rows of features end with it.
+ */
 export function visualGraph(spec: ModelSpec, options: GraphOptions): Graph {
   const { vision, qformer: queries, projector } = spec;
   if (vision === undefined || projector === undefined)
@@ -28,7 +31,11 @@ export function visualGraph(spec: ModelSpec, options: GraphOptions): Graph {
         );
   const projected = g.scope("projector", () => project(g, w, projector, asked));
   g.output(g.tap("projector", projected), "output");
-  if (hasNewline(spec)) g.output(w.get(g, NEWLINE, [projector.outputSize]), NEWLINE);
+  if (hasNewline(spec)) {
+    const newline = w.get(g, NEWLINE, [projector.outputSize]);
+    // A node between: a stored tensor is no output itself.
+    g.output(g.node("Identity", [newline], newline), "image_newline");
+  }
   return g.finish();
 }
 
@@ -43,11 +50,10 @@ export function visualWeights(spec: ModelSpec): VisualRule[] {
   ];
 }
 
-/** Name of the stored tensor, and of the output. */
-const NEWLINE = "image_newline";
+/** As transformers 5 stores it; the bare name is the output's. */
+const NEWLINE = "model.image_newline";
 
-/** transformers 5 puts it under `model.`. */
-export const NEWLINE_NAMES: readonly NameRule[] = [{ stored: /^model\.image_newline$/, canonical: NEWLINE }];
+export const NEWLINE_NAMES: readonly NameRule[] = [{ stored: /^image_newline$/, canonical: NEWLINE }];
 
 function hasNewline({ visualTokens }: ModelSpec): boolean {
   return visualTokens !== undefined && arrangesFeatures(visualTokens);

@@ -1,4 +1,5 @@
 import { type Problem, throwIfAny } from "../../diagnostics/index.ts";
+import { arrangesFeatures } from "../../vision/index.ts";
 import { positionAxes } from "../positions.ts";
 import type { RunnableEngine } from "../runnable.ts";
 
@@ -6,6 +7,9 @@ import type { RunnableEngine } from "../runnable.ts";
 export function refuseUnmade({ llm, manifest: { model } }: Pick<RunnableEngine, "llm" | "manifest">): void {
   const unmade = [
     ...(model.visual_tokens?.kind === "patches" ? ["the tables of packed patches"] : []),
+    ...(model.visual_tokens && arrangesFeatures(model.visual_tokens)
+      ? ["rows of tiles with a newline after each"]
+      : []),
     ...(positionAxes(llm) > 1 ? ["positions on three axes"] : []),
     ...(llm.io.some(({ name }) => name === "deepstack_table") ? ["deepstack_table"] : []),
   ];

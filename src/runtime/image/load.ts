@@ -10,6 +10,7 @@ import {
   type ImageTokens,
   patchesOf,
   sizeProblem,
+  tokensBeside,
   tokensOf,
   type VisualTokenRule,
 } from "../../vision/index.ts";
@@ -41,20 +42,21 @@ export async function openImageProcessor(dir: string): Promise<ImageProcessorCon
 }
 
 /**
- * A picture as the visual engine takes it; `rule` tells what it brings, where pictures differ.
+ * A picture as the visual engine takes it; `rule` tells what it brings, where pictures differ, alone in its prompt or not.
  * @throws MmtrtError RUN001, RUN002 for the file; RUN017 when the processor makes other tiles than the engine was built for.
  */
 export async function loadImage(
   file: string,
   config: ImageProcessorConfig,
   rule?: VisualTokenRule,
+  isOneOfSeveral = false,
 ): Promise<PixelValues> {
   const image = await decodeImage(file);
   const refused = rule && sizeProblem(rule, image);
   if (refused !== undefined) refusedSize(file, image, refused);
-  const pixels = preprocess(image, config);
+  const pixels = preprocess(image, config, isOneOfSeveral);
   if (rule === undefined) return pixels;
-  const tokens = tokensOf(rule, image);
+  const tokens = (isOneOfSeveral ? tokensBeside(rule) : undefined) ?? tokensOf(rule, image);
   const [made, planned] = [partsIn(pixels), partsPlanned(rule, tokens)];
   if (made !== planned) otherProcessor(file, made, planned);
   return { ...pixels, tokens };
@@ -107,7 +109,7 @@ export async function readPixelValues(file: string, rule?: VisualTokenRule): Pro
     const [count, channels, height, width] = stored?.shape ?? [];
     const fits = stored?.shape.length === 4 && stored.dtype === "float32" && channels === 3;
     if (stored === undefined || !fits || !count || !height || !width) return notPixels(file, stored);
-    const images = rule && (await imagesOf(file, rule, tensors.get("image_sizes"), count));
+    const images = rule && (await imagesOf(file, rule, tensors, count));
     const bytes = await stored.readRows(0, count);
     const all = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
     const size = 3 * height * width;
@@ -126,9 +128,10 @@ export async function readPixelValues(file: string, rule?: VisualTokenRule): Pro
 async function imagesOf(
   file: string,
   rule: VisualTokenRule,
-  sizes: StoredTensor | undefined,
+  tensors: ReadonlyMap<string, StoredTensor>,
   tiles: number,
 ): Promise<readonly ImageTokens[]> {
+  const sizes = tensors.get("image_sizes");
   const [count = 0, pair] = sizes?.shape ?? [];
   if (sizes === undefined || sizes.dtype !== "int32" || pair !== 2 || count > tiles)
     return notSizes(file, `image_sizes in ${file} is ${shown(sizes)}; expected int32 [images, 2]`);
@@ -136,12 +139,33 @@ async function imagesOf(
   const edges = new Int32Array(buffer, byteOffset, byteLength / 4);
   const small = edges.find(edge => edge < 1 || edge > MAX_EDGE);
   if (small !== undefined) return notSizes(file, `image_sizes in ${file} holds ${small}; expected 1 to ${MAX_EDGE}`);
-  const images = Array.from({ length: count }, (_, i) =>
-    tokensOf(rule, { height: edges[2 * i] as number, width: edges[2 * i + 1] as number }),
+  const together = await imagesPerPrompt(file, tensors.get("batch_num_images"), count);
+  const images = Array.from(
+    { length: count },
+    (_, i) =>
+      ((together[i] ?? 1) > 1 ? tokensBeside(rule) : undefined) ??
+      tokensOf(rule, { height: edges[2 * i] as number, width: edges[2 * i + 1] as number }),
   );
   const expected = images.reduce((sum, image) => sum + image.tiles, 0);
   if (expected === tiles) return images;
   return notSizes(file, `pixel_values in ${file} has ${tiles} tiles; images of these sizes have ${expected}`);
+}
+
+/** How many images the prompt of each one has, where the file tells; the processor of LLaVA-OneVision does. */
+async function imagesPerPrompt(
+  file: string,
+  stored: StoredTensor | undefined,
+  images: number,
+): Promise<readonly number[]> {
+  if (stored === undefined) return [];
+  const [prompts = 0] = stored.shape;
+  if (stored.dtype !== "int32" || stored.shape.length !== 1 || prompts > images)
+    return notSizes(file, `batch_num_images in ${file} is ${shown(stored)}; expected int32 [prompts]`);
+  const { buffer, byteOffset, byteLength } = await stored.readRows(0, prompts);
+  const counts = [...new Int32Array(buffer, byteOffset, byteLength / 4)];
+  if (counts.some(count => count < 0) || counts.reduce((sum, count) => sum + count, 0) !== images)
+    return notSizes(file, `batch_num_images in ${file} does not add up to ${images} images`);
+  return counts.flatMap(count => new Array<number>(count).fill(count));
 }
 
 /** Pixels; what a picture file can state. */

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { PixelValues } from "../image/preprocess.ts";
 import type { Features } from "../prompt-table.ts";
 
 /** What stands for tokens of a prompt in the index. Text is its ids; a row of the prompt table is what it was made of. */
@@ -52,6 +53,12 @@ function startsOf(table: Features | undefined, images: number): readonly number[
     start += count;
     return start - count;
   });
+}
+
+/** Tiles alike are of two images where bars are cut off from one of them and black pixels are kept of the other. */
+export function hashOfImage({ data, height, width, tokens }: PixelValues): string {
+  const { top = 0, left = 0, rows = 0, cols = 0 } = tokens?.kept ?? {};
+  return hashOf(data, height, width, ...(tokens?.kept === undefined ? [] : [top, left, rows, cols]));
 }
 
 /** SHA-256 of numbers, as they lie in memory. */

@@ -1,5 +1,6 @@
 import { type Problem, throwIfAny } from "../../diagnostics/index.ts";
 import type { EngineModel } from "../../formats/engine-config.ts";
+import { arrangesFeatures, tokensOf, type VisualTokenRule } from "../../vision/index.ts";
 import { type Reference, unusable } from "../reference.ts";
 
 /**
@@ -19,7 +20,17 @@ export function checkReference({ file, tensors }: Reference, model: EngineModel)
   } else if (!has("input_ids")) report(`has no input_ids; ${architecture} reads a prompt`);
   if (has("pixel_values") && model.num_visual_features === 0)
     report(`has pixel_values; ${architecture} takes no images`);
-  if (has("pixel_values") && pictures.length !== 4) report(`has pixel_values of ${pictures.length} axes; expected 4`);
+  const packs = model.visual_tokens?.kind === "patches";
+  const axes = packs ? 2 : 4;
+  if (has("pixel_values") && pictures.length !== axes)
+    report(`has pixel_values of ${pictures.length} axes; expected ${axes}`);
+  const [images, three] = tensors.get("image_grid_thw")?.shape ?? [];
+  if (packs && has("pixel_values") && (images !== 1 || three !== 3))
+    report("has no image_grid_thw [1, 3] beside pixel_values; expected the frames, rows and columns of its patches");
+
+  const { visual_tokens: rule } = model;
+  const tiles = rule !== undefined && arrangesFeatures(rule) ? otherTiles(rule, tensors) : undefined;
+  if (has("pixel_values") && tiles !== undefined) report(tiles);
 
   if (pair === undefined) {
     if (has("decoder_input_ids")) report(`has decoder_input_ids; ${architecture} is a decoder alone`);
@@ -27,4 +38,17 @@ export function checkReference({ file, tensors }: Reference, model: EngineModel)
   const outside = Array.from(tensors.get("decoder_input_ids")?.data ?? []).find(id => id < 0 || id >= vocab);
   if (outside !== undefined) report(`has ${outside} in decoder_input_ids; the model knows 0 to ${vocab - 1}`);
   throwIfAny(problems);
+}
+
+/** A picture's features are put in order by its size. */
+function otherTiles(rule: VisualTokenRule, tensors: Reference["tensors"]): string | undefined {
+  const sizes = tensors.get("image_sizes");
+  const [height = 0, width = 0] = sizes?.data ?? [];
+  if (sizes?.shape.join() !== "1,2" || Math.min(height, width) < 1)
+    return "has no image_sizes [1, 2] beside pixel_values; expected the height and width of its picture";
+  const [made] = tensors.get("pixel_values")?.shape ?? [];
+  const { tiles } = tokensOf(rule, { height, width });
+  return made === tiles
+    ? undefined
+    : `has pixel_values of ${made} tiles; a picture of ${height} × ${width} has ${tiles}`;
 }

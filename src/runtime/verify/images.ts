@@ -1,5 +1,7 @@
 import { existsSync } from "node:fs";
+import { arrangesFeatures, type PatchesRule, tokensOf, type VisualTokenRule } from "../../vision/index.ts";
 import type { Assistant } from "../assistant.ts";
+import { gridsOf, patchPictures } from "../image/patch-values.ts";
 import type { PixelValues } from "../image/preprocess.ts";
 import type { OrtOptions } from "../ort.ts";
 import type { Features } from "../prompt-table.ts";
@@ -30,7 +32,9 @@ export async function compareVision(
   if (pixels === undefined || visualPart === undefined) return undefined;
   const graph = await openTapped(visualPart, ort);
   try {
-    const features = await assistant.session.encodeImages(picturesOf(pixels), graph);
+    const { visual_tokens: rule } = assistant.session.engine.manifest.model;
+    const pictures = picturesIn(pixels, rule, stages);
+    const features = await assistant.session.encodeImages(pictures, graph);
     const unseen = ["vision", "projector"].filter(name => !graph.taps.includes(name) && stages.get(name) !== undefined);
     for (const tap of [...graph.taps, ...unseen]) {
       const swin = /^stages\.(\d+)$/.exec(tap)?.[1];
@@ -41,6 +45,25 @@ export async function compareVision(
   } finally {
     await graph.close();
   }
+}
+
+/** One picture, as `checkReference` has seen; a grid that is not its patches' gives a stage of another size. */
+function patchesOf(rule: PatchesRule, { data }: ReferenceTensor, stages: Stages): readonly PixelValues[] {
+  return patchPictures(rule, Float32Array.from(data), gridsOf([...(stages.get("image_grid_thw")?.data ?? [])]));
+}
+
+/** As `checkReference` has seen them. */
+function picturesIn(
+  pixels: ReferenceTensor,
+  rule: VisualTokenRule | undefined,
+  stages: Stages,
+): readonly PixelValues[] {
+  if (rule?.kind === "patches") return patchesOf(rule, pixels, stages);
+  if (rule === undefined || !arrangesFeatures(rule)) return picturesOf(pixels);
+  const [height = 1, width = 1] = stages.get("image_sizes")?.data ?? [];
+  const [, , tileHeight = 1, tileWidth = 1] = pixels.shape;
+  const data = Float32Array.from(pixels.data);
+  return [{ height: tileHeight, width: tileWidth, data, tokens: tokensOf(rule, { height, width }) }];
 }
 
 function picturesOf({ shape, data }: ReferenceTensor): readonly PixelValues[] {

@@ -53,8 +53,9 @@ export async function serveImages(
       if (frame.header.kind === "bye") return;
       const tiles = tilesIn(frame, tileBytes);
       if (graph === undefined) continue;
-      const values = await encodeBatch(graph, config, tiles).catch((error: unknown) => report(peer, error));
-      if (values !== undefined) await peer.send({ kind: "features" }, [tensor("features", values)]);
+      // Who asks has the newline of an engine of its own.
+      const encoded = await encodeBatch(graph, config, tiles).catch((error: unknown) => report(peer, error));
+      if (encoded !== undefined) await peer.send({ kind: "features" }, [tensor("features", encoded.features)]);
     }
   } finally {
     peer.end();

@@ -84,13 +84,13 @@ describe("images shared by the processes of a launch", () => {
     expect(existsSync(place.dir)).toBe(false);
     const images = pictures(count);
     const others = first.map(peer => otherEncoder(peer, config()));
-    const shared = await encodeImages(graph, config(), images, others);
+    const shared = await encodeImages(graph, config(), images, { others });
     const alone = [];
     for (const share of sharesOf(images, 3)) alone.push(...(await encodeImages(graph, config(), share)).values);
     expect(shared.values).toEqual(Float32Array.from(alone));
     expect(shared).toMatchObject({ rows: count * config().num_visual_features, hidden: 36 });
     // The same processes answer the next request.
-    expect(await encodeImages(graph, config(), images, others)).toEqual(shared);
+    expect(await encodeImages(graph, config(), images, { others })).toEqual(shared);
     await dismiss(first);
     await done;
   });
@@ -106,7 +106,7 @@ describe("images shared by the processes of a launch", () => {
     const serving = serveImages(left as Peer, file(), config(), { threads: 1 });
     (ended as Peer).end();
     const others = peers.map(peer => otherEncoder(peer, config()));
-    await expect(encodeImages(graph, config(), pictures(3), others)).rejects.toThrow(/RUN042.*process 1 of 3/s);
+    await expect(encodeImages(graph, config(), pictures(3), { others })).rejects.toThrow(/RUN042.*process 1 of 3/s);
     for (const peer of peers) peer.end();
     await expect(serving).rejects.toThrow(/RUN042.*process 0 of 3/s);
   });
@@ -118,7 +118,7 @@ describe("images shared by the processes of a launch", () => {
     const serving = join(launchOf(1, 2)).then(peer => serveImages(peer, broken, config(), { threads: 1 }));
     peers.push(...(await gather(launchOf(0, 2))));
     const others = peers.map(peer => otherEncoder(peer, config()));
-    await expect(encodeImages(graph, config(), pictures(2), others)).rejects.toThrow(/RUN011.*model\.onnx/s);
+    await expect(encodeImages(graph, config(), pictures(2), { others })).rejects.toThrow(/RUN011.*model\.onnx/s);
     await dismiss(peers);
     await serving;
   });
@@ -131,7 +131,7 @@ describe("images shared by the processes of a launch", () => {
     await helper.send({ kind: "features" }, [
       { name: "features", dtype: "float32", shape: [1], bytes: new Uint8Array(4) },
     ]);
-    await expect(encodeImages(graph, config(), pictures(2), [other])).rejects.toThrow(/RUN043/);
+    await expect(encodeImages(graph, config(), pictures(2), { others: [other] })).rejects.toThrow(/RUN043/);
     const serving = serveImages(helper, file(), config(), { threads: 1 });
     await (first as Peer).send({ kind: "encode" }, [
       { name: "tile 0", dtype: "float32", shape: [1], bytes: new Uint8Array(4) },
