@@ -40,6 +40,11 @@ const KEYS: Readonly<Record<string, SizeKeys>> = {
   internlm2: LLAMA,
   phi3: LLAMA,
   smollm3: LLAMA,
+  qwen2_vl: LLAMA,
+  qwen2_vl_text: LLAMA,
+  qwen2_5_vl: LLAMA,
+  qwen2_5_vl_text: LLAMA,
+  qwen3_vl_text: LLAMA,
   opt: { ...VIT, hidden: ["hidden_size", "word_embed_proj_dim"], inner: ["ffn_dim"] },
   gpt2: { layers: ["n_layer"], heads: ["n_head"], hidden: ["n_embd"], inner: ["n_inner"] },
   t5: { layers: ["num_layers", "num_decoder_layers"], heads: ["num_heads"], hidden: ["d_model"], inner: ["d_ff"] },
@@ -50,6 +55,20 @@ const KEYS: Readonly<Record<string, SizeKeys>> = {
   blip_2_vision_model: VIT,
   blip_2_qformer: VIT,
   "donut-swin": { layers: ["depths"], heads: ["num_heads"], hidden: ["embed_dim", "hidden_size"], inner: [] },
+};
+
+const PACKED: SizeKeys = {
+  layers: ["depth"],
+  heads: ["num_heads"],
+  hidden: ["hidden_size"],
+  inner: ["intermediate_size"],
+};
+
+/** Of encoders of packed patches, by the whole model's model_type: their own is not always there. Qwen2-VL's MLP is a multiple of its width. */
+const PACKED_KEYS: Readonly<Record<string, SizeKeys>> = {
+  qwen2_vl: { ...PACKED, hidden: ["embed_dim"], inner: [] },
+  qwen2_5_vl: PACKED,
+  qwen3_vl: PACKED,
 };
 
 /** Where a model's config keeps the language model's; absent: at its top. */
@@ -115,12 +134,20 @@ export function reduced(config: Config, { layers, shrink }: Reduction): Config {
   const text = languagePart(config);
   const vision = VISION_PARTS.find(part => isConfig(config[part]));
   // The decoder of an image encoder's features is as wide as they are, so it shrinks as much.
-  const shared = text === "decoder" && vision === "encoder" ? ratioOf(config.encoder as Config, shrink) : undefined;
-  const shrunk = (part: Config, least = 1): Config =>
-    smaller(part, shared ?? ratioOf(part, shrink), layers === undefined ? undefined : Math.max(layers, least));
+  const encoder = config.encoder as Config;
+  const shared =
+    text === "decoder" && vision === "encoder" ? ratioOf(encoder, shrink, KEYS[String(encoder.model_type)]) : undefined;
+  const shrunk = (part: Config, least = 1, keys = KEYS[String(part.model_type)]): Config =>
+    smaller(
+      part,
+      shared ?? ratioOf(part, shrink, keys),
+      layers === undefined ? undefined : Math.max(layers, least),
+      keys,
+    );
   let made = withPart(config, text, shrunk(text === undefined ? config : (config[text] as Config)));
   // Features come from the second last layer of a ViT; every second block of a Swin has shifted windows.
-  if (vision !== undefined) made = { ...made, [vision]: shrunk(config[vision] as Config, 2) };
+  if (vision !== undefined)
+    made = { ...made, [vision]: shrunk(config[vision] as Config, 2, PACKED_KEYS[String(config.model_type)]) };
   if (isConfig(config.qformer_config)) made = { ...made, qformer_config: shrunk(config.qformer_config) };
   return consistent(made, vision);
 }
@@ -133,19 +160,38 @@ function consistent(config: Config, vision: string | undefined): Config {
   if (isConfig(config.llm_cfg)) repeated.hidden_size = config.llm_cfg.hidden_size;
   if (tower && isConfig(config.qformer_config))
     repeated.qformer_config = { ...config.qformer_config, encoder_hidden_size: tower.hidden_size };
+  if (tower && PACKED_KEYS[String(config.model_type)]) repeated.vision_config = packedTower(config, tower);
   return { ...config, ...repeated };
 }
 
+/** As wide at its end as the language model, and with numbers of layers that it has. */
+function packedTower(config: Config, tower: Config): Config {
+  const part = languagePart(config);
+  const text = part === undefined ? config : (config[part] as Config);
+  const depth = Number(tower.depth);
+  const kept = (key: string, most = depth): Config => {
+    const layers = tower[key];
+    if (!Array.isArray(layers)) return {};
+    const left = layers.filter(layer => Number(layer) < depth).slice(0, most);
+    return { [key]: left.length > 0 || layers.length === 0 ? left : [depth - 1] };
+  };
+  return {
+    ...tower,
+    [config.model_type === "qwen2_vl" ? "hidden_size" : "out_hidden_size"]: text.hidden_size,
+    ...kept("fullatt_block_indexes"),
+    ...kept("deepstack_visual_indexes", Number(text.num_hidden_layers)),
+  };
+}
+
 /** Heads that are left, as a part of those there were. */
-function ratioOf(part: Config, shrink: number): number {
-  const key = KEYS[String(part.model_type)]?.heads.at(-1);
+function ratioOf(part: Config, shrink: number, keys: SizeKeys | undefined): number {
+  const key = keys?.heads.at(-1);
   const value = key === undefined ? undefined : part[key];
   const heads = Number(Array.isArray(value) ? value[0] : value);
   return heads > 0 ? Math.max(1, Math.floor(heads / shrink)) / heads : 1;
 }
 
-function smaller(part: Config, ratio: number, layers: number | undefined): Config {
-  const keys = KEYS[String(part.model_type)];
+function smaller(part: Config, ratio: number, layers: number | undefined, keys: SizeKeys | undefined): Config {
   if (keys === undefined) return part;
   const changed: Record<string, unknown> = {};
   const change = (names: readonly string[], to: (n: number) => number): void => {

@@ -31,15 +31,15 @@ type Attend = (call: PackedAttention) => Value;
  * softmax(scale · q · kᵀ) · v by heads within segments of packed rows, [1, rows, width], for all layers that have these segments: what
  * depends on them alone is computed once. One node a layer where the graph has it.
  */
-export function packedAttention(g: GraphBuilder, { starts, longest }: Segments, rows: Value): Attend {
+export function packedAttention(g: GraphBuilder, { starts, longest }: Segments): Attend {
   let standard: Attend | undefined;
   return call => {
     const node = pluginSegmentAttention(g, call, starts, (b, own, of) => maskedAttention(b, of, own.q)(own));
     if (node !== undefined) return node;
     standard ??=
       longest === undefined || longest > MOST_GATHERED
-        ? maskedAttention(g, starts, rows)
-        : gatheredAttention(g, starts, longest, rows);
+        ? maskedAttention(g, starts, call.q)
+        : gatheredAttention(g, starts, longest, call.q);
     return standard(call);
   };
 }

@@ -68,12 +68,15 @@ export function languageItems(input: MemoryInput, rank: number, steps: readonly 
     const formula = `from and to other stages ${ends} × tokens ${tokens} × hidden ${language.hiddenSize} × ${c} B`;
     items.push({ what: "hidden_states", bytes, formula });
   }
-  if (promptRows > 0 && stage === 0)
+  if (promptRows > 0 && stage === 0) {
+    // Beside the rows themselves what is added behind the first layers.
+    const tables = 1 + (language.deepstackLevels ?? 0);
     items.push({
       what: "prompt_table",
-      bytes: promptRows * language.hiddenSize * c,
-      formula: `rows ${promptRows} × hidden ${language.hiddenSize} × ${c} B`,
+      bytes: promptRows * language.hiddenSize * c * tables,
+      formula: `rows ${promptRows} × hidden ${language.hiddenSize} × ${c} B${tables > 1 ? ` × ${tables} tables` : ""}`,
     });
+  }
   return items;
 }
 

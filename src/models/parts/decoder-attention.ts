@@ -39,7 +39,6 @@ export function decoderAttention(
   const ort = ortAttentionOf(spec, options, kinds);
   if (ort !== undefined) return ortSelfAttention(g, positionIds, { ...sizes, ...ort, scale });
   const spans = spansOf(g, spec, options);
-  const ofOneAxis = spec.mrope === undefined ? positionIds : g.gather(positionIds, g.int32(0));
   const tables = tablesOf(g, spec, options, positionIds, kinds, asNodes);
   const algo = quantization?.kvCacheQuantAlgo ?? null;
   const cacheOn = (b: GraphBuilder, like: Value, scale: (layer: number) => Value): KvCache => {
@@ -56,6 +55,7 @@ export function decoderAttention(
   }
   const window = (layer: number): number | undefined => kindAt(kinds, layer).window;
   const cacheScale = (layer: number): Value => w.float32(g, kvScaleName(layer), [1]);
+  const ofOneAxis = spec.mrope === undefined ? positionIds : g.gather(positionIds, g.int32(0));
   const scoring = { scale, cap: spec.scoreCap, rope, window };
   return standardSelfAttention(g, sizes, scoring, cacheOn(g, ofOneAxis, cacheScale));
 }

@@ -44,7 +44,7 @@ export function packedVisualGraph({ architecture, packedVision: vision }: ModelS
   const patches = multiplyDims("features", patchesPerFeature(vision));
   const rows = g.input("input", options.computeDtype, [patches, patchValues(vision)]);
   const positions = g.input("patch_positions", "int32", [patches, 2]);
-  const attend = attentionOf(g, vision, g.unsqueeze(rows, [0]));
+  const attend = attentionOf(g, vision);
   const order = vision.windows && g.input("window_order", "int32", ["features"]);
   const embedded = g.scope("embeddings", () => embedPatches(g, w, vision, rows));
   const context: Context = { g, w, vision, rope: g.scope("rope", () => gridTables(g, vision, positions)), attend };
@@ -63,12 +63,12 @@ export function packedVisualGraph({ architecture, packedVision: vision }: ModelS
 }
 
 /** Every picture's rows see each other; with windows, those of a window in most layers. */
-function attentionOf(g: GraphBuilder, { windows, mergeSize }: PackedVisionSpec, rows: Value): Context["attend"] {
+function attentionOf(g: GraphBuilder, { windows, mergeSize }: PackedVisionSpec): Context["attend"] {
   const starts = g.input("cu_seqlens", "int32", [addDims("frames", 1)]);
-  const whole = packedAttention(g, { starts }, rows);
+  const whole = packedAttention(g, { starts });
   if (windows === undefined) return (_, call) => whole(call);
   const windowStarts = g.input("cu_window_seqlens", "int32", [addDims("windows", 1)]);
-  const within = packedAttention(g, { starts: windowStarts, longest: (windows.edge * mergeSize) ** 2 }, rows);
+  const within = packedAttention(g, { starts: windowStarts, longest: (windows.edge * mergeSize) ** 2 });
   return (layer, call) => (windows.fullLayers.includes(layer) ? whole : within)(call);
 }
 

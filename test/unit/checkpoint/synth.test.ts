@@ -147,6 +147,21 @@ describe("presets", () => {
     const vila = await smaller("vila1.5-3b", 2, 19);
     expect(vila.vision).toMatchObject({ layers: 2, runLayers: 1, hiddenSize: 72 });
     expect(vila.projector).toMatchObject({ outputSize: 128 });
+    const qwen = await smaller("qwen2.5-vl-7b-instruct", 2, 4);
+    expect(qwen.language).toMatchObject({ layers: 2, heads: 7, kvHeads: 1, headDim: 128, hiddenSize: 896 });
+    expect(qwen.packedVision).toMatchObject({ layers: 2, heads: 4, hiddenSize: 320, outputSize: 896 });
+    expect(qwen.packedVision?.windows?.fullLayers).toEqual([1]);
+    const qwen2 = await smaller("qwen2-vl-2b-instruct", 1, 3);
+    expect(qwen2.packedVision).toMatchObject({
+      layers: 2,
+      heads: 5,
+      hiddenSize: 400,
+      intermediateSize: 1600,
+      outputSize: 512,
+    });
+    const qwen3 = await smaller("qwen3-vl-4b-instruct", 1, 8);
+    expect(qwen3.language).toMatchObject({ layers: 1, heads: 4, deepstackLevels: 1 });
+    expect(qwen3.packedVision).toMatchObject({ layers: 2, heads: 2, outputSize: 320, deepstackLayers: [1] });
     const nougat = await smaller("nougat-base", 1, 3);
     expect(nougat.swin).toMatchObject({ depths: [2, 2, 2, 2], heads: [1, 2, 4, 8], embedSize: 32, hiddenSize: 256 });
     expect(nougat.language).toMatchObject({ heads: 4, hiddenSize: 256, layers: 1 });

@@ -29,8 +29,9 @@ import { decoderGraph } from "../../../src/models/parts/decoder-graph.ts";
 import { encoderDecoderGraph, encoderGraph } from "../../../src/models/parts/encoder-decoder-graph.ts";
 import { llamaWeights } from "../../../src/models/parts/llama-weights.ts";
 import { loraModules } from "../../../src/models/parts/lora-modules.ts";
+import { packedVisualGraph } from "../../../src/models/parts/packed-vit-graph.ts";
 import { visualGraph } from "../../../src/models/parts/visual-graph.ts";
-import type { DecoderSpec } from "../../../src/models/spec.ts";
+import type { DecoderSpec, PackedVisionSpec } from "../../../src/models/spec.ts";
 import { LORA_RANK_STEP, type QuantSpec, UNQUANTIZED } from "../../../src/tensor/index.ts";
 import { llava, pair } from "../../support/specs.ts";
 
@@ -178,11 +179,35 @@ const PLAIN: GraphOptions = {
   promptTable: true,
 };
 
+/** Qwen2-VL's encoder, with what a test changes. */
+const packed = (change: Partial<PackedVisionSpec>): PackedVisionSpec => ({
+  ...{
+    kind: "qwen2_vl",
+    channels: 3,
+    patchSize: 14,
+    temporalPatchSize: 2,
+    mergeSize: 2,
+    hiddenSize: 288,
+    layers: 2,
+    heads: 6,
+  },
+  ...{ intermediateSize: 400, activation: "quick_gelu", ropeTheta: 10_000, outputSize: 512 },
+  ...change,
+});
+const DEEP = { kind: "qwen3_vl", tableSide: 5, deepstackLayers: [0] } as const;
+
 /** What a decoder alone has not: encoders of images and text, ranks, adapters. */
 function* otherGraphs(options: Partial<GraphOptions>): Generator<Graph> {
   const spec = SPECS["LLaMA's sizes"];
   for (const vision of [{}, { hiddenSize: 1152, heads: 18 }, { hiddenSize: 1152, heads: 32 }])
     yield visualGraph(llava({}, { layers: 2, runLayers: 2, ...vision }), { ...PLAIN, ...options });
+  const [mrope, windows] = [
+    { sections: [24, 20, 20], interleaved: true },
+    { edge: 4, fullLayers: [1] },
+  ];
+  for (const packedVision of [packed({}), packed({ heads: 24 }), packed({ kind: "qwen2_5_vl", windows }), packed(DEEP)])
+    yield packedVisualGraph({ ...spec, packedVision }, { ...PLAIN, ...options });
+  yield decoderGraph(plain({ mrope, deepstackLevels: 1, qkNorm: true }), { ...PLAIN, ...options });
   for (const change of [{}, { positions: "relative" }, { headDim: 12, heads: 5, hiddenSize: 60 }] as const)
     yield encoderGraph(pair({ layers: 2, ...change }), { ...PLAIN, ...options });
   for (const ranks of [
