@@ -55,6 +55,28 @@ describe("A budget of images", () => {
   });
 });
 
+describe("A budget of packed patches", () => {
+  const patches: VisualTokenRule = {
+    ...{ kind: "patches", patch: 14, merge: 2, temporal_patch: 2, min_pixels: 3136, max_pixels: 12_845_056 },
+  };
+  const limits = { max_batch_size: 1, max_input_len: 2000, max_multimodal_len: 2000, max_visual_batch: 4000 };
+
+  it("takes no image of more patches than a call of the visual engine, which no image is parted for", () => {
+    const sizes = ["1280x720", "640x480"].map(text => parseSize(text)).filter(size => size !== undefined);
+    const budget = budgetOf(patches, sizes, limits);
+    expect(budget.unit).toBe("patches");
+    expect(budget.images).toMatchObject([
+      { patches: 4784, grid: { rows: 52, cols: 92 }, features: 1196, tokens: 1196, batch: 0 },
+      { patches: 1564, grid: { rows: 34, cols: 46 }, features: 391, tokens: 391, batch: 1, visual_calls: 1 },
+    ]);
+    const square = budget.fitting.find(({ shape }) => shape === "1:1");
+    if (square?.kind !== "up_to") throw new Error("squares of some sizes");
+    expect(tokensOf(patches, square.size).patches).toBeLessThanOrEqual(4000);
+    const next = { height: square.size.height + 32, width: square.size.width + 32 };
+    expect(tokensOf(patches, next).patches).toBeGreaterThan(4000);
+  });
+});
+
 describe("The inverse of a rule", () => {
   it("holds for every size up to the one it names, and for none of the next", () => {
     const budget = { features: 600, tokens: 640 };
