@@ -25,7 +25,7 @@ export async function eachBand(
   try {
     for (let start = 0; start < rows; start += bandRows) {
       await next;
-      const own = slot;
+      const own: Slot = slot;
       slot = own === 0 ? 1 : 0;
       next = start + bandRows < rows ? fill(start + bandRows, slot) : Promise.resolve();
       use(start, Math.min(rows, start + bandRows), own);
