@@ -7,14 +7,7 @@ import {
   type WeightRule,
 } from "./architecture.ts";
 import type { ConfigReader } from "./config-reader.ts";
-import {
-  activationName,
-  briefQuantization,
-  embeddingKeys,
-  plainMapping,
-  rotaryScaling,
-  weightLayoutKey,
-} from "./parts/checkpoint-config.ts";
+import { handWrittenKeys, weightLayoutKey } from "./parts/checkpoint-config.ts";
 import { type LanguageFamily, textOnly } from "./parts/language.ts";
 import { LLAMA } from "./parts/llama-decoder.ts";
 import { readLlamaDecoder } from "./parts/llama-spec.ts";
@@ -101,26 +94,5 @@ function groupedRows({ heads, kvHeads, headDim }: DecoderSpec): readonly RowRang
 
 /** As NVIDIA's converter for InternLM2 writes it. */
 function internLm2Config(spec: DecoderSpec, layout: CheckpointLayout): CheckpointConfig {
-  return {
-    architecture: spec.architecture,
-    dtype: layout.dtype,
-    logits_dtype: "float32",
-    num_hidden_layers: spec.layers,
-    num_attention_heads: spec.heads,
-    num_key_value_heads: spec.kvHeads,
-    hidden_size: spec.hiddenSize,
-    intermediate_size: spec.intermediateSize,
-    norm_epsilon: spec.normEps,
-    vocab_size: spec.vocabSize,
-    position_embedding_type: "rope_gpt_neox",
-    rotary_base: spec.ropeTheta,
-    max_position_embeddings: spec.maxPositions,
-    hidden_act: activationName(spec.activation),
-    ...embeddingKeys(layout),
-    quantization: briefQuantization(layout),
-    mapping: plainMapping(layout),
-    attn_bias: spec.attentionBias,
-    rotary_scaling: rotaryScaling(spec),
-    ...weightLayoutKey(layout),
-  };
+  return { ...handWrittenKeys(spec, layout), attn_bias: spec.attentionBias, ...weightLayoutKey(layout) };
 }

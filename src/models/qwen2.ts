@@ -1,13 +1,6 @@
 import { type CheckpointConfig, type CheckpointLayout, defineArchitecture } from "./architecture.ts";
 import type { ConfigReader } from "./config-reader.ts";
-import {
-  activationName,
-  briefQuantization,
-  embeddingKeys,
-  plainMapping,
-  rotaryScaling,
-  weightLayoutKey,
-} from "./parts/checkpoint-config.ts";
+import { handWrittenKeys, weightLayoutKey } from "./parts/checkpoint-config.ts";
 import { type LanguageFamily, textOnly } from "./parts/language.ts";
 import { LLAMA } from "./parts/llama-decoder.ts";
 import { readLlamaDecoder } from "./parts/llama-spec.ts";
@@ -52,24 +45,8 @@ function readQwen2Decoder(c: ConfigReader, nested: boolean): DecoderSpec {
 /** As NVIDIA's converter for Qwen writes it: its own class for all generations, told apart by qwen_type. */
 function qwenConfig(spec: DecoderSpec, layout: CheckpointLayout): CheckpointConfig {
   return {
+    ...handWrittenKeys(spec, layout),
     architecture: "QWenForCausalLM",
-    dtype: layout.dtype,
-    logits_dtype: "float32",
-    num_hidden_layers: spec.layers,
-    num_attention_heads: spec.heads,
-    hidden_size: spec.hiddenSize,
-    intermediate_size: spec.intermediateSize,
-    num_key_value_heads: spec.kvHeads,
-    vocab_size: spec.vocabSize,
-    position_embedding_type: "rope_gpt_neox",
-    max_position_embeddings: spec.maxPositions,
-    hidden_act: activationName(spec.activation),
-    rotary_base: spec.ropeTheta,
-    rotary_scaling: rotaryScaling(spec),
-    norm_epsilon: spec.normEps,
-    quantization: briefQuantization(layout),
-    mapping: plainMapping(layout),
-    ...embeddingKeys(layout),
     qwen_type: "qwen2",
     disable_weight_only_quant_plugin: layout.quantization?.floatWeights === true,
     ...weightLayoutKey(layout),

@@ -69,6 +69,30 @@ export function cacheDtype({ quantization, dtype }: CheckpointLayout): string {
   return algo == null ? dtype : algo.toLowerCase();
 }
 
+/** The keys of a decoder with rotary embedding that NVIDIA's converters write by hand, without those that follow from them. */
+export function handWrittenKeys(language: DecoderSpec, layout: CheckpointLayout): CheckpointConfig {
+  return {
+    architecture: language.architecture,
+    dtype: layout.dtype,
+    logits_dtype: "float32",
+    num_hidden_layers: language.layers,
+    num_attention_heads: language.heads,
+    num_key_value_heads: language.kvHeads,
+    hidden_size: language.hiddenSize,
+    intermediate_size: language.intermediateSize,
+    norm_epsilon: language.normEps,
+    vocab_size: language.vocabSize,
+    position_embedding_type: "rope_gpt_neox",
+    rotary_base: language.ropeTheta,
+    rotary_scaling: rotaryScaling(language),
+    max_position_embeddings: language.maxPositions,
+    hidden_act: activationName(language.activation),
+    ...embeddingKeys(layout),
+    quantization: briefQuantization(layout),
+    mapping: plainMapping(layout),
+  };
+}
+
 /** The keys that every config class of TensorRT-LLM dumps; `exclude` as in `fullQuantization`. */
 export function classKeys(
   language: DecoderSpec,

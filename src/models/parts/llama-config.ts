@@ -1,14 +1,6 @@
 import type { CheckpointConfig, CheckpointLayout } from "../architecture.ts";
 import type { DecoderSpec } from "../spec.ts";
-import {
-  activationName,
-  classKeys,
-  embeddingKeys,
-  fullQuantization,
-  plainMapping,
-  rotaryScaling,
-  weightLayoutKey,
-} from "./checkpoint-config.ts";
+import { classKeys, fullQuantization, handWrittenKeys, rotaryScaling, weightLayoutKey } from "./checkpoint-config.ts";
 
 /**
  * The config that convert_checkpoint.py dumps for LLaMA and its kin. From Meta's files it takes another path through
@@ -47,30 +39,14 @@ function calibrated({ quantization }: CheckpointLayout): boolean {
 /** Without the keys that follow from others: head_size, kv_dtype, qk_layernorm, mlp_bias. */
 function calibratedConfig(language: DecoderSpec, layout: CheckpointLayout): CheckpointConfig {
   return {
-    architecture: language.architecture,
-    dtype: layout.dtype,
-    logits_dtype: "float32",
-    num_hidden_layers: language.layers,
-    num_attention_heads: language.heads,
-    hidden_size: language.hiddenSize,
-    intermediate_size: language.intermediateSize,
-    num_key_value_heads: language.kvHeads,
-    vocab_size: language.vocabSize,
-    position_embedding_type: "rope_gpt_neox",
-    max_position_embeddings: language.maxPositions,
-    hidden_act: activationName(language.activation),
-    rotary_base: language.ropeTheta,
-    rotary_scaling: rotaryScaling(language),
-    norm_epsilon: language.normEps,
+    ...handWrittenKeys(language, layout),
     residual_mlp: false,
     moe_normalization_mode: null,
     moe_num_experts: 0,
     moe_top_k: 0,
     moe_tp_mode: 2,
-    mapping: plainMapping(layout),
     attn_bias: language.attentionBias,
     quantization: fullQuantization(layout, ["lm_head"]),
-    ...embeddingKeys(layout),
     disable_weight_only_quant_plugin: layout.quantization?.floatWeights === true,
     ...(language.mlpBias && { mlp_bias: true }),
     ...(language.headDim * language.heads !== language.hiddenSize && { head_size: language.headDim }),
