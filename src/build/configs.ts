@@ -64,7 +64,7 @@ export function llmConfig(
   const cross = engines.find(({ kind }) => kind === "cross");
   if (first === undefined) return null;
   const { tpSize, ppSize } = checkpoint.parallel;
-  const { slidingWindow } = checkpoint.spec.language;
+  const { slidingWindow, visualSpans } = checkpoint.spec.language;
   const asked = settings.build.compute_dtype;
   const stages = rest.filter(({ rank }) => rank % tpSize === 0);
   return {
@@ -72,6 +72,7 @@ export function llmConfig(
     pretrained_config: asked === "auto" ? pretrained : { ...pretrained, dtype: asked },
     build_config: buildConfig(settings, options, first),
     ...(slidingWindow !== undefined && { sliding_window: slidingWindow }),
+    ...(visualSpans === "prompt" && { spans: visualSpans }),
     profiles: first.profiles,
     io: first.io,
     ...(ppSize > 1 && {

@@ -85,7 +85,7 @@ export function causalMask(
   positionIds: Value,
   attentionMask: Value,
   window?: number,
-  spans?: Value,
+  spans?: Spans,
 ): Value {
   const seq = dimOf(positionIds, 1);
   const total = dimOf(attentionMask, 1);
@@ -100,20 +100,28 @@ export function causalMask(
   });
 }
 
-/**
- * Which keys each query sees, both int64 columns: those up to it, and with a window none further back than that. `spans`, int32 [batch, seq], is
- * how many tokens of its span are left at a query, itself counted, and 0 outside of spans: a query of one sees it to its end, as its
- * beginning within the window.
- */
+/** Runs of tokens that see each other both ways. */
+export interface Spans {
+  /** How many tokens of its span are left at a query, itself counted, and 0 outside of spans: int32 [batch, seq]. */
+  readonly left: Value;
+  /** Whether a query of a span sees all before it, whatever the window; it sees the span's beginning within the window otherwise. */
+  readonly endless: boolean;
+}
+
+/** Which keys each query sees, both int64 columns: those up to it or to its span's end, and with a window none further back than that. */
 export function seenKeys(
   g: GraphBuilder,
   keys: Value,
   queries: Value,
   window: number | undefined,
-  spans: Value | undefined,
+  spans: Spans | undefined,
 ): Value {
   const upTo = g.lessOrEqual(keys, queries);
-  const ends = spans && g.add(queries, g.unsqueeze(g.cast(spans, "int64"), [1, 3]));
-  const seen = ends === undefined ? upTo : g.or(upTo, g.less(keys, ends));
-  return window === undefined ? seen : g.and(seen, g.less(g.subtract(queries, g.int64s([window])), keys));
+  const within = (seen: Value): Value =>
+    window === undefined ? seen : g.and(seen, g.less(g.subtract(queries, g.int64s([window])), keys));
+  if (spans === undefined) return within(upTo);
+  const left = g.unsqueeze(g.cast(spans.left, "int64"), [1, 3]);
+  const before = g.less(keys, g.add(queries, left));
+  if (!spans.endless || window === undefined) return within(g.or(upTo, before));
+  return g.or(within(upTo), g.and(before, g.less(g.int64s([0]), left)));
 }

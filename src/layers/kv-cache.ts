@@ -1,6 +1,6 @@
 import type { Value } from "../graph/graph.ts";
 import { dimOf, type GraphBuilder } from "../graph/ops.ts";
-import { causalMask, seenKeys } from "./attention.ts";
+import { causalMask, type Spans, seenKeys } from "./attention.ts";
 import type { CacheForm } from "./cache-form.ts";
 
 /** Keys and values of one layer, [batch, kv_heads, total, head_dim]. */
@@ -43,7 +43,7 @@ export function continuousCache(
   form: CacheForm,
   positionIds: Value,
   windows: Windows = [undefined],
-  spans?: Value,
+  spans?: Spans,
 ): KvCache {
   const attentionMask = g.input("attention_mask", "int32", ["batch", "past + seq"]);
   const mask = masksOf(windows, window => causalMask(g, positionIds, attentionMask, window, spans));
@@ -88,7 +88,7 @@ export function staticCache(
   positionIds: Value,
   capacity: number,
   windows: Windows = [undefined],
-  spans?: Value,
+  spans?: Spans,
 ): KvCache {
   const lengths = g.input("cache_lengths", "int32", ["batch"]);
   const writeAt = g.cast(lengths, "int64");

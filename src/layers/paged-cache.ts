@@ -1,7 +1,7 @@
 import { type Dim, multiplyDims } from "../graph/dim.ts";
 import type { Value } from "../graph/graph.ts";
 import type { GraphBuilder } from "../graph/ops.ts";
-import { seenKeys } from "./attention.ts";
+import { type Spans, seenKeys } from "./attention.ts";
 import type { CacheForm } from "./cache-form.ts";
 import { distanceOf, type KeyValue, type KvCache, masksOf, type Windows } from "./kv-cache.ts";
 
@@ -17,7 +17,7 @@ export function pagedCache(
   like: Value,
   tokensPerBlock: number,
   windows: Windows = [undefined],
-  spans?: Value,
+  spans?: Spans,
 ): KvCache {
   const lengths = g.input("cache_lengths", "int32", ["batch"]);
   const table = g.input("block_table", "int32", ["batch", "blocks_per_sequence"]);

@@ -28,8 +28,9 @@ export const GEMMA: LanguageFamily = {
 /** Everything mmtrt knows about the first Gemma. */
 export default defineArchitecture(textOnly(GEMMA));
 
-function readGemma1Decoder(c: ConfigReader, nested: boolean): DecoderSpec {
-  const spec = readGemmaDecoder(c, nested, DEFAULTS);
+/** `bothWays`: the model around it is PaliGemma. */
+export function readGemma1Decoder(c: ConfigReader, nested: boolean, bothWays = false): DecoderSpec {
+  const spec = readGemmaDecoder(c, nested, DEFAULTS, { bothWays });
   const named = readActivation(c, c.has("hidden_activation") ? "hidden_activation" : "hidden_act", "gelu_pytorch_tanh");
   c.ignore("hidden_activation");
   // Published first with "gelu", which transformers 4 reads as what Gemma was trained with.

@@ -33,8 +33,9 @@ export const GEMMA2: LanguageFamily = {
 /** Everything mmtrt knows about Gemma 2: every other layer, from the first, sees a window. */
 export default defineArchitecture(textOnly(GEMMA2));
 
-function readGemma2Decoder(c: ConfigReader, nested: boolean): DecoderSpec {
-  const spec = readGemmaDecoder(c, nested, DEFAULTS);
+/** `bothWays`: the model around it is PaliGemma 2. */
+export function readGemma2Decoder(c: ConfigReader, nested: boolean, bothWays = false): DecoderSpec {
+  const spec = readGemmaDecoder(c, nested, DEFAULTS, { bothWays });
   const window = c.raw("sliding_window") === null ? undefined : readSize(c, "sliding_window", DEFAULT_WINDOW);
   // Another name of it in some published files.
   if (c.has("sliding_window_size") && readSize(c, "sliding_window_size") !== window)

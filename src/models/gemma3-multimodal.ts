@@ -46,7 +46,7 @@ function readGemma3Spec(c: ConfigReader): ModelSpec {
     architecture: "Gemma3ForConditionalGeneration",
     modelType: "gemma3",
     declaredDtype: readDeclaredDtype(c) ?? readDeclaredDtype(text),
-    language: { ...language, visualSpans: true },
+    language: { ...language, visualSpans: "image" },
     vision: { ...tower, numVisualFeatures: features },
     projector: {
       ...{ kind: "pool_linear", fold: poolOf(c, tower, features), normEps: tower.normEps, bias: false },

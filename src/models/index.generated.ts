@@ -21,6 +21,7 @@ import mistral from "./mistral.ts";
 import mt5 from "./mt5.ts";
 import nougat from "./nougat.ts";
 import opt from "./opt.ts";
+import paligemma from "./paligemma.ts";
 import phi3 from "./phi3.ts";
 import qwen2 from "./qwen2.ts";
 import qwen25Vl from "./qwen2-5-vl.ts";
@@ -30,4 +31,4 @@ import qwen3Vl from "./qwen3-vl.ts";
 import smollm3 from "./smollm3.ts";
 import t5 from "./t5.ts";
 
-export const ARCHITECTURES: readonly Architecture[] = [bart, blip2, gemma, gemma2, gemma3, gemma3Multimodal, gpt2, gpt2Multimodal, idefics3, internlm2, internvl, llama, llava, llavaLlama, llavaNext, llavaOnevision, mbart, mistral, mt5, nougat, opt, phi3, qwen2, qwen25Vl, qwen2Vl, qwen3, qwen3Vl, smollm3, t5];
+export const ARCHITECTURES: readonly Architecture[] = [bart, blip2, gemma, gemma2, gemma3, gemma3Multimodal, gpt2, gpt2Multimodal, idefics3, internlm2, internvl, llama, llava, llavaLlama, llavaNext, llavaOnevision, mbart, mistral, mt5, nougat, opt, paligemma, phi3, qwen2, qwen25Vl, qwen2Vl, qwen3, qwen3Vl, smollm3, t5];

@@ -61,8 +61,11 @@ export interface DecoderSpec {
   readonly layerKinds?: readonly LayerKind[];
   /** The base of layers with rope "local"; those have no scaling. */
   readonly localRopeTheta?: number;
-  /** Tokens of an image see each other both ways, as far as the layer's window goes back (Gemma 3). */
-  readonly visualSpans?: boolean;
+  /**
+   * What tokens see each other both ways: those of an image, as far as the layer's window goes back (Gemma 3), or all of a prompt, whatever
+   * the window (PaliGemma).
+   */
+  readonly visualSpans?: "image" | "prompt";
   /** A token has a temporal, a vertical and a horizontal position, which share the pairs of channels (Qwen2-VL and later). */
   readonly mrope?: RopeSections;
   /** After each of so many first layers a row of a table of its own is added at the places of visual features (Qwen3-VL). */
@@ -224,6 +227,8 @@ export interface ProjectorSpec {
     | "shuffle_linear"
     | "pool_linear"
     | "identity";
+  /** Stored name of a `linear`, where it is not BLIP-2's. */
+  readonly name?: string;
   /** Of a `pool_linear`'s norm. */
   readonly normEps?: number;
   /** Patches along each edge that become one row. */

@@ -43,7 +43,7 @@ export const RULES: readonly Rule[] = [
   lengths.optSequenceWithinSequence,
   lengths.oneWayToChooseOpt,
   pagedContext.pagedStepHoldsBatch,
-  pagedContext.pagedContextHoldsImage,
+  pagedContext.pagedContextHoldsSpan,
   pagedContext.pagedContextIsDecoders,
   pagedContext.pagedContextKeepsAngles,
   pagedContext.optInputWithinPiece,

@@ -65,17 +65,20 @@ function trainedLength({ type, parameters }: RopeScaling, maxPositions: number):
   return typeof original === "number" ? original : maxPositions;
 }
 
-export const pagedContextHoldsImage: Rule = ({ spec, build, origin }) => {
+export const pagedContextHoldsSpan: Rule = ({ spec, build, origin }) => {
+  const { visualSpans } = spec.language;
   const piece = contextPiece(build);
-  const features = featureRange(spec).most;
-  if (piece === undefined || !spec.language.visualSpans || build.max_multimodal_len === 0) return undefined;
-  if (piece >= features) return undefined;
+  if (piece === undefined || visualSpans === undefined) return undefined;
+  if (visualSpans === "image" && build.max_multimodal_len === 0) return undefined;
+  const tokens = visualSpans === "image" ? featureRange(spec).most : build.max_input_len;
+  if (piece >= tokens) return undefined;
+  const [whole, long] = visualSpans === "image" ? ["an image", "of an image"] : ["a prompt", "that one may have"];
   return {
     code: "BLD059",
-    what: `a prompt's pieces have ${piece} tokens, fewer than the ${features} of an image`,
+    what: `a prompt's pieces have ${piece} tokens, fewer than the ${tokens} ${long}`,
     at: origin("max_num_tokens"),
-    why: `tokens of an image of ${spec.architecture} see those after them, so all of them are in one call`,
-    fix: `--max_num_tokens ${features * build.max_batch_size} or more, or --use_paged_context_fmha disable`,
+    why: `tokens of ${whole} of ${spec.architecture} see those after them, so all of them are in one call`,
+    fix: `--max_num_tokens ${tokens * build.max_batch_size} or more, or --use_paged_context_fmha disable`,
   };
 };
 

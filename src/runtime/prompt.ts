@@ -48,8 +48,8 @@ export class PromptWriter {
     const missing = this.placeholders(question) > 0 ? 0 : images;
     const { prompt } = this.#model;
     if (prompt?.images_first && format !== "chat") {
-      const text = format === "raw" || question.trim() === "" ? question : filled(prompt, "", question);
-      return { text, addSpecialTokens: true, imagesBefore: missing };
+      const text = format === "raw" ? question : this.#asked(prompt, question);
+      return { text, addSpecialTokens: !this.#hasBegin(text), imagesBefore: missing };
     }
     if (format === "raw") return { text: question, addSpecialTokens: true };
     if (this.#template !== undefined) return this.#chat(this.#template, question, missing, images);
@@ -57,6 +57,19 @@ export class PromptWriter {
     if (this.imageWord === undefined) return { text: question, addSpecialTokens: true };
     const pictures = `${this.imageWord}\n`.repeat(missing);
     return { text: filled(prompt ?? LLAVA_PROMPT, pictures, question), addSpecialTokens: true };
+  }
+
+  /** Of a model whose features come first: the words about a question fall away with it, and a begin token stands behind the last image. */
+  #asked(prompt: EnginePrompt, question: string): string {
+    if (!this.#hasBegin(prompt.template)) return question.trim() === "" ? question : filled(prompt, "", question);
+    const last = this.imageWord === undefined ? -1 : question.lastIndexOf(this.imageWord);
+    const after = last < 0 ? 0 : last + (this.imageWord?.length ?? 0);
+    return question.slice(0, after) + filled(prompt, "", question.slice(after));
+  }
+
+  #hasBegin(text: string): boolean {
+    const { bosToken } = this.#tokenizer;
+    return bosToken !== undefined && text.includes(bosToken);
   }
 
   /** `images` in the order of their placeholders, where the model has markers about their features. */

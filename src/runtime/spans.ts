@@ -6,15 +6,16 @@ import { pieceLength } from "./pieces.ts";
 export type SpansLeft = readonly number[];
 
 /**
- * What `visual_spans` is for prompts: tokens that see each other both ways are those of an image, ids from `vocab` on without a word
- * between. Undefined for a decoder without the input.
+ * What `visual_spans` is for prompts: tokens that see each other both ways are all of a prompt where the decoder says so, else those of an
+ * image, ids from `vocab` on without a word between. Undefined for a decoder without the input.
  */
 export function spansLeft(
-  { io }: Pick<LlmEngineConfig, "io">,
+  { io, spans }: Pick<LlmEngineConfig, "io" | "spans">,
   prompts: readonly (readonly number[])[],
   vocab: number,
 ): readonly SpansLeft[] | undefined {
   if (!io.some(({ name }) => name === "visual_spans")) return undefined;
+  if (spans === "prompt") return prompts.map(ids => ids.map((_, i) => ids.length - i));
   return prompts.map(ids => {
     let left = 0;
     const backwards = ids.toReversed().map(id => {
@@ -39,6 +40,8 @@ export function pieceLengths(columns: number, most: number, cuts: (column: numbe
   const lengths: number[] = [];
   for (let at = 0; at < columns; ) {
     let seq = pieceLength(columns - at, most);
+    // A span may need the column that a single one behind it was to share.
+    if (cuts(at + seq)) seq = Math.min(most, columns - at);
     while (seq > 0 && cuts(at + seq)) seq -= 1;
     if (seq === 0) spanTooLong(at, most);
     lengths.push(seq);
@@ -52,7 +55,7 @@ function spanTooLong(at: number, most: number): never {
     code: "RUN010",
     what: `tokens from ${at + 1} of the prompt on see each other, more than the ${most} of a call; expected all of them in one`,
     at: "the prompts",
-    why: "the engine takes a prompt in pieces, and tokens of an image that came in two of them would not see each other",
+    why: "the engine takes a prompt in pieces, and tokens that came in two of them would not see each other",
     fix: "build with a larger --max_num_tokens, or without --use_paged_context_fmha; or ask for less at once",
   });
 }

@@ -17,7 +17,7 @@ const IMAGE_TO_TEXT = ["decoder/cross_rank0", "decoder/rank0", "visual"];
 /**
  * What is in no other family is built at least once: learned positions with an offset and projected tables (OPT), Conv1D
  * (GPT-2), biases on q, k and v (Qwen2), a sliding window (Mistral), rope scaling (dynamic, yarn, longrope), norms of queries and keys (Qwen3), soft-caps (Gemma 2), windows and rotary bases by layer (Gemma 3),
- * wqkv by groups (InternLM2), gate and up in one and partial rotary (Phi-3), layers without positions (SmolLM3), Q-Former, patches joined by a projector (VILA), tiles (Idefics3), packed patches (Qwen VL), relative bias (T5), post-norm
+ * wqkv by groups (InternLM2), gate and up in one and partial rotary (Phi-3), layers without positions (SmolLM3), Q-Former, patches joined by a projector (VILA), tiles (Idefics3), a newline beside them (LLaVA-NeXT), packed patches (Qwen VL), relative bias (T5), post-norm
  * (BART), shifted windows (Nougat). For one sequence too, the default: TensorRT fixes a batch that can only be one. LLaMA
  * and LLaVA have build.test.ts, more of encoders and decoders encoder-decoder.test.ts.
  */
@@ -48,6 +48,12 @@ const CASES: readonly Case[] = [
     build: { max_batch_size: 2, max_input_len: 40, max_seq_len: 60 },
   },
   {
+    model: "paligemma2_window",
+    dtype: "bfloat16",
+    parts: WITH_IMAGES,
+    build: { max_batch_size: 2, max_input_len: 40, max_seq_len: 60 },
+  },
+  {
     model: "idefics3_gqa",
     dtype: "float16",
     parts: WITH_IMAGES,
@@ -72,6 +78,18 @@ const CASES: readonly Case[] = [
     dtype: "float16",
     parts: WITH_IMAGES,
     build: { max_batch_size: 1, kv_cache_type: "static" },
+  },
+  {
+    model: "llava_next_mistral",
+    dtype: "float16",
+    parts: WITH_IMAGES,
+    build: { max_input_len: 100, max_seq_len: 120, max_visual_batch: 5 },
+  },
+  {
+    model: "onevision_odd",
+    dtype: "bfloat16",
+    parts: WITH_IMAGES,
+    build: { max_batch_size: 1, max_input_len: 70, max_seq_len: 90 },
   },
   { model: "gpt2mm_queries", dtype: "float16", parts: WITH_IMAGES, build: { max_batch_size: 1 } },
   { model: "t5_gated", dtype: "bfloat16", parts: PAIR, build: { max_batch_size: 1 } },

@@ -36,7 +36,7 @@ describeArchitecture(gemma3, {
   spec: {
     modelType: "gemma3",
     imageTokenId: 18,
-    language: { visualSpans: true, layerKinds: [{ rope: "local", window: 3 }, { rope: "global" }] },
+    language: { visualSpans: "image", layerKinds: [{ rope: "local", window: 3 }, { rope: "global" }] },
     vision: { kind: "siglip_normed", runLayers: 3, numVisualFeatures: 9, dropClassToken: false },
     projector: { kind: "pool_linear", fold: 2, inputSize: WIDTH, outputSize: LLM, normEps: 1e-6 },
     visualTokens: { kind: "enclosed", features: 9, patches: 36, begin: "<start_of_image>", end: "<end_of_image>" },

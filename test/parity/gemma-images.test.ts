@@ -119,7 +119,7 @@ describe("an image whose tokens see each other both ways", () => {
       ];
     };
     const { visualSpans: _, layerKinds: __, ...plain } = { ...spec.language, headDim: 64 };
-    const spans = { ...plain, visualSpans: true };
+    const spans = { ...plain, visualSpans: "image" as const };
     expect(graphOf(plain, true)).toEqual([true, false]);
     expect(graphOf(spans, true)).toEqual([false, true]);
     expect(graphOf(spans, false)).toEqual([false, false]);

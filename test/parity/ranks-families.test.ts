@@ -26,6 +26,7 @@ const CASES: readonly (readonly [string, object, number, Split, Made, string])[]
   ["llava_qwen2", {}, 2, { tp: 2, pp: 2 }, {}, "Qwen2 behind a vision tower"],
   ["idefics3_gqa", {}, 2, { tp: 2, pp: 2 }, SIGHT, "tiles of an image on the first stage"],
   ["gemma3_images", {}, 3, { tp: 2, pp: 3 }, SIGHT, "tokens that see each other both ways on every stage"],
+  ["paligemma2_window", {}, 3, { tp: 2, pp: 3 }, SIGHT, "prompts that see all of themselves on every stage"],
   ["internlm2_gqa", {}, 3, { tp: 2, pp: 3 }, {}, "q, k and v by groups of heads in one weight"],
   ["mistral_gqa", {}, 3, { tp: 2, pp: 3 }, {}, "three stages"],
   ["opt_pre", { num_attention_heads: 4 }, 3, { tp: 4, table: 1 }, {}, "positions by columns"],

@@ -250,9 +250,9 @@ export const BLD = {
       "TensorRT takes tensors of at most 2^40 elements. Attention in standard operators has the scores of every new token with every token before it, batch × heads × step × length, as one. With --use_paged_context_fmha a prompt comes in pieces of max_num_tokens; the attention plugin has no such tensor.",
   },
   BLD059: {
-    title: "a piece of a prompt is shorter than an image",
+    title: "a piece of a prompt is shorter than what sees each other",
     about:
-      "Tokens of an image of Gemma 3 see each other both ways. A prompt in pieces is never cut between them, so a piece must have room for all of them: max_num_tokens ÷ max_batch_size tokens.",
+      "Tokens of an image of Gemma 3, and all of a prompt of PaliGemma, see each other both ways. A prompt in pieces is never cut between them, so a piece must have room for all of them: max_num_tokens ÷ max_batch_size tokens.",
   },
   BLD060: {
     title: "the checkpoint's weights are in the layout of TensorRT-LLM's kernels",

@@ -114,7 +114,7 @@ export const RUN = {
   RUN032: {
     title: "an engine cannot continue behind a known beginning",
     about:
-      "--enable_kv_cache_reuse keeps the keys and values of prompts and runs a later prompt from where it differs. The engine's context profile has to take a cache that is not empty, which --use_paged_context_fmha gives it; prompts of encoder-decoders go through an encoder and have none.",
+      "--enable_kv_cache_reuse keeps the keys and values of prompts and runs a later prompt from where it differs. The engine's context profile has to take a cache that is not empty, which --use_paged_context_fmha gives it; prompts of encoder-decoders go through an encoder and have none, and those of PaliGemma depend on what comes after.",
   },
   RUN033: {
     title: "the budget for reused keys and values holds no block",
@@ -203,5 +203,16 @@ export const RUN = {
     title: "a call of the device failed",
     about: "ONNX Runtime, TensorRT or CUDA reported an error while a request ran; the problem has its words.",
     exit: 3,
+  },
+  RUN059: {
+    title: "a rank has ended, or the ranks do not meet",
+    about:
+      "In the native runner each rank is a process of its own, with a GPU of its own or a share of the CPU's cores. They compute every layer together, so when one ends early, cannot be started, or NCCL does not connect them, all end at once, and the problem says which rank it was and how it ended.",
+    exit: 3,
+  },
+  RUN060: {
+    title: "there is no profile to compare with",
+    about:
+      "run --run_profiling --compare takes what an earlier run of the same request printed with --json. Another batch size, number of beams, prompt length or answer length is another request, whose times say nothing about this one.",
   },
 } as const satisfies Record<string, CodeInfo>;

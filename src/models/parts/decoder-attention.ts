@@ -1,5 +1,6 @@
 import type { Value } from "../../graph/graph.ts";
 import type { GraphBuilder } from "../../graph/ops.ts";
+import type { Spans } from "../../layers/attention.ts";
 import { formOfCodes, kvScaleName, plainForm } from "../../layers/cache-form.ts";
 import { GPT_ATTENTION, hasAttentionKernel, pluginSelfAttention } from "../../layers/fused/gpt-attention.ts";
 import { continuousCache, type KvCache, staticCache } from "../../layers/kv-cache.ts";
@@ -34,7 +35,7 @@ export function decoderAttention(
     hasAttentionKernel(computeDtype, spec.headDim, block) &&
     windows.length === 1 &&
     spec.scoreCap === undefined &&
-    spec.visualSpans !== true;
+    spec.visualSpans === undefined;
   const scale = 1 / Math.sqrt(spec.queryPreAttnScalar ?? spec.headDim);
   const ort = ortAttentionOf(spec, options, kinds);
   if (ort !== undefined) return ortSelfAttention(g, positionIds, { ...sizes, ...ort, scale });
@@ -81,9 +82,10 @@ function ortAttentionOf(
   return hasOrtAttention(spec.headDim, kvCache.capacity, ropes) ? { capacity: kvCache.capacity, rope } : undefined;
 }
 
-/** Without a prompt table there are no images, and nothing sees what comes after it. */
-function spansOf(g: GraphBuilder, { visualSpans }: DecoderSpec, { promptTable }: GraphOptions): Value | undefined {
-  return visualSpans && promptTable ? g.input("visual_spans", "int32", ["batch", "seq"]) : undefined;
+/** Without a prompt table there are no images, and no spans but of prompts. */
+function spansOf(g: GraphBuilder, { visualSpans }: DecoderSpec, { promptTable }: GraphOptions): Spans | undefined {
+  if (visualSpans === undefined || (visualSpans === "image" && !promptTable)) return undefined;
+  return { left: g.input("visual_spans", "int32", ["batch", "seq"]), endless: visualSpans === "prompt" };
 }
 
 /** Of this rank's layers; learned positions are added to the embeddings and rotate nothing. */

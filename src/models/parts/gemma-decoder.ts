@@ -6,6 +6,11 @@ import type { LanguageFamily } from "./language.ts";
 import { LLAMA } from "./llama-decoder.ts";
 import { type LlamaHabits, type NestedDefaults, readLlamaDecoder } from "./llama-spec.ts";
 
+interface GemmaHabits extends LlamaHabits {
+  /** The model around it lets tokens of a prompt see each other both ways (PaliGemma). */
+  readonly bothWays?: boolean;
+}
+
 /**
  * What all Gemmas are: LLaMA with word embeddings times √hidden, norms stored less one and one table for embeddings and
  * lm_head. √hidden is rounded to the model's dtype, as transformers rounds it.
@@ -14,9 +19,13 @@ export function readGemmaDecoder(
   c: ConfigReader,
   nested: boolean,
   defaults: NestedDefaults,
-  habits: LlamaHabits = {},
+  { bothWays = false, ...habits }: GemmaHabits = {},
 ): DecoderSpec {
-  c.only("use_bidirectional_attention", [false], "tokens would see those after them");
+  c.only(
+    "use_bidirectional_attention",
+    [bothWays],
+    bothWays ? "tokens of a prompt see those after them" : "tokens would see those after them",
+  );
   const spec = readLlamaDecoder(c, nested, defaults, { tied: true, ...habits });
   return { ...spec, normsStoredLessOne: true, embeddingScale: Math.sqrt(spec.hiddenSize) };
 }

@@ -24,9 +24,9 @@ export const PROJECTOR_NAMES: readonly NameRule[] = [
 ];
 
 /** Canonical names of the linear layers, first to last. */
-function layerNames({ kind, depth }: ProjectorSpec): string[] {
+function layerNames({ kind, depth, name = "language_projection" }: ProjectorSpec): string[] {
   if (kind === "identity" || kind === "pool_linear") return [];
-  if (kind === "linear") return ["language_projection"];
+  if (kind === "linear") return [name];
   if (kind === "shuffle_linear") return ["connector.modality_projection.proj"];
   const layers = kind === "mlp" ? (depth ?? 1) : 2;
   return Array.from({ length: layers }, (_, i) => `${PREFIX}.linear_${i + 1}`);

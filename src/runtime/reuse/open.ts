@@ -23,6 +23,7 @@ const FEATURE_SHARE = 1 / 16;
  */
 export function openReuse({ dir, llm, manifest }: RunnableEngine, graph: OrtGraph, budget: number): Reuse {
   if (manifest.model.encoder_decoder !== undefined) isPair(manifest.model.architecture);
+  if (llm.spans === "prompt") seesAhead(manifest.model.architecture);
   if (llm.build_config.plugin_config.use_paged_context_fmha !== true) readsNoCache(dir);
   const tokens = blockTokensOf(llm);
   const isPaged = llm.build_config.kv_cache_type === "paged";
@@ -42,6 +43,16 @@ function isPair(architecture: string): never {
     what: `--enable_kv_cache_reuse is given; ${architecture} is an encoder-decoder`,
     at: "--enable_kv_cache_reuse",
     why: "its prompt goes through the encoder, where every token sees those after it: no beginning stands for itself",
+    fix: "leave out --enable_kv_cache_reuse",
+  });
+}
+
+function seesAhead(architecture: string): never {
+  return fail({
+    code: "RUN032",
+    what: `--enable_kv_cache_reuse is given; every token of a prompt of ${architecture} sees those after it`,
+    at: "--enable_kv_cache_reuse",
+    why: "keys and values of a prompt's beginning depend on how it goes on: no beginning stands for itself",
     fix: "leave out --enable_kv_cache_reuse",
   });
 }

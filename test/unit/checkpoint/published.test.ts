@@ -38,6 +38,8 @@ const CARDS: Readonly<Record<string, string>> = {
   "mistral-7b-v0.3": "7.25B",
   "nougat-base": "349M",
   "nougat-small": "247M",
+  "paligemma-3b-mix-224": "2.92B",
+  "paligemma2-3b-mix-224": "3.03B",
   "phi-3-mini-4k-instruct": "3.82B",
   "qwen2-7b": "7.62B",
   "qwen3-0.6b": "0.60B",

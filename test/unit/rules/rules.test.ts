@@ -157,16 +157,29 @@ const CASES: readonly Case[] = [
     passes: { spec: pair({}) },
   },
   {
-    rule: pagedContext.pagedContextHoldsImage,
+    rule: pagedContext.pagedContextHoldsSpan,
     name: "prompts in pieces shorter than an image whose tokens see each other",
     fails: {
-      spec: { ...llava(), language: { ...llava().language, visualSpans: true } },
+      spec: { ...llava(), language: { ...llava().language, visualSpans: "image" } },
       build: { use_paged_context_fmha: true, max_num_tokens: 575, max_batch_size: 1, max_multimodal_len: 576 },
     },
     says: ["BLD059", "pieces have 575 tokens, fewer than the 576 of an image", "--max_num_tokens 576 or more"],
     passes: {
-      spec: { ...llava(), language: { ...llava().language, visualSpans: true } },
+      spec: { ...llava(), language: { ...llava().language, visualSpans: "image" } },
       build: { use_paged_context_fmha: true, max_num_tokens: 576, max_batch_size: 1, max_multimodal_len: 576 },
+    },
+  },
+  {
+    rule: pagedContext.pagedContextHoldsSpan,
+    name: "prompts in pieces where all of a prompt sees all of it",
+    fails: {
+      spec: llama({ visualSpans: "prompt" }),
+      build: { use_paged_context_fmha: true, max_num_tokens: 2 * 988, max_batch_size: 2, max_input_len: 989 },
+    },
+    says: ["BLD059", "pieces have 988 tokens, fewer than the 989 that one may have", "--max_num_tokens 1978 or more"],
+    passes: {
+      spec: llama({ visualSpans: "prompt" }),
+      build: { use_paged_context_fmha: true, max_num_tokens: 2 * 989, max_batch_size: 2, max_input_len: 989 },
     },
   },
   {

@@ -43,6 +43,25 @@ describe("a model whose features come first", () => {
     expect((await writer.write("a photo of", 2, "raw")).imagesBefore).toBe(2);
   });
 
+  it("may have its begin token behind the last image, and a line break behind the words, of which there may be none", async () => {
+    const tokenizer = await open("llama-metaspace");
+    const image = tokenizer.idOf("<image>") as number;
+    const paligemma: EngineModel = {
+      ...{ ...base, image_token_id: image },
+      prompt: { template: "<s>{question}\n", images_first: true },
+    };
+    const writer = new PromptWriter(tokenizer, undefined, paligemma);
+    const prompt = await writer.write("caption en", 1, "auto");
+    expect(prompt).toEqual({ text: "<s>caption en\n", addSpecialTokens: false, imagesBefore: 1 });
+    const ids = writer.encode(prompt);
+    expect(ids.slice(0, 2)).toEqual([image, tokenizer.idOf("<s>")]);
+    expect(ids.filter(id => id === tokenizer.idOf("<s>"))).toHaveLength(1);
+    expect((await writer.write("", 1, "auto")).text).toBe("<s>\n");
+    expect((await writer.write("<image><image>answer en", 2, "auto")).text).toBe("<image><image><s>answer en\n");
+    expect((await writer.write("<s>caption", 1, "auto")).text).toBe("<s>caption");
+    expect((await writer.write("caption", 1, "raw")).text).toBe("caption");
+  });
+
   it("gets rows of the prompt table in front of ids that name no image, as before there was an image token", () => {
     const items = [
       { ids: [1, 5], images: 1 },

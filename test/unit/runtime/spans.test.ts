@@ -10,6 +10,10 @@ describe("tokens that see each other both ways", () => {
     expect(spansLeft({ io }, prompts, 10)).toEqual([[0, 3, 2, 1, 0, 3, 2, 1], [0], [2, 1]]);
   });
 
+  it("are all of a prompt where the decoder says so", () => {
+    expect(spansLeft({ io, spans: "prompt" }, [[5, 10, 6], [7], []], 10)).toEqual([[3, 2, 1], [1], []]);
+  });
+
   it("are nobody's business where the decoder has no such input", () => {
     expect(spansLeft({ io: [] }, [[10]], 10)).toBeUndefined();
   });
