@@ -38,6 +38,7 @@ const CASES: readonly (readonly [string, Split, string])[] = [
   ["llava_siglip", { pp: 2 }, "SigLIP's features on the first stage"],
   ["llava_mistral", { tp: 2, pp: 3 }, "one key/value head on two ranks, in three stages"],
   ["internvl_qwen2", { tp: 2, pp: 2 }, "tiles in front of Qwen2"],
+  ["onevision_qwen2", { tp: 2, pp: 2 }, "grids of tiles in front of Qwen2"],
   ["gemma_gqa", { tp: 3, table: 0, shared: true }, "one table, scaled where it is looked up"],
   ["gemma2_plain", { tp: 2, pp: 3 }, "windows by layer, norms of outputs"],
   ["gemma3_types", { pp: 3 }, "two kinds of rope, one layer a stage"],
@@ -88,7 +89,11 @@ async function open(name: string, split: Split, build: Partial<BuildOptions> = {
   const pictures = (reference.get("b3.images")?.values ?? [1, 1, 1]) as ArrayLike<number>;
   const rows = Array.from(pictures).reduce((sum, count) => sum + count, 0) * (spec.vision?.numVisualFeatures ?? 0);
   const limits = { max_batch_size: 3, max_input_len: longest + 3, max_seq_len: longest + 16 };
-  const given = { ...limits, ...(rows > 0 && { max_multimodal_len: rows }), ...build };
+  const given = {
+    ...limits,
+    ...(rows > 0 && spec.visualTokens === undefined && { max_multimodal_len: rows }),
+    ...build,
+  };
   const engine = await splitEngine(work, dir, split, { build: given });
   return {
     session: await openSession(engine, { threads: 1 }),
