@@ -8,6 +8,8 @@ import { fixtureDir } from "./runtime-fixtures.ts";
 const T5 = { num_heads: 4, vocab_size: 92, d_ff: 52, num_layers: 2, num_decoder_layers: 2 };
 const BART = { encoder_attention_heads: 4, decoder_attention_heads: 4, encoder_layers: 2, vocab_size: 100 };
 const SIGHT = { build: { max_input_len: 60, max_seq_len: 70 } };
+/** Without the image processor's file pictures of these small patches have 88 features at least. */
+const WIDE = { build: { max_input_len: 130, max_seq_len: 140 } };
 const LLAMA = { num_attention_heads: 8, num_key_value_heads: 2, hidden_size: 64, num_hidden_layers: 4 };
 
 /** Every family that TensorRT-LLM splits, at sizes that its parity fixture has not: the model in one piece is the reference. */
@@ -27,6 +29,8 @@ const CASES: readonly (readonly [string, object, number, Split, Made, string])[]
   ["idefics3_gqa", {}, 2, { tp: 2, pp: 2 }, SIGHT, "tiles of an image on the first stage"],
   ["gemma3_images", {}, 3, { tp: 2, pp: 3 }, SIGHT, "tokens that see each other both ways on every stage"],
   ["paligemma2_window", {}, 3, { tp: 2, pp: 3 }, SIGHT, "prompts that see all of themselves on every stage"],
+  ["qwen2_5_vl_odd", {}, 2, { tp: 2, pp: 2 }, WIDE, "positions on three axes on every stage"],
+  ["qwen3_vl_odd", {}, 3, { tp: 2 }, WIDE, "features behind the first layers, norms of q and k"],
   ["internlm2_gqa", {}, 3, { tp: 2, pp: 3 }, {}, "q, k and v by groups of heads in one weight"],
   ["mistral_gqa", {}, 3, { tp: 2, pp: 3 }, {}, "three stages"],
   ["opt_pre", { num_attention_heads: 4 }, 3, { tp: 4, table: 1 }, {}, "positions by columns"],

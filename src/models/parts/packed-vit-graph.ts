@@ -109,7 +109,11 @@ function stretchedTable(
 function gridTables(g: GraphBuilder, { hiddenSize, heads, ropeTheta }: PackedVisionSpec, positions: Value): RopeTables {
   const headDim = hiddenSize / heads;
   const { frequencies } = ropeFrequencies(headDim / 2, ropeTheta, 1);
-  const rope = { frequencies: Float32Array.of(...frequencies, ...frequencies), attentionFactor: 1 };
+  const both = Float32Array.from(
+    { length: 2 * frequencies.length },
+    (_, i) => frequencies[i % frequencies.length] as number,
+  );
+  const rope = { frequencies: both, attentionFactor: 1 };
   const axes = [0, 1].flatMap(axis => Array<number>(frequencies.length).fill(axis));
   const { cos, sin } = ropeTables(g, g.unsqueeze(g.transpose(positions, [1, 0]), [1]), rope, "float32", axes);
   return { cos: g.unsqueeze(cos, [2]), sin: g.unsqueeze(sin, [2]) };

@@ -103,17 +103,20 @@ function readPatches(c: ConfigReader, tower: PackedVisionSpec, [least, most]: Qw
   return checkedPixels(image, rule);
 }
 
+/** 4096 × 4096, the most that a published processor makes; rules in files are held to it. */
+const MOST_PIXELS = 4096 ** 2;
+
 function checkedPixels(image: ConfigReader, rule: PatchesRule): PatchesRule {
   const least = Math.max(rule.min_pixels, (rule.patch * rule.merge) ** 2);
-  if (rule.max_pixels >= least) return rule;
+  if (rule.max_pixels >= least && rule.max_pixels <= MOST_PIXELS) return rule;
   image.problem(
     "SPC006",
     "max_pixels",
-    `is ${rule.max_pixels}; expected at least ${least}: min_pixels, and a feature's`,
-    "an image is resized until its pixels are within the two",
-    "use the preprocessor_config.json that belongs to these weights",
+    `is ${rule.max_pixels}; expected ${least} (min_pixels, and a feature's) to ${MOST_PIXELS}`,
+    "an image is resized until its pixels are within the limits, and its patches see each other",
+    "use the preprocessor_config.json that belongs to these weights, or a smaller limit",
   );
-  return { ...rule, max_pixels: least };
+  return { ...rule, min_pixels: 1, max_pixels: Math.min(Math.max(1, least), MOST_PIXELS) };
 }
 
 function otherPatches(image: ConfigReader, key: string, value: number): void {
