@@ -1,4 +1,4 @@
-// Writes what is generated from tables in the source: docs/reference/<command>.md, docs/reference/kernels.md, docs/errors/<CODE>.md and
+// Writes what is generated from tables in the source: docs/reference/<command>.md, docs/reference/kernels.md, the tables of docs/performance.md, docs/errors/<CODE>.md and
 // configs/schema/mmtrt.schema.json. `npm run docs`; test/unit/house/docs.test.ts fails when a file is stale or an orphan.
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -16,6 +16,7 @@ import { allTables, documentSchema } from "../src/options/schema.ts";
 import { commonOptions } from "../src/options/tables/common.ts";
 import { expectation } from "../src/options/value.ts";
 import { kernelPage } from "./kernel-docs.ts";
+import { performancePage } from "./performance-docs.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 /** Folders whose every file comes from here. */
@@ -32,6 +33,7 @@ export async function generatedFiles(): Promise<ReadonlyMap<string, string>> {
     ...(await Promise.all(pages)),
     ["docs/reference/README.md", commandIndex(names)],
     ["docs/reference/kernels.md", await kernelPage()],
+    ["docs/performance.md", await performancePage()],
     ...(Object.keys(CODES) as Code[]).map(code => [`docs/errors/${code}.md`, errorPage(code)] as const),
     ["docs/errors/README.md", errorIndex()],
     ["configs/schema/matrix.schema.json", `${JSON.stringify(matrixSchema(EDITOR), null, 2)}\n`],
