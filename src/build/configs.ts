@@ -43,10 +43,11 @@ function engineEncoderDecoder(spec: ModelSpec, pair: EncoderDecoderSpec): Engine
   };
 }
 
-function enginePrompt({ template, imageWord, imagesFirst }: PromptStyle): EnginePrompt {
+function enginePrompt({ template, imageWord, picture, imagesFirst }: PromptStyle): EnginePrompt {
   return {
     template,
     ...(imageWord !== undefined && { image_word: imageWord }),
+    ...(picture !== undefined && { picture }),
     ...(imagesFirst !== undefined && { images_first: imagesFirst }),
   };
 }

@@ -116,6 +116,8 @@ export interface EnginePrompt {
   readonly template: string;
   /** Word that stands for an image in text, where no token of the vocabulary has `image_token_id`. */
   readonly image_word?: string;
+  /** What an image is in the place of `{images}`, `{image}` being its placeholder; absent: that and a line break. */
+  readonly picture?: string;
   /** Features come before everything, the begin token included. */
   readonly images_first?: boolean;
 }

@@ -185,7 +185,7 @@ function isPrompt(value: Json | undefined): boolean {
   if (value === undefined) return true;
   if (!isJsonObject(value) || typeof value.template !== "string") return false;
   return (
-    ["string", "undefined"].includes(typeof value.image_word) &&
+    ["image_word", "picture"].every(key => ["string", "undefined"].includes(typeof value[key])) &&
     ["boolean", "undefined"].includes(typeof value.images_first)
   );
 }

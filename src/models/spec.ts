@@ -251,6 +251,8 @@ export interface PromptStyle {
   readonly template: string;
   /** Word that stands for an image in text, where no token of the vocabulary has its id. */
   readonly imageWord?: string;
+  /** What an image is in the place of `{images}`, `{image}` being its placeholder; absent: that and a line break. */
+  readonly picture?: string;
   /** Features come before everything, the begin token included, instead of where a placeholder stands. */
   readonly imagesFirst?: boolean;
 }

@@ -38,6 +38,16 @@ export class PromptWriter {
       this.#featureWord === undefined ? undefined : ((rule && placeholderWord(rule)) ?? this.#featureWord);
   }
 
+  /** What to write for an image into a question: the word, with the marks about it where the model has some. */
+  get pictureText(): string | undefined {
+    return this.#picture ?? this.imageWord;
+  }
+
+  get #picture(): string | undefined {
+    const { imageWord } = this;
+    return imageWord && this.#model.prompt?.picture?.replace("{image}", () => imageWord);
+  }
+
   /** Images that `text` itself asks for. */
   placeholders(text: string): number {
     return this.imageWord === undefined ? 0 : text.split(this.imageWord).length - 1;
@@ -55,7 +65,7 @@ export class PromptWriter {
     if (this.#template !== undefined) return this.#chat(this.#template, question, missing, images);
     if (format === "chat") return noTemplate();
     if (this.imageWord === undefined) return { text: question, addSpecialTokens: true };
-    const pictures = `${this.imageWord}\n`.repeat(missing);
+    const pictures = (this.#picture ?? `${this.imageWord}\n`).repeat(missing);
     return { text: filled(prompt ?? LLAVA_PROMPT, pictures, question), addSpecialTokens: true };
   }
 

@@ -38,7 +38,7 @@ async function otherReading(assistant: Assistant, { options, origin }: Asked): P
     return `all ${files.length} pictures stand in the one prompt here: repeat --input_text for each to ask about them one by one`;
   }
   const each = `the prompt was asked of each of ${files.length} pictures: --batch_size 1 does so one after another`;
-  if (writer.imageWord === undefined) return each;
-  const words = `${writer.imageWord} `.repeat(files.length);
+  if (writer.pictureText === undefined) return each;
+  const words = `${writer.pictureText} `.repeat(files.length);
   return `${each}, --input_text "${words}…" puts all of them into one prompt`;
 }

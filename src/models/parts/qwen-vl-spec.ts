@@ -49,7 +49,7 @@ export function readQwenVlSpec(c: ConfigReader, model: QwenVl): ModelSpec {
     packedVision: tower,
     visualTokens: readPatches(c, tower, model.pixels),
     ...(imageTokenId !== undefined && { imageTokenId }),
-    prompt: { template: TEMPLATE },
+    prompt: { template: TEMPLATE, picture: "<|vision_start|>{image}<|vision_end|>" },
     ...readMultimodalIds(c, text, { bos: 151_643, eos: 151_645 }),
   };
 }
@@ -57,7 +57,7 @@ export function readQwenVlSpec(c: ConfigReader, model: QwenVl): ModelSpec {
 /** Of the published chat template, for one question. */
 const TEMPLATE =
   "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n" +
-  "<|im_start|>user\n<|vision_start|>{images}<|vision_end|>{question}<|im_end|>\n<|im_start|>assistant\n";
+  "<|im_start|>user\n{images}{question}<|im_end|>\n<|im_start|>assistant\n";
 
 function readLanguage(
   c: ConfigReader,

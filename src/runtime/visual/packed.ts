@@ -18,6 +18,13 @@ interface Picture {
   readonly data: Float32Array;
 }
 
+/** What pictures of a call take of the profile. */
+interface CallSize {
+  readonly patches: number;
+  readonly frames: number;
+  readonly windows: number;
+}
+
 /**
  * Features of pictures of packed patches, in order: whole pictures in as few calls as the visual engine's profile has room for.
  * @throws MmtrtError RUN010 for a picture of more patches than a call takes.
@@ -45,34 +52,44 @@ function callsOf(
   rule: PatchesRule,
   config: VisualEngineConfig,
 ): readonly (readonly Picture[])[] {
+  const most = largestCall(config);
   const calls: Picture[][] = [];
+  let filled: CallSize | undefined;
   for (const picture of pictures) {
-    const most = mostPatches(config);
-    if (patchesOf(picture.grid) > most) tooManyPatches(picture.grid, most);
-    const last = calls.at(-1);
-    if (last !== undefined && fits([...last, picture], rule, config)) last.push(picture);
-    else calls.push([picture]);
+    const own = sizeOf(picture.grid, rule);
+    if (own.patches > most.patches) tooManyPatches(picture.grid, most.patches);
+    const together = filled && added(filled, own);
+    if (together !== undefined && holds(most, together)) {
+      calls.at(-1)?.push(picture);
+      filled = together;
+    } else {
+      calls.push([picture]);
+      filled = own;
+    }
   }
   return calls;
 }
 
-function mostPatches(config: VisualEngineConfig): number {
-  return mostOf(config, "input");
+function largestCall({ profiles }: VisualEngineConfig): CallSize {
+  const most = (input: string): number => profiles[0]?.shapes[input]?.max[0] ?? Number.POSITIVE_INFINITY;
+  return { patches: most("input"), frames: most("cu_seqlens") - 1, windows: most("cu_window_seqlens") - 1 };
 }
 
-function mostOf({ profiles }: VisualEngineConfig, input: string): number {
-  return profiles[0]?.shapes[input]?.max[0] ?? Number.POSITIVE_INFINITY;
+function sizeOf(grid: PatchGrid, { patch, merge, window }: PatchesRule): CallSize {
+  const { windows } = packedInputs({ patch, merge, ...(window !== undefined && { window }) }, [grid]);
+  return {
+    patches: patchesOf(grid),
+    frames: grid.frames,
+    windows: windows === undefined ? 0 : windows.cuSeqlens.length - 1,
+  };
 }
 
-function fits(pictures: readonly Picture[], rule: PatchesRule, config: VisualEngineConfig): boolean {
-  const grids = pictures.map(({ grid }) => grid);
-  const patches = grids.reduce((sum, grid) => sum + patchesOf(grid), 0);
-  if (patches > mostPatches(config)) return false;
-  const { cuSeqlens, windows } = packedInputs(rule, grids);
-  return (
-    cuSeqlens.length <= mostOf(config, "cu_seqlens") &&
-    (windows === undefined || windows.cuSeqlens.length <= mostOf(config, "cu_window_seqlens"))
-  );
+function holds(most: CallSize, size: CallSize): boolean {
+  return size.patches <= most.patches && size.frames <= most.frames && size.windows <= most.windows;
+}
+
+function added(a: CallSize, b: CallSize): CallSize {
+  return { patches: a.patches + b.patches, frames: a.frames + b.frames, windows: a.windows + b.windows };
 }
 
 async function encodeCall(

@@ -106,3 +106,21 @@ describe("a model without an image token in its vocabulary", () => {
     expect(() => placeImages([{ ids: [1, 5], images: 1 }], vila, "x")).toThrow(/RUN012/);
   });
 });
+
+describe("a model with marks about each image", () => {
+  const qwen: EngineModel = {
+    ...base,
+    prompt: { template: "<user>{images}{question}<assistant>", image_word: "<image>", picture: "<see>{image}</see>" },
+  };
+
+  it("gets them where it has no chat template, and none without an image", async () => {
+    const writer = new PromptWriter(await open("llama-metaspace"), undefined, qwen);
+    expect((await writer.write("which?", 2, "auto")).text).toBe(
+      "<user><see><image></see><see><image></see>which?<assistant>",
+    );
+    expect((await writer.write("why?", 0, "auto")).text).toBe("<user>why?<assistant>");
+    expect((await writer.write("is <image> red?", 1, "auto")).text).toBe("<user>is <image> red?<assistant>");
+    expect(writer.pictureText).toBe("<see><image></see>");
+    expect(new PromptWriter(await open("llama-metaspace"), undefined, vila).pictureText).toBe("<image>");
+  });
+});
