@@ -160,10 +160,10 @@ public:
         mTokens = mParts.empty() ? 1 : mParts[0].input.shape[2];
         mTable = BlockTable(rows, static_cast<int32_t>(mTokens));
         int64_t const longest = (room.tokens + mTokens - 1) / mTokens;
-        // A GPU has the whole pool from the start, and tables of one width, so that steps can be recorded; a CPU would pay for the
-        // width at every step.
-        mWidth = device.isHost() ? 0 : longest;
-        grow(1 + (device.isHost() ? 0 : room.rows * longest));
+        // The whole pool from the start, and tables of one width, so that steps can be recorded; a CPU would pay for the width at every
+        // step.
+        mWidth = room.whole ? longest : 0;
+        grow(1 + (room.whole ? room.rows * longest : 0));
     }
 
     void prepare(Engine& engine, int32_t seq, std::vector<int32_t> const& writeAt) override
@@ -230,6 +230,17 @@ private:
     std::vector<Part> mParts;
 };
 } // namespace
+
+CacheSize cacheSize(Engine const& engine, CacheKind kind)
+{
+    CacheSize size;
+    for (auto const& input : inputsOf(engine))
+    {
+        size.tokenBytes += input.shape[1] * input.shape[3] * bytesOf(input.dtype) * (kind == CacheKind::kCONTINUOUS ? 2 : 1);
+        size.fixedTokens = kind == CacheKind::kSTATIC ? std::max<int64_t>(1, input.shape[2]) : 0;
+    }
+    return size;
+}
 
 CacheKind cacheKindOf(std::string const& name)
 {

@@ -8,6 +8,13 @@
 
 namespace mmtrt::runner
 {
+enum class CacheKind
+{
+    kCONTINUOUS,
+    kSTATIC,
+    kPAGED,
+};
+
 // How large a batch may get, so that memory is asked for once.
 struct CacheRoom
 {
@@ -15,7 +22,19 @@ struct CacheRoom
     int64_t tokens{0};
     // Rows once beams have multiplied them.
     int64_t rows{0};
+    // All of it from the start and nothing moves between steps: on a GPU, and where steps are recorded.
+    bool whole{false};
 };
+
+// What a cache takes.
+struct CacheSize
+{
+    // Of all layers, for one token of one row; twice that where what is read and what is written lie apart.
+    int64_t tokenBytes{0};
+    // Tokens of every row, however many there are; 0 where a row takes what it has.
+    int64_t fixedTokens{0};
+};
+CacheSize cacheSize(Engine const& engine, CacheKind kind);
 
 class Cache
 {
@@ -30,13 +49,6 @@ public:
     virtual void select(std::vector<int32_t> const& rows) = 0;
     // Forgets the first columns of a growing cache.
     virtual void drop(int32_t columns) = 0;
-};
-
-enum class CacheKind
-{
-    kCONTINUOUS,
-    kSTATIC,
-    kPAGED,
 };
 
 // Throws Failure RUN050 for another name.

@@ -1,27 +1,19 @@
 #include "decoding.h"
 #include "problem.h"
+#include "spans.h"
 #include <algorithm>
 #include <utility>
 
 namespace mmtrt::runner
 {
-namespace
-{
-// Columns of the next call, so that none is left over by itself: one row of numbers is multiplied by another kernel than several.
-int32_t pieceLength(int32_t left, int32_t piece) noexcept
-{
-    int32_t const seq = std::min(piece, left);
-    return left - seq == 1 && seq > 2 ? seq - 1 : seq;
-}
-} // namespace
-
 Decoding::Decoding(Device& device, Engine& engine, DecoderFacts const& facts, int32_t rows, CacheRoom const& room, Features const* table,
-    Attended attended, std::function<void()> beforeCall)
+    Attended attended, Course course, Links* links)
     : mDevice(device)
     , mEngine(engine)
     , mFacts(facts)
     , mAttended(std::move(attended))
-    , mBeforeCall(std::move(beforeCall))
+    , mCourse(std::move(course))
+    , mLinks(links)
     , mCache(openCache(device, engine, facts.cache, rows, room))
     , mLengths(static_cast<size_t>(rows))
     , mStarts(static_cast<size_t>(rows))
@@ -51,10 +43,26 @@ void Decoding::step(std::vector<int32_t> const& tokens)
     each.reserve(tokens.size());
     for (int32_t const token : tokens)
         each.push_back({token});
-    append(each);
+    // Whoever asks for a step has just asked whether the request still stands.
+    append(each, {},
+        [&]
+        {
+            if (mCourse.steps)
+                mCourse.steps(tokens);
+        });
 }
 
 void Decoding::append(std::vector<std::vector<int32_t>> const& tokens)
+{
+    std::vector<std::vector<int32_t>> spans;
+    if (mEngine.has("visual_spans"))
+        for (auto const& own : tokens)
+            spans.push_back(spansLeft(own, mFacts.vocab, mFacts.spansPrompt));
+    append(tokens, spans, [this] { mCourse.mayGoOn(); });
+}
+
+template <typename Each>
+void Decoding::append(std::vector<std::vector<int32_t>> const& tokens, std::vector<std::vector<int32_t>> const& spans, Each const& beforePiece)
 {
     int32_t columns = 0;
     for (auto const& own : tokens)
@@ -64,18 +72,28 @@ void Decoding::append(std::vector<std::vector<int32_t>> const& tokens)
     // A generation profile is for one token behind others; a prompt of one token is a prompt.
     Phase const phase = columns == 1 && mColumns > 0 ? Phase::kGENERATION : Phase::kCONTEXT;
     for (size_t row = 0; row < tokens.size(); ++row)
+        lead[row] = padsLeft() ? columns - static_cast<int32_t>(tokens[row].size()) : 0;
+    auto const cuts = [&](int32_t column)
     {
-        auto const length = static_cast<int32_t>(tokens[row].size());
-        lead[row] = padsLeft() ? columns - length : 0;
+        for (size_t row = 0; row < spans.size(); ++row)
+            if (cutsSpan(spans[row], column - lead[row]))
+                return true;
+        return false;
+    };
+    auto const lengths = pieceLengths(columns, mFacts.piece, cuts);
+    for (size_t row = 0; row < tokens.size(); ++row)
+    {
         mStarts[row] += lead[row];
-        mLengths[row] += length;
+        mLengths[row] += static_cast<int32_t>(tokens[row].size());
     }
-    mLogits.need(mDevice, static_cast<int64_t>(rows()) * vocab() * static_cast<int64_t>(sizeof(float)), Use::kIO);
-    for (int32_t at = 0, seq = 0; at < columns; at += seq)
+    if (mEngine.has("logits"))
+        mLogits.need(mDevice, static_cast<int64_t>(rows()) * vocab() * static_cast<int64_t>(sizeof(float)), Use::kIO);
+    int32_t at = 0;
+    for (int32_t const seq : lengths)
     {
-        mBeforeCall();
-        seq = pieceLength(columns - at, mFacts.piece);
-        appendPiece({tokens, lead, taken, at, seq}, phase);
+        beforePiece();
+        appendPiece({tokens, spans, lead, taken, at, seq}, phase);
+        at += seq;
     }
 }
 
@@ -98,19 +116,49 @@ void Decoding::appendPiece(Piece const& piece, Phase phase)
         if (mEngine.has(name))
             mEngine.bind(name, tensor.view());
     mCache->prepare(mEngine, piece.seq, writeAt);
+    takeOver(piece.seq);
     mEngine.run(phase);
+    handOn();
     mCache->taken(piece.seq);
     mColumns += piece.seq;
     forget();
     keepLogits(last, piece.seq);
 }
 
-// Ids, positions and the mask of a piece; padding has 0 for all three.
+// Hidden states of the pipeline stage before, where there is one, and room for this one's.
+void Decoding::takeOver(int32_t seq)
+{
+    if (mEngine.has("hidden_states_input"))
+    {
+        auto const& io = mEngine.find("hidden_states_input");
+        View view{nullptr, io.dtype, {rows(), seq, io.shape.at(2)}};
+        mHiddenIn.need(mDevice, view.bytes(), Use::kIO);
+        view.data = mHiddenIn.data();
+        mLinks->takeOver(view.data, view.bytes());
+        mEngine.bind("hidden_states_input", view);
+    }
+    if (!mEngine.has("hidden_states_output"))
+        return;
+    auto const& io = mEngine.find("hidden_states_output");
+    mHandedOn = {nullptr, io.dtype, {rows(), seq, io.shape.at(2)}};
+    mHiddenOut.need(mDevice, mHandedOn.bytes(), Use::kIO);
+    mHandedOn.data = mHiddenOut.data();
+    mEngine.bind("hidden_states_output", mHandedOn);
+}
+
+void Decoding::handOn()
+{
+    if (mHandedOn.data != nullptr)
+        mLinks->handOn(mHandedOn.data, mHandedOn.bytes());
+}
+
+// Ids, positions, spans and the mask of a piece; padding has 0 for all of them.
 void Decoding::bindPlaces(Piece const& piece)
 {
-    auto const& [tokens, lead, taken, at, seq] = piece;
+    auto const& [tokens, left, lead, taken, at, seq] = piece;
     std::vector<int32_t> ids(tokens.size() * static_cast<size_t>(seq));
     std::vector<int32_t> positions(ids.size());
+    std::vector<int32_t> spans(ids.size());
     for (size_t row = 0; row < tokens.size(); ++row)
     {
         auto const end = std::min(static_cast<int32_t>(tokens[row].size()), at + seq - lead[row]);
@@ -119,10 +167,13 @@ void Decoding::bindPlaces(Piece const& piece)
             auto const column = row * static_cast<size_t>(seq) + static_cast<size_t>(lead[row] + i - at);
             ids[column] = tokens[row][static_cast<size_t>(i)];
             positions[column] = taken[row] + i;
+            if (!left.empty())
+                spans[column] = left[row][static_cast<size_t>(i)];
         }
     }
     bind("input_ids", mIds, ids, {rows(), seq});
     bind("position_ids", mPositions, positions, {rows(), seq});
+    bind("visual_spans", mSpans, spans, {rows(), seq});
     if (!padsLeft())
         return;
     int32_t const columns = mColumns + seq;
@@ -141,6 +192,8 @@ void Decoding::bindLogits(std::vector<int32_t> const& last, int32_t seq)
         all = all && index >= 0 && index < seq;
         index = std::clamp(index, 0, seq - 1);
     }
+    if (!mEngine.has("logits"))
+        return;
     bind("last_token_ids", mLast, within, {rows()});
     Shape const shape{rows(), vocab()};
     View view{mLogits.data(), Dtype::kFLOAT32, shape};
@@ -155,7 +208,7 @@ void Decoding::bindLogits(std::vector<int32_t> const& last, int32_t seq)
 void Decoding::keepLogits(std::vector<int32_t> const& last, int32_t seq)
 {
     auto const isWithin = [&](int32_t index) { return index >= 0 && index < seq; };
-    if (std::all_of(last.begin(), last.end(), isWithin))
+    if (!mEngine.has("logits") || std::all_of(last.begin(), last.end(), isWithin))
         return;
     int64_t const rowBytes = vocab() * static_cast<int64_t>(sizeof(float));
     for (size_t row = 0; row < last.size(); ++row)
@@ -166,7 +219,7 @@ void Decoding::keepLogits(std::vector<int32_t> const& last, int32_t seq)
 
 void Decoding::bindTable()
 {
-    if (mTable.data == nullptr)
+    if (mTable.data == nullptr || !mEngine.has("prompt_embedding_table"))
         return;
     mEngine.bind("prompt_embedding_table", mTable);
     bind("prompt_vocab_size", mTableVocab, {std::max(1, mFacts.featuresPerImage)}, {1});
@@ -180,6 +233,8 @@ void Decoding::select(std::vector<int32_t> const& rows)
         moves = moves || rows[row] != static_cast<int32_t>(row);
     if (!moves)
         return;
+    if (mCourse.selects)
+        mCourse.selects(rows);
     auto const lengths = std::move(mLengths);
     auto const starts = std::move(mStarts);
     mLengths.clear();
@@ -191,6 +246,8 @@ void Decoding::select(std::vector<int32_t> const& rows)
     }
     mCache->select(rows);
     mAttended.select(rows);
+    if (!mEngine.has("logits"))
+        return;
     int64_t const rowBytes = vocab() * static_cast<int64_t>(sizeof(float));
     mCallLogits.need(mDevice, rowBytes * static_cast<int64_t>(rows.size()), Use::kIO);
     copyRowsFrom(mDevice, mCallLogits.data(), mLogits.data(), rows, rowBytes);

@@ -3,8 +3,9 @@
 #pragma once
 #include "attended.h"
 #include "cache.h"
+#include "course.h"
+#include "links.h"
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -20,6 +21,10 @@ struct DecoderFacts
     int32_t blockTokens{64};
     // Cached columns that a later token may see; 0: all.
     int32_t keeps{0};
+    // Tokens of the longest row that the engine has room for.
+    int64_t mostTokens{0};
+    // A prompt's tokens all see each other, and not only an image's; of decoders with `visual_spans`.
+    bool spansPrompt{false};
     // Rows that a task of the prompt table has.
     int32_t featuresPerImage{1};
 };
@@ -27,13 +32,13 @@ struct DecoderFacts
 class Decoding
 {
 public:
-    // `table` is empty where there are no images. `beforeCall` may throw to stop between two pieces of a prompt.
+    // `table` is empty where there are no images, `links` where the model is of one rank.
     Decoding(Device& device, Engine& engine, DecoderFacts const& facts, int32_t rows, CacheRoom const& room, Features const* table, Attended attended,
-        std::function<void()> beforeCall);
+        Course course, Links* links);
 
     int32_t rows() const noexcept { return static_cast<int32_t>(mLengths.size()); }
     int32_t vocab() const noexcept { return mFacts.vocab; }
-    // [rows, vocab] in the device's memory: those after each row's last token.
+    // [rows, vocab] in the device's memory: those after each row's last token. Of the last pipeline stage.
     float const* logits() const noexcept { return static_cast<float const*>(mLogits.data()); }
 
     // Appends tokens to each row, in pieces. Rows may differ in length where nothing was taken yet.
@@ -48,6 +53,8 @@ private:
     struct Piece
     {
         std::vector<std::vector<int32_t>> const& tokens;
+        // Of each token, `visual_spans`; empty where none see each other.
+        std::vector<std::vector<int32_t>> const& spans;
         std::vector<int32_t> const& lead;
         // Tokens each row had before.
         std::vector<int32_t> const& taken;
@@ -55,8 +62,12 @@ private:
         int32_t seq;
     };
 
+    template <typename Each>
+    void append(std::vector<std::vector<int32_t>> const& tokens, std::vector<std::vector<int32_t>> const& spans, Each const& beforePiece);
     void appendPiece(Piece const& piece, Phase phase);
     void bindPlaces(Piece const& piece);
+    void takeOver(int32_t seq);
+    void handOn();
     void bindLogits(std::vector<int32_t> const& last, int32_t seq);
     void bindTable();
     void keepLogits(std::vector<int32_t> const& last, int32_t seq);
@@ -69,7 +80,8 @@ private:
     Engine& mEngine;
     DecoderFacts const& mFacts;
     Attended mAttended;
-    std::function<void()> mBeforeCall;
+    Course mCourse;
+    Links* mLinks;
     std::unique_ptr<Cache> mCache;
     std::vector<int32_t> mLengths;
     // For each row the first cached column that is not padding.
@@ -78,7 +90,10 @@ private:
     Buffer mLogits;
     Buffer mCallLogits;
     Buffer mEmptyTable;
+    // What comes from the pipeline stage before, and goes to the next.
+    Buffer mHiddenIn, mHiddenOut;
+    View mHandedOn;
     View mTable;
-    HostInput mIds, mPositions, mLast, mMask, mWriteAt, mTasks, mTableVocab;
+    HostInput mIds, mPositions, mSpans, mLast, mMask, mWriteAt, mTasks, mTableVocab;
 };
 } // namespace mmtrt::runner

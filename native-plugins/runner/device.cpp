@@ -1,5 +1,6 @@
 #include "device.h"
 #include "problem.h"
+#include "resident.h"
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -17,6 +18,10 @@ constexpr char const* kFIXES[] = {
     "give fewer adapters with --lora_dir",
     "lower --batch_size or --num_beams",
 };
+// Amounts that are looked up before they are asked for: the system promises more than it has, and ends whoever uses it.
+constexpr int64_t kLARGE = int64_t{256} << 20;
+// Kept memory comes in steps of this, so that prompts of about the same length find the same.
+constexpr int64_t kSTEP = int64_t{1} << 18;
 // Widest alignment that a CPU kernel asks for.
 constexpr size_t kALIGNMENT = 64;
 
@@ -29,10 +34,14 @@ public:
         mFacts.totalBytes = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
     }
 
+    Host(Host const&) = delete;
+    Host& operator=(Host const&) = delete;
+    ~Host() override { releaseKept(); }
+
     bool isHost() const noexcept override { return true; }
     DeviceFacts const& facts() const noexcept override { return mFacts; }
     void* stream() const noexcept override { return nullptr; }
-    int64_t freeBytes() const noexcept override { return static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE); }
+    int64_t freeBytes() const noexcept override { return availableBytes(); }
     void upload(void* to, void const* from, int64_t bytes) override { copy(to, from, bytes); }
     void download(void* to, void const* from, int64_t bytes) override { copy(to, from, bytes); }
     void copy(void* to, void const* from, int64_t bytes) override { std::memcpy(to, from, static_cast<size_t>(bytes)); }
@@ -47,6 +56,8 @@ public:
 protected:
     void* allocate(int64_t bytes) noexcept override
     {
+        if (bytes >= kLARGE && bytes > availableBytes())
+            return nullptr;
         size_t const rounded = (static_cast<size_t>(bytes) + kALIGNMENT - 1) / kALIGNMENT * kALIGNMENT;
         return std::aligned_alloc(kALIGNMENT, rounded);
     }
@@ -65,22 +76,71 @@ std::string gibibytes(int64_t bytes)
 }
 } // namespace
 
+int64_t Device::roomFor(int64_t bytes) const noexcept { return mKeeps ? (bytes + kSTEP - 1) / kSTEP * kSTEP : bytes; }
+
+void* Device::take(int64_t bytes) noexcept
+{
+    int64_t const room = roomFor(bytes);
+    auto const kept = mKept.find(room);
+    if (kept != mKept.end())
+    {
+        void* const data = *kept->second.begin();
+        kept->second.erase(kept->second.begin());
+        if (kept->second.empty())
+            mKept.erase(kept);
+        mKeptBytes -= room;
+        return data;
+    }
+    void* const data = allocate(room);
+    if (data != nullptr || mKeptBytes == 0)
+        return data;
+    releaseKept();
+    return allocate(room);
+}
+
+void Device::giveBack(void* data, int64_t bytes) noexcept
+{
+    int64_t const room = roomFor(bytes);
+    if (!mKeeps)
+    {
+        release(data);
+        return;
+    }
+    mKept[room].insert(data);
+    mKeptBytes += room;
+}
+
+void Device::releaseKept() noexcept
+{
+    for (auto const& [bytes, all] : mKept)
+        for (void* const data : all)
+            release(data);
+    mKept.clear();
+    mKeptBytes = 0;
+}
+
 std::unique_ptr<Device> openHost() { return std::make_unique<Host>(); }
+
+Problem noRoom(Device const& device, int64_t bytes, Use use)
+{
+    auto const index = static_cast<size_t>(use);
+    return {"RUN054",
+        gibibytes(bytes) + " for " + kUSE_NAMES[index] + " cannot be had on " + device.facts().name + ": " + gibibytes(device.freeBytes()) + " of "
+            + gibibytes(device.facts().totalBytes) + " are free, " + gibibytes(device.used(use)) + " are in use for them",
+        device.facts().name, "weights, keys and values, and what a step computes lie in the device's memory together", kFIXES[index]};
+}
 
 Buffer::Buffer(Device& device, int64_t bytes, Use use)
     : mDevice(&device)
     , mBytes(std::max<int64_t>(1, bytes))
     , mUse(use)
 {
-    mData = device.allocate(mBytes);
+    mData = device.take(mBytes);
     auto const index = static_cast<size_t>(use);
     if (mData == nullptr)
     {
         mDevice = nullptr;
-        throw Failure({"RUN054",
-            gibibytes(bytes) + " for " + kUSE_NAMES[index] + " cannot be had on " + device.facts().name + ": " + gibibytes(device.freeBytes()) + " of "
-                + gibibytes(device.facts().totalBytes) + " are free, " + gibibytes(device.mUsed[index]) + " are in use for them",
-            device.facts().name, "weights, keys and values, and what a step computes lie in the device's memory together", kFIXES[index]});
+        throw OutOfMemory(use, noRoom(device, bytes, use));
     }
     device.mUsed[index] += mBytes;
     device.mPeak[index] = std::max(device.mPeak[index], device.mUsed[index]);
@@ -90,7 +150,7 @@ Buffer::~Buffer()
 {
     if (mDevice == nullptr)
         return;
-    mDevice->release(mData);
+    mDevice->giveBack(mData, mBytes);
     mDevice->mUsed[static_cast<size_t>(mUse)] -= mBytes;
 }
 

@@ -1,8 +1,11 @@
 // Memory and the order of work on it: the host's, or a GPU's with one stream. All work of a session is in that order.
 #pragma once
+#include "problem.h"
 #include "tensor.h"
 #include <array>
+#include <map>
 #include <memory>
+#include <set>
 
 namespace mmtrt::runner
 {
@@ -22,6 +25,8 @@ struct DeviceFacts
     std::string name;
     // Compute capability as 90 for 9.0; 0 for the host.
     int32_t sm{0};
+    // As CUDA counts them; 0 for the host.
+    int32_t index{0};
     int64_t totalBytes{0};
 };
 
@@ -45,6 +50,14 @@ public:
     virtual void zero(void* to, int64_t bytes) = 0;
     virtual void wait() = 0;
 
+    // From now on memory that is given up waits for the next who asks for about as much: what is asked for alike lies in the same places, which
+    // recorded steps need, and a GPU is not stopped for it.
+    void keepMemory() noexcept { mKeeps = true; }
+    // Gives all that waits back to the system.
+    void releaseKept() noexcept;
+    // Of memory that waits.
+    int64_t keptBytes() const noexcept { return mKeptBytes; }
+
     // Bytes in use now, and the most there have been at once.
     int64_t used(Use use) const noexcept { return mUsed[static_cast<size_t>(use)]; }
     int64_t peak(Use use) const noexcept { return mPeak[static_cast<size_t>(use)]; }
@@ -56,9 +69,35 @@ protected:
     virtual void release(void* data) noexcept = 0;
 
 private:
+    int64_t roomFor(int64_t bytes) const noexcept;
+    void* take(int64_t bytes) noexcept;
+    void giveBack(void* data, int64_t bytes) noexcept;
+
+    bool mKeeps{false};
+    int64_t mKeptBytes{0};
+    // By size; of several the one that lies first, so that the order in which they were given up makes no difference.
+    std::map<int64_t, std::set<void*>> mKept;
     std::array<int64_t, kUSES> mUsed{};
     std::array<int64_t, kUSES> mPeak{};
 };
+
+// A device has not as much memory as was asked for.
+class OutOfMemory : public Failure
+{
+public:
+    OutOfMemory(Use use, Problem problem)
+        : Failure(std::move(problem))
+        , mUse(use)
+    {
+    }
+    Use use() const noexcept { return mUse; }
+
+private:
+    Use mUse;
+};
+
+// The problem that so many bytes are.
+Problem noRoom(Device const& device, int64_t bytes, Use use);
 
 std::unique_ptr<Device> openHost();
 // Throws Failure RUN052 without a CUDA runtime, RUN057 without such a GPU.
@@ -69,7 +108,7 @@ class Buffer
 {
 public:
     Buffer() = default;
-    // Throws Failure RUN054 where the device has not as much.
+    // Throws OutOfMemory, RUN054, where the device has not as much.
     Buffer(Device& device, int64_t bytes, Use use);
     Buffer(Buffer&& other) noexcept { swap(other); }
     Buffer& operator=(Buffer&& other) noexcept

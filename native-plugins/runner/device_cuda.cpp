@@ -60,6 +60,7 @@ public:
         check(mApi.attribute(&major, kMAJOR, index));
         check(mApi.attribute(&minor, kMINOR, index));
         mFacts.sm = 10 * major + minor;
+        mFacts.index = index;
         mFacts.name = "GPU " + std::to_string(index) + " (SM " + std::to_string(mFacts.sm) + ")";
         size_t available = 0;
         size_t total = 0;
@@ -69,7 +70,11 @@ public:
     }
     Cuda(Cuda const&) = delete;
     Cuda& operator=(Cuda const&) = delete;
-    ~Cuda() override { mApi.destroyStream(mStream); }
+    ~Cuda() override
+    {
+        releaseKept();
+        mApi.destroyStream(mStream);
+    }
 
     bool isHost() const noexcept override { return false; }
     DeviceFacts const& facts() const noexcept override { return mFacts; }

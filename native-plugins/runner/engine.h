@@ -3,6 +3,7 @@
 #pragma once
 #include "device.h"
 #include "library.h"
+#include "links.h"
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,6 +36,8 @@ public:
     virtual void bind(std::string const& name, View const& view) = 0;
     // Puts a call on the device's stream. Throws Failure RUN054 or RUN058.
     virtual void run(Phase phase) = 0;
+    // Decode steps that were recorded so far.
+    virtual size_t recordings() const noexcept { return 0; }
 
     bool has(std::string const& name) const noexcept;
     // Throws Failure RUN057 where there is none.
@@ -54,6 +57,8 @@ struct EngineRequest
     bool keepsQuantizedApart{false};
     // Steps are recorded once and replayed; wants inputs and outputs that stay where they are.
     bool recordsSteps{false};
+    // Other ranks compute at the same time, on the same cores where the device is the host.
+    bool oneOfMany{false};
 };
 
 // Makes engines of one kind.
@@ -76,7 +81,8 @@ struct EngineLibraries
     std::string plugins;
 };
 
-// Throws Failure RUN052 where the library is missing, RUN056 where the runner was compiled without this kind.
-std::unique_ptr<EngineFactory> openOnnxRuntime(Device& device, EngineLibraries const& libraries);
-std::unique_ptr<EngineFactory> openTensorRt(Device& device, EngineLibraries const& libraries);
+// `links` to the other ranks are null where there are none. Throws Failure RUN052 where the library is missing, RUN056 where the runner was
+// compiled without this kind.
+std::unique_ptr<EngineFactory> openOnnxRuntime(Device& device, EngineLibraries const& libraries, Links* links);
+std::unique_ptr<EngineFactory> openTensorRt(Device& device, EngineLibraries const& libraries, Links* links);
 } // namespace mmtrt::runner

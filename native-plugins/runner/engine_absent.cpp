@@ -15,10 +15,10 @@ namespace
 } // namespace
 
 #if !defined(MMTRT_WITH_ONNXRUNTIME)
-std::unique_ptr<EngineFactory> openOnnxRuntime(Device&, EngineLibraries const&) { compiledWithout("ONNX Runtime", "onnxruntime_root"); }
+std::unique_ptr<EngineFactory> openOnnxRuntime(Device&, EngineLibraries const&, Links*) { compiledWithout("ONNX Runtime", "onnxruntime_root"); }
 #endif
 
 #if !defined(MMTRT_WITH_TENSORRT)
-std::unique_ptr<EngineFactory> openTensorRt(Device&, EngineLibraries const&) { compiledWithout("TensorRT", "tensorrt_root"); }
+std::unique_ptr<EngineFactory> openTensorRt(Device&, EngineLibraries const&, Links*) { compiledWithout("TensorRT", "tensorrt_root"); }
 #endif
 } // namespace mmtrt::runner

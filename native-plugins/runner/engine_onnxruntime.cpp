@@ -1,7 +1,9 @@
 // ONNX graphs in ONNX Runtime, by its C API. The library is loaded at run time: that of the onnxruntime-node package, or one with
 // the CUDA provider.
 #include "engine.h"
+#include "engine_onnxruntime_collectives.h"
 #include "problem.h"
+#include "recordings.h"
 #include <algorithm>
 #include <map>
 #include <onnxruntime_c_api.h>
@@ -12,8 +14,6 @@ namespace
 {
 // Functions of this version are all that is used, so that older libraries load as well.
 constexpr uint32_t kAPI_VERSION = 20;
-// What the CUDA provider calls a run that is neither recorded nor replayed.
-constexpr int32_t kNOT_RECORDED = -1;
 constexpr char const* kFIX = "give the path of ONNX Runtime 1.20 or later: --runtime_library FILE";
 
 ONNXTensorElementDataType elementType(Dtype dtype) noexcept
@@ -95,7 +95,7 @@ private:
 // The library with what all sessions share.
 struct Runtime
 {
-    Runtime(Device& device, EngineLibraries const& libraries)
+    Runtime(Device& device, EngineLibraries const& libraries, Links* links)
         : device(device)
         , library(libraries.runtime, "ONNX Runtime", kFIX)
         , plugins(libraries.plugins)
@@ -111,8 +111,10 @@ struct Runtime
         env = {made, api->ReleaseEnv};
         OrtMemoryInfo* info = nullptr;
         check(device.isHost() ? api->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &info)
-                              : api->CreateMemoryInfo("Cuda", OrtDeviceAllocator, 0, OrtMemTypeDefault, &info));
+                              : api->CreateMemoryInfo("Cuda", OrtDeviceAllocator, device.facts().index, OrtMemTypeDefault, &info));
         memory = {info, api->ReleaseMemoryInfo};
+        if (links != nullptr)
+            collectives = std::make_unique<CollectiveOps>(*api, *links, device.isHost(), plugins.empty() || device.isHost());
     }
 
     void check(OrtStatus* status) const
@@ -129,6 +131,8 @@ struct Runtime
     OrtApi const* api{nullptr};
     Owned<OrtEnv> env;
     Owned<OrtMemoryInfo> memory;
+    // There where the model has several ranks.
+    std::unique_ptr<CollectiveOps> collectives;
 };
 
 class Session final : public Engine
@@ -137,7 +141,7 @@ public:
     Session(Runtime const& runtime, EngineRequest const& request)
         : mRuntime(runtime)
         , mFile(request.file)
-        , mRecordsSteps(request.recordsSteps && !runtime.device.isHost())
+        , mRecordsSteps(request.recordsSteps)
     {
         auto const& api = *runtime.api;
         auto const options = sessionOptions(request);
@@ -155,8 +159,8 @@ public:
         OrtIoBinding* binding = nullptr;
         runtime.check(api.CreateIoBinding(session, &binding));
         mBinding = {binding, api.ReleaseIoBinding};
-        mContext = runOptions(kNOT_RECORDED);
-        mGeneration = runOptions(kNOT_RECORDED);
+        mContext = runOptions(Recordings::kNONE);
+        mGeneration = runOptions(Recordings::kNONE);
         readIo();
     }
 
@@ -174,15 +178,14 @@ public:
         Owned<OrtValue> const owner(value, api.ReleaseValue);
         mRuntime.check(find(name).isInput ? api.BindInput(mBinding.get(), name.c_str(), value) : api.BindOutput(mBinding.get(), name.c_str(), value));
         bound = view;
-        mMoved = true;
+        if (mRecordsSteps)
+            mRecordings.move(name, view);
     }
 
     void run(Phase phase) override
     {
-        // A recorded step reads and writes where it did when it was recorded, so another place is another recording.
-        if (mRecordsSteps && phase == Phase::kGENERATION && mMoved)
-            mGeneration = runOptions(++mRecording);
-        mMoved = mMoved && phase == Phase::kCONTEXT;
+        if (mRecordsSteps && phase == Phase::kGENERATION)
+            replay(mRecordings.current());
         auto const& options = phase == Phase::kGENERATION ? mGeneration : mContext;
         OrtStatus* const status = mRuntime.api->RunWithBinding(mSession.get(), options.get(), mBinding.get());
         if (status == nullptr)
@@ -194,7 +197,16 @@ public:
             "build the engine again; if that does not help, please report it"});
     }
 
+    size_t recordings() const noexcept override { return mRecordings.count(); }
+
 private:
+    void replay(int32_t recording)
+    {
+        if (recording != mRecording)
+            mGeneration = runOptions(recording);
+        mRecording = recording;
+    }
+
     Owned<OrtSessionOptions> sessionOptions(EngineRequest const& request) const
     {
         auto const& api = *mRuntime.api;
@@ -209,6 +221,11 @@ private:
             mRuntime.check(api.AddSessionConfigEntry(made, "session.disable_quant_qdq", "1"));
         if (request.threads > 0)
             mRuntime.check(api.SetIntraOpNumThreads(made, request.threads));
+        if (request.oneOfMany && mRuntime.device.isHost())
+            // Threads that look for work take the cores of ranks that have some.
+            mRuntime.check(api.AddSessionConfigEntry(made, "session.intra_op.allow_spinning", "0"));
+        if (mRuntime.collectives != nullptr)
+            mRuntime.check(mRuntime.collectives->addTo(made));
         if (!mRuntime.device.isHost())
             useCuda(made);
         return options;
@@ -221,8 +238,9 @@ private:
         OrtCUDAProviderOptionsV2* made = nullptr;
         mRuntime.check(api.CreateCUDAProviderOptions(&made));
         Owned<OrtCUDAProviderOptionsV2> const cuda(made, api.ReleaseCUDAProviderOptions);
-        std::vector<char const*> keys{"arena_extend_strategy", "enable_cuda_graph"};
-        std::vector<char const*> values{"kSameAsRequested", mRecordsSteps ? "1" : "0"};
+        auto const index = std::to_string(mRuntime.device.facts().index);
+        std::vector<char const*> keys{"device_id", "arena_extend_strategy", "enable_cuda_graph"};
+        std::vector<char const*> values{index.c_str(), "kSameAsRequested", mRecordsSteps ? "1" : "0"};
         mRuntime.check(api.UpdateCUDAProviderOptions(made, keys.data(), values.data(), keys.size()));
         mRuntime.check(api.UpdateCUDAProviderOptionsWithValue(made, "user_compute_stream", mRuntime.device.stream()));
         if (OrtStatus* const status = api.SessionOptionsAppendExecutionProvider_CUDA_V2(options, made); status != nullptr)
@@ -304,9 +322,9 @@ private:
     Runtime const& mRuntime;
     std::string mFile;
     bool mRecordsSteps;
-    // An input or output has another place or shape than in the last call of a decode step.
-    bool mMoved{true};
-    int32_t mRecording{0};
+    // Counted on the CPU as well, where nothing is recorded.
+    Recordings mRecordings;
+    int32_t mRecording{Recordings::kNONE};
     Owned<OrtSession> mSession;
     Owned<OrtIoBinding> mBinding;
     Owned<OrtRunOptions> mContext;
@@ -318,8 +336,8 @@ private:
 class Factory final : public EngineFactory
 {
 public:
-    Factory(Device& device, EngineLibraries const& libraries)
-        : mRuntime(device, libraries)
+    Factory(Device& device, EngineLibraries const& libraries, Links* links)
+        : mRuntime(device, libraries, links)
     {
     }
 
@@ -331,8 +349,8 @@ private:
 };
 } // namespace
 
-std::unique_ptr<EngineFactory> openOnnxRuntime(Device& device, EngineLibraries const& libraries)
+std::unique_ptr<EngineFactory> openOnnxRuntime(Device& device, EngineLibraries const& libraries, Links* links)
 {
-    return std::make_unique<Factory>(device, libraries);
+    return std::make_unique<Factory>(device, libraries, links);
 }
 } // namespace mmtrt::runner

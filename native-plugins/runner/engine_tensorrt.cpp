@@ -71,9 +71,11 @@ nvinfer1::Dims dimsOf(Shape const& shape)
 
 struct Runtime
 {
-    Runtime(Device& device, EngineLibraries const& libraries)
+    Runtime(Device& device, EngineLibraries const& libraries, Links* links)
         : device(device)
+        , links(links)
         , library(libraries.runtime, "TensorRT", kFIX)
+        , pluginless(libraries.plugins.empty())
     {
         version = library.function<int32_t (*)()>("getInferLibVersion")();
         // 10.16.0 is 101600, 1.7.1 is 10701 in some releases: the major has functions of its own since 10.
@@ -95,11 +97,26 @@ struct Runtime
     }
 
     Device& device;
+    // To the other ranks; null for one.
+    Links* links;
     Library library;
+    bool pluginless;
     int32_t version{0};
     Logger logger;
     std::unique_ptr<nvinfer1::IRuntime> runtime;
 };
+
+// Which ranks a context's collectives meet; TensorRT has it from 10.16 on. False where it refuses, or has none.
+template <typename Context>
+auto joins(Context& context, void* communicator, int) -> decltype(context.setCommunicator(communicator))
+{
+    return context.setCommunicator(communicator);
+}
+template <typename Context>
+bool joins(Context&, void*, int64_t)
+{
+    return false;
+}
 
 // A context for each profile that is used, all with the same memory: one runs at a time.
 class Serialized final : public Engine
@@ -196,6 +213,10 @@ private:
             if (context.object == nullptr || !context.object->setOptimizationProfileAsync(index, static_cast<cudaStream_t>(mRuntime.device.stream())))
                 refuse("TensorRT makes no context of " + mFile, "RUN058", "a context has memory of its own beside the weights",
                     "lower --max_batch_size or --max_seq_len of the build");
+            // Of plugins that add up themselves no context need know, which those of older releases do not.
+            if (mRuntime.links != nullptr && !joins(*context.object, mRuntime.links->communicator(), 0) && mRuntime.pluginless)
+                refuse("TensorRT does not let " + mFile + " meet the other ranks", "RUN058", "collectives of an engine take a communicator, which TensorRT has from 10.16 on",
+                    "run in TensorRT 10.16 or later, or build with --plugins");
         }
         // All earlier work on the memory is before this call on the one stream.
         int64_t const bytes = mEngine->getDeviceMemorySizeForProfileV2(index);
@@ -237,8 +258,8 @@ private:
 class Factory final : public EngineFactory
 {
 public:
-    Factory(Device& device, EngineLibraries const& libraries)
-        : mRuntime(device, libraries)
+    Factory(Device& device, EngineLibraries const& libraries, Links* links)
+        : mRuntime(device, libraries, links)
     {
     }
 
@@ -250,5 +271,8 @@ private:
 };
 } // namespace
 
-std::unique_ptr<EngineFactory> openTensorRt(Device& device, EngineLibraries const& libraries) { return std::make_unique<Factory>(device, libraries); }
+std::unique_ptr<EngineFactory> openTensorRt(Device& device, EngineLibraries const& libraries, Links* links)
+{
+    return std::make_unique<Factory>(device, libraries, links);
+}
 } // namespace mmtrt::runner

@@ -113,17 +113,23 @@ std::optional<Frame> FrameReader::next()
     return frame;
 }
 
-bool FrameWriter::write(Json::Object header)
+bool FrameWriter::write(Json::Object header, char const* payload, size_t bytes)
 {
     std::string const text = Json(std::move(header)).print();
-    std::string bytes(kPREFIX_BYTES, '\0');
-    std::memcpy(bytes.data(), kMAGIC, sizeof(kMAGIC));
-    putLittleEndian(static_cast<uint32_t>(text.size()), bytes.data() + 4);
-    bytes += text;
+    std::string first(kPREFIX_BYTES, '\0');
+    std::memcpy(first.data(), kMAGIC, sizeof(kMAGIC));
+    putLittleEndian(static_cast<uint32_t>(text.size()), first.data() + 4);
+    putLittleEndian(static_cast<uint64_t>(bytes), first.data() + 8);
+    first += text;
     std::lock_guard<std::mutex> const lock(mMutex);
-    for (size_t done = 0; done < bytes.size();)
+    return writeAll(first.data(), first.size()) && writeAll(payload, bytes);
+}
+
+bool FrameWriter::writeAll(char const* bytes, size_t count) const
+{
+    for (size_t done = 0; done < count;)
     {
-        ssize_t const put = ::write(mFd, bytes.data() + done, bytes.size() - done);
+        ssize_t const put = ::write(mFd, bytes + done, count - done);
         if (put < 0 && errno == EINTR)
             continue;
         if (put <= 0)

@@ -59,10 +59,12 @@ public:
     {
     }
 
-    // False where nobody reads any more.
-    bool write(Json::Object header);
+    // False where nobody reads any more. A header that comes with bytes lists them as its `tensors`.
+    bool write(Json::Object header, char const* payload = nullptr, size_t bytes = 0);
 
 private:
+    bool writeAll(char const* bytes, size_t count) const;
+
     int mFd;
     std::mutex mMutex;
 };

@@ -55,6 +55,8 @@ DecoderFacts readDecoder(Json const& model)
     facts.piece = static_cast<int32_t>(model.get("piece").integer("piece", 1, INT32_MAX));
     facts.blockTokens = static_cast<int32_t>(model.get("block_tokens").integer("block_tokens", 1, 1 << 20));
     facts.keeps = static_cast<int32_t>(model.get("keeps").integer("keeps", 0, INT32_MAX));
+    facts.spansPrompt = model.get("spans_prompt").flag("spans_prompt");
+    facts.mostTokens = model.get("most_tokens").integer("most_tokens", 1, kMOST_TOKENS);
     facts.featuresPerImage = static_cast<int32_t>(model.get("features_per_image").integer("features_per_image", 0, 1 << 24));
     return facts;
 }
@@ -68,14 +70,14 @@ double finite(Json const& json, char const* name, double least, double most)
 }
 } // namespace
 
-OpenRequest readOpen(Json const& header)
+OpenRequest readOpen(Json const& header, int32_t rank)
 {
     OpenRequest open;
     std::string const device = header.get("device").text("device");
     if (device != "cpu" && device != "cuda")
         refuseMessage("a device is called " + device.substr(0, 40));
     open.cuda = device == "cuda";
-    open.deviceIndex = static_cast<int32_t>(header.get("device_index").integer("device_index", 0, 1023));
+    open.deviceIndex = static_cast<int32_t>(header.get("device_index").integer("device_index", 0, 1023)) + rank;
     std::string const runtime = header.get("runtime").text("runtime");
     if (runtime != "onnxruntime" && runtime != "tensorrt")
         refuseMessage("a runtime is called " + runtime.substr(0, 40));
@@ -83,11 +85,17 @@ OpenRequest readOpen(Json const& header)
     open.libraries.runtime = textList(header.get("runtime_libraries"), "runtime_libraries");
     open.libraries.plugins = header.get("plugins").text("plugins");
     open.cudaRuntimes = textList(header.get("cuda_runtimes"), "cuda_runtimes");
+    open.ncclLibraries = textList(header.get("nccl_libraries"), "nccl_libraries");
     auto const threads = static_cast<int32_t>(header.get("threads").integer("threads", 0, 1024));
-    for (Json const& one : header.get("engines").list("engines"))
+    auto const& ranks = header.get("ranks").list("ranks");
+    if (static_cast<size_t>(rank) >= ranks.size())
+        refuseMessage("there are engines of " + std::to_string(ranks.size()) + " ranks and none of rank " + std::to_string(rank));
+    for (Json const& one : ranks[static_cast<size_t>(rank)].list("a rank's engines"))
     {
         open.engines.push_back(readEngine(one));
         open.engines.back().request.threads = threads;
+        open.engines.back().request.oneOfMany = ranks.size() > 1;
+        open.records = open.records || open.engines.back().request.recordsSteps;
     }
     Json const& model = header.get("model");
     open.decoder = readDecoder(model);
@@ -95,6 +103,20 @@ OpenRequest readOpen(Json const& header)
     if (Json const& start = model.get("start_token"); !start.isNull())
         open.startToken = static_cast<int32_t>(start.integer("start_token", 0, INT32_MAX));
     return open;
+}
+
+RankPlace readPlace(Json const& header)
+{
+    RankPlace place;
+    auto const count = [&](char const* name) { return static_cast<int32_t>(header.get(name).integer(name, 1, 64)); };
+    place.tpSize = count("tp_size");
+    place.ppSize = count("pp_size");
+    if (place.ranks() > 64 || header.get("ranks").list("ranks").size() != static_cast<size_t>(place.ranks()))
+        refuseMessage("there are engines of " + std::to_string(header.get("ranks").list("ranks").size()) + " ranks; expected "
+            + std::to_string(place.tpSize) + " × " + std::to_string(place.ppSize) + ", 64 at most");
+    Json const& rank = header.get("rank");
+    place.rank = rank.isNull() ? place.leader() : static_cast<int32_t>(rank.integer("rank", 0, place.ranks() - 1));
+    return place;
 }
 
 GenerateOptions readOptions(Json const& json)

@@ -1,4 +1,5 @@
 #include "server.h"
+#include "problem_json.h"
 #include "version.h"
 #include <new>
 #include <unistd.h>
@@ -7,38 +8,8 @@ namespace mmtrt::runner
 {
 namespace
 {
-Json problemJson(Problem const& problem)
-{
-    return Json::Object{{"code", problem.code}, {"what", problem.what}, {"at", problem.at}, {"why", problem.why}, {"fix", problem.fix}};
-}
-
-Problem const kNO_HOST_MEMORY{"RUN054", "the machine has no memory left for the request", "mmtrt-runner",
-    "logits, tokens and pictures are kept in the host's memory beside the device's", "lower --batch_size or --num_beams, or give fewer images at once"};
-
-int64_t idOf(Frame const& frame) { return frame.header.get("id").integer("id", 0, int64_t{1} << 53); }
-
-GenerateRequest readRequest(Frame const& frame)
-{
-    GenerateRequest request;
-    request.options = readOptions(frame.header.get("options"));
-    for (Json const& one : frame.header.get("prompts").list("prompts"))
-        request.prompts.push_back(int32List(one, "a token id", 0, INT32_MAX));
-    // Placeholders of images may be negative.
-    for (Json const& one : frame.header.get("seen").list("seen"))
-        request.seen.push_back(int32List(one, "a token id", INT32_MIN, INT32_MAX));
-    request.tasks = int32List(frame.header.get("tasks"), "a task", -1, 1 << 20);
-    if (request.prompts.empty() || request.prompts.size() != request.seen.size() || request.prompts.size() != request.tasks.size())
-        refuseMessage("a request has " + std::to_string(request.prompts.size()) + " prompts, " + std::to_string(request.seen.size())
-            + " lists of seen tokens and " + std::to_string(request.tasks.size()) + " tasks");
-    for (auto const& tensor : frame.tensors)
-    {
-        if (tensor.name != "pixels" || tensor.dtype != Dtype::kFLOAT32)
-            refuseMessage("a request comes with a tensor " + tensor.name.substr(0, 80));
-        request.pixelShape = tensor.shape;
-        request.pixels = reinterpret_cast<float const*>(frame.payload.data() + tensor.offset);
-    }
-    return request;
-}
+// What goes wrong in one rank's part leaves the others waiting; what the search finds wrong does not.
+bool leavesOthersWaiting(Problem const& problem) { return problem.code != "NUM001"; }
 
 Json outputs(std::vector<Generated> const& answers)
 {
@@ -60,6 +31,25 @@ Json numbers(std::vector<double> const& values)
         list.emplace_back(value);
     return list;
 }
+// The other ranks leave a request when this one does, however it ends.
+class Together
+{
+public:
+    explicit Together(Crew* crew) noexcept
+        : mCrew(crew)
+    {
+    }
+    Together(Together const&) = delete;
+    Together& operator=(Together const&) = delete;
+    ~Together()
+    {
+        if (mCrew != nullptr)
+            mCrew->tell({{"kind", "end"}});
+    }
+
+private:
+    Crew* mCrew;
+};
 } // namespace
 
 int32_t Server::serve()
@@ -72,19 +62,23 @@ int32_t Server::serve()
         send({{"kind", "hello"}, {"protocol", kPROTOCOL}, {"version", kVERSION}, {"pid", getpid()}, {"engines", engines}});
         while (auto const frame = mInbox.next())
             handle(*frame);
-        return 0;
     }
     catch (Cancelled const&)
     {
         // Whoever asked is gone.
-        return 0;
     }
     catch (Failure const& failure)
     {
-        mWriter.write({{"kind", "problem"}, {"fatal", true}, {"problems", Json::Array{problemJson(failure.problem())}}});
+        fatal(failure.problem());
+        if (mCrew != nullptr)
+            mCrew->kill();
         return 1;
     }
+    mCrew.reset();
+    return 0;
 }
+
+void Server::fatal(Problem const& problem) { mWriter.write({{"kind", "problem"}, {"fatal", true}, {"problems", Json::Array{problemJson(problem)}}}); }
 
 // What the other side got wrong ends the conversation; what went wrong with a request ends the request.
 void Server::handle(Frame const& frame)
@@ -111,12 +105,14 @@ void Server::handle(Frame const& frame)
     }
     catch (Failure const& failure)
     {
-        if (failure.problem().code == "RUN050")
+        if (failure.problem().code == "RUN050" || (mCrew != nullptr && leavesOthersWaiting(failure.problem())))
             throw;
         answer(failure.problem());
     }
     catch (std::bad_alloc const&)
     {
+        if (mCrew != nullptr)
+            throw Failure(kNO_HOST_MEMORY);
         answer(kNO_HOST_MEMORY);
     }
 }
@@ -124,10 +120,17 @@ void Server::handle(Frame const& frame)
 void Server::open(Frame const& frame)
 {
     mSession.reset();
-    mSession = std::make_unique<Session>(readOpen(frame.header));
+    mCrew.reset();
+    auto const place = readPlace(frame.header);
+    auto request = readOpen(frame.header, place.rank);
+    if (place.ranks() > 1)
+        startCrew(place, frame.header);
+    mSession = std::make_unique<Session>(std::move(request), place, mCrew == nullptr ? nullptr : mCrew->memory());
     Json::Object message{{"kind", "ready"}};
     for (auto& member : mSession->describe())
         message.push_back(std::move(member));
+    if (mCrew != nullptr)
+        message.emplace_back("ranks", ranks());
     send(std::move(message));
 }
 
@@ -135,8 +138,12 @@ void Server::constants(Frame const& frame)
 {
     if (mSession == nullptr)
         refuseMessage("constants come before open");
+    for (int32_t rank = 0; mCrew != nullptr && rank < mCrew->place().ranks(); ++rank)
+        mCrew->tell(rank, frame.header.object("a message"), frame.payload.data(), frame.payload.size());
     for (auto const& tensor : frame.tensors)
         mSession->setConstant(tensor, frame.payload.data() + tensor.offset);
+    if (mCrew != nullptr)
+        mCrew->answers();
     send({{"kind", "kept"}, {"count", frame.tensors.size()}});
 }
 
@@ -144,12 +151,16 @@ void Server::generate(Frame const& frame)
 {
     if (mSession == nullptr)
         refuseMessage("a request comes before open");
-    int64_t const id = idOf(frame);
+    int64_t const id = requestId(frame);
     std::vector<double> stepMs;
     try
     {
-        auto const request = readRequest(frame);
-        auto const result = mSession->generate(request, hooksFor(id, frame.header.get("watched").flag("watched"), stepMs));
+        auto request = readRequest(frame);
+        if (mCrew != nullptr)
+            share(frame, request);
+        Together const together(mCrew.get());
+        auto const hooks = hooksFor(id, frame.header.get("watched").flag("watched"), stepMs);
+        auto const result = mSession->generate(request, hooks, courseFor(id, request.prompts.size()));
         send({{"kind", "result"}, {"id", id}, {"outputs", outputs(result.answers)}, {"visual_ms", result.visualMs}, {"prefill_ms", result.prefillMs},
             {"decode_ms", numbers(stepMs)}, {"memory", mSession->memory()}});
     }
@@ -188,7 +199,7 @@ void Server::poll(int64_t id, std::vector<bool>& ended)
         auto const kind = frame->kind();
         if (kind != "cancel" && kind != "end")
             refuseMessage("a message of the kind " + kind.substr(0, 40) + " comes while a request runs");
-        if (idOf(*frame) != id)
+        if (requestId(*frame) != id)
             continue;
         if (kind == "cancel")
             throw Cancelled();
@@ -205,7 +216,7 @@ std::vector<bool> Server::ask(int64_t id, int32_t item, std::vector<std::vector<
     while (auto const frame = mInbox.next())
     {
         auto const kind = frame->kind();
-        if (idOf(*frame) != id)
+        if (requestId(*frame) != id)
             continue;
         if (kind == "cancel")
             throw Cancelled();

@@ -1,17 +1,24 @@
 #include "session.h"
 #include "clock.h"
+#include "plugin_group.h"
 #include "problem.h"
 #include "resident.h"
 #include <algorithm>
 
 namespace mmtrt::runner
 {
-Session::Session(OpenRequest open)
+Session::Session(OpenRequest open, RankPlace const& place, std::shared_ptr<SharedMemory> memory)
     : mOpen(std::move(open))
+    , mPlace(place)
 {
     mDevice = mOpen.cuda ? openCuda(mOpen.deviceIndex, mOpen.cudaRuntimes) : openHost();
     int64_t const before = mDevice->isHost() ? -residentBytes() : mDevice->freeBytes();
-    mFactory = mOpen.runtime == RuntimeKind::kTENSORRT ? openTensorRt(*mDevice, mOpen.libraries) : openOnnxRuntime(*mDevice, mOpen.libraries);
+    if (memory != nullptr)
+        openLinks(std::move(memory));
+    mFactory = mOpen.runtime == RuntimeKind::kTENSORRT ? openTensorRt(*mDevice, mOpen.libraries, mLinks)
+                                                       : openOnnxRuntime(*mDevice, mOpen.libraries, mLinks);
+    if (mOpen.records)
+        mDevice->keepMemory();
     for (auto const& planned : mOpen.engines)
     {
         auto opened = mFactory->open(planned.request);
@@ -22,6 +29,17 @@ Session::Session(OpenRequest open)
         refuseMessage("no engine is called llm");
     mArgmax = std::make_unique<DeviceArgmax>(*mDevice, mOpen.libraries.plugins);
     mEngineBytes = before - (mDevice->isHost() ? -residentBytes() : mDevice->freeBytes());
+}
+
+void Session::openLinks(std::shared_ptr<SharedMemory> memory)
+{
+    mHostLinks = sharedLinks(mPlace, std::move(memory));
+    mLinks = mHostLinks.get();
+    if (mDevice->isHost())
+        return;
+    mDeviceLinks = ncclLinks(*mDevice, mPlace, *mHostLinks, mOpen.ncclLibraries);
+    mLinks = mDeviceLinks.get();
+    joinPluginGroup(mOpen.libraries.plugins, mPlace, *mHostLinks);
 }
 
 // An engine of another build would take other numbers for these.
@@ -65,39 +83,40 @@ Json Session::memory() const
 {
     auto const account = [&](Use use) { return Json(Json::Object{{"bytes", mDevice->used(use)}, {"peak_bytes", mDevice->peak(use)}}); };
     return Json::Object{{"engines", Json::Object{{"bytes", std::max<int64_t>(0, mEngineBytes)}}}, {"kv_cache", account(Use::kCACHE)},
-        {"features", account(Use::kFEATURES)}, {"adapters", account(Use::kADAPTERS)}, {"io", account(Use::kIO)},
+        {"recorded_steps", engine("llm")->recordings()}, {"kept", Json::Object{{"bytes", mDevice->keptBytes()}}}, {"features", account(Use::kFEATURES)}, {"adapters", account(Use::kADAPTERS)}, {"io", account(Use::kIO)},
         {"device_total_bytes", mDevice->facts().totalBytes}, {"device_free_bytes", mDevice->freeBytes()}, {"host_resident_bytes", residentBytes()}};
 }
 
 void Session::setConstant(Sent const& sent, char const* bytes)
 {
-    auto const& io = engine("llm")->find(sent.name);
+    auto const at = sent.name.rfind('@');
+    std::string const name = sent.name.substr(0, at);
+    if (at != std::string::npos && sent.name.substr(at + 1) != std::to_string(mPlace.tpRank()))
+        return;
+    auto const& io = engine("llm")->find(name);
     if (!io.isInput || io.dtype != sent.dtype || io.shape.size() != sent.shape.size())
         refuseMessage(sent.name + " is sent as " + nameOf(sent.dtype) + " " + show(sent.shape));
-    mConstants[sent.name] = Buffer(*mDevice, static_cast<int64_t>(sent.bytes), Use::kADAPTERS);
-    auto& memory = mConstants[sent.name];
+    mConstants[name] = Buffer(*mDevice, static_cast<int64_t>(sent.bytes), Use::kADAPTERS);
+    auto& memory = mConstants[name];
     mDevice->upload(memory.data(), bytes, static_cast<int64_t>(sent.bytes));
-    engine("llm")->bind(sent.name, {memory.data(), sent.dtype, sent.shape});
+    engine("llm")->bind(name, {memory.data(), sent.dtype, sent.shape});
 }
 
-GenerateResult Session::generate(GenerateRequest const& request, SearchHooks const& hooks)
+// Everything before the first token of an answer is known, which all ranks do alike.
+std::unique_ptr<Decoding> Session::begin(GenerateRequest const& request, Course const& course, GenerateResult& result)
 {
-    GenerateResult result;
     auto const rows = static_cast<int32_t>(request.prompts.size());
-    std::vector<bool> ended(static_cast<size_t>(rows));
-    auto const mayStop = [&] { hooks.poll(ended); };
-    Features features;
-    bool const sees = !request.pixelShape.empty();
-    if (sees)
+    mFeatures = Features();
+    if (request.images > 0)
     {
         Clock const clock;
-        features = encodeImages(request);
+        mFeatures = encodeImages(request);
         mDevice->wait();
         result.visualMs = clock.milliseconds();
     }
-    mayStop();
+    course.mayGoOn();
     Clock const clock;
-    Features const* const table = sees ? &features : nullptr;
+    Features const* const table = request.images > 0 ? &mFeatures : nullptr;
     Attended attended = attend(request, table);
     std::vector<std::vector<int32_t>> begins(request.prompts);
     if (mOpen.startToken)
@@ -105,16 +124,64 @@ GenerateResult Session::generate(GenerateRequest const& request, SearchHooks con
     size_t longest = 0;
     for (auto const& prompt : begins)
         longest = std::max(longest, prompt.size());
-    // The last token is never cached.
-    CacheRoom const room{static_cast<int64_t>(longest) + request.options.maxNewTokens - 1, int64_t{rows} * request.options.numBeams};
-    Decoding decoding(*mDevice, *engine("llm"), mOpen.decoder, rows, room, mOpen.startToken ? nullptr : table, std::move(attended), mayStop);
-    decoding.append(begins);
-    mDevice->wait();
-    result.prefillMs = clock.milliseconds();
+    // The last token is never cached. Recorded steps have room for every request, so that the next one finds them again.
+    int64_t const tokens = static_cast<int64_t>(longest) + request.options.maxNewTokens - 1;
+    CacheRoom const room{mOpen.records ? std::max(tokens, mOpen.decoder.mostTokens) : tokens, int64_t{rows} * request.options.numBeams,
+        mOpen.records || !mDevice->isHost()};
+    RequestRoom const asked{static_cast<int64_t>(longest), rows, request.options.numBeams, request.options.maxNewTokens};
+    checkRoom(room, asked);
+    try
+    {
+        auto decoding = std::make_unique<Decoding>(
+            *mDevice, *engine("llm"), mOpen.decoder, rows, room, mOpen.startToken ? nullptr : table, std::move(attended), course, mLinks);
+        decoding->append(begins);
+        mDevice->wait();
+        result.prefillMs = clock.milliseconds();
+        return decoding;
+    }
+    catch (OutOfMemory const& failure)
+    {
+        if (failure.use() != Use::kCACHE)
+            throw;
+        noCache(failure.problem(), asked);
+    }
+}
+
+// Before anything is taken: the host promises more than it has, and would be found out many steps later.
+void Session::checkRoom(CacheRoom const& room, RequestRoom const& asked) const
+{
+    // Such a cache grows with its rows, which may end early.
+    if (mOpen.decoder.cache == CacheKind::kPAGED && !room.whole)
+        return;
+    auto const size = cacheSize(*engine("llm"), mOpen.decoder.cache);
+    double const tokens = static_cast<double>(size.fixedTokens > 0 ? size.fixedTokens : room.tokens);
+    double const bytes = tokens * static_cast<double>(room.rows) * static_cast<double>(size.tokenBytes);
+    if (bytes > static_cast<double>(mDevice->freeBytes() + mDevice->keptBytes()))
+        noCache(noRoom(*mDevice, static_cast<int64_t>(std::min(bytes, 0x1p62)), Use::kCACHE), asked);
+}
+
+void Session::noCache(Problem problem, RequestRoom const& asked) const
+{
+    problem.fix = cacheAdvice(cacheSize(*engine("llm"), mOpen.decoder.cache), mDevice->freeBytes() + mDevice->keptBytes(), asked);
+    throw OutOfMemory(Use::kCACHE, std::move(problem));
+}
+
+GenerateResult Session::generate(GenerateRequest const& request, SearchHooks const& hooks, Course const& course)
+{
+    GenerateResult result;
+    auto const decoding = begin(request, course, result);
     auto const search = request.options.numBeams > 1 ? searchBeams : searchTokens;
     SearchHooks own = hooks;
     own.likeliest = [this](Decoding const& of, std::vector<int32_t>& tokens) { return mArgmax->tokens(of, tokens); };
-    result.answers = search(*mDevice, decoding, request.seen, request.options, own);
+    result.answers = search(*mDevice, *decoding, request.seen, request.options, own);
     return result;
+}
+
+void Session::follow(GenerateRequest const& request, Course const& course, std::function<bool(Decoding&)> const& obey)
+{
+    GenerateResult ignored;
+    auto const decoding = begin(request, course, ignored);
+    while (obey(*decoding))
+        continue;
 }
 } // namespace mmtrt::runner

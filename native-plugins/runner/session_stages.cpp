@@ -12,33 +12,58 @@ Features Session::encodeImages(GenerateRequest const& request)
         refuseMessage("pixels of the shape " + show(request.pixelShape) + " are sent");
     auto const& input = visual->find("input");
     auto const& output = visual->find("output");
-    auto const images = request.pixelShape[0];
+    ImageShare const share(request.images, mPlace.rank, mPlace.ranks());
     for (size_t axis = 1; axis < 4; ++axis)
-        if (input.shape.at(axis) >= 0 && input.shape[axis] != request.pixelShape[axis])
+        if (request.pixelShape[0] != share.count || (input.shape.at(axis) >= 0 && input.shape[axis] != request.pixelShape[axis]))
             refuseMessage("pixels of the shape " + show(request.pixelShape) + " are sent to " + show(input.shape));
-    int64_t const perImage = elementsOf(request.pixelShape) / std::max<int64_t>(1, images);
+    int64_t const perImage = elementsOf({request.pixelShape[1], request.pixelShape[2], request.pixelShape[3]});
     int64_t const featureRows = output.shape.at(1);
     int64_t const hidden = output.shape.at(2);
+    int64_t const imageBytes = featureRows * hidden * bytesOf(output.dtype);
     Features features;
-    features.view = {nullptr, output.dtype, {images * featureRows, hidden}};
+    features.view = {nullptr, output.dtype, {share.count * featureRows, hidden}};
     features.memory = Buffer(*mDevice, features.view.bytes(), Use::kFEATURES);
     features.view.data = features.memory.data();
-    auto const pixels = encodeFloats(request.pixels, static_cast<size_t>(images * perImage), input.dtype);
+    auto const pixels = encodeFloats(request.pixels, static_cast<size_t>(share.count * perImage), input.dtype);
     Buffer const uploaded(*mDevice, static_cast<int64_t>(pixels.size()), Use::kFEATURES);
     mDevice->upload(uploaded.data(), pixels.data(), static_cast<int64_t>(pixels.size()));
-    for (int64_t first = 0; first < images; first += mOpen.visualBatch)
+    for (int64_t first = 0; first < share.count; first += mOpen.visualBatch)
     {
-        int64_t const count = std::min<int64_t>(mOpen.visualBatch, images - first);
+        int64_t const count = std::min<int64_t>(mOpen.visualBatch, share.count - first);
         Shape shape = request.pixelShape;
         shape[0] = count;
         visual->bind("input", {static_cast<char*>(uploaded.data()) + first * perImage * bytesOf(input.dtype), input.dtype, shape});
-        visual->bind("output", {static_cast<char*>(features.memory.data()) + first * featureRows * hidden * bytesOf(output.dtype), output.dtype,
-                                   {count, featureRows, hidden}});
+        visual->bind("output", {static_cast<char*>(features.memory.data()) + first * imageBytes, output.dtype, {count, featureRows, hidden}});
         visual->run(Phase::kCONTEXT);
     }
+    gatherFeatures(features, request.images, imageBytes);
     mDevice->wait();
     toTableDtype(features);
     return features;
+}
+
+// All images' features on every rank: each gives room for as many as the first, which has the largest share.
+void Session::gatherFeatures(Features& features, int64_t images, int64_t imageBytes)
+{
+    if (mLinks == nullptr)
+        return;
+    int64_t const most = ImageShare(images, 0, mPlace.ranks()).count * imageBytes;
+    Buffer const own(*mDevice, most, Use::kFEATURES);
+    mDevice->copy(own.data(), features.memory.data(), features.view.bytes());
+    Buffer const every(*mDevice, most * mPlace.ranks(), Use::kFEATURES);
+    mLinks->gatherAll(own.data(), every.data(), most);
+    Buffer all(*mDevice, images * imageBytes, Use::kFEATURES);
+    for (int32_t rank = 0; rank < mPlace.ranks(); ++rank)
+    {
+        ImageShare const share(images, rank, mPlace.ranks());
+        mDevice->copy(static_cast<char*>(all.data()) + share.first * imageBytes, static_cast<char const*>(every.data()) + rank * most,
+            share.count * imageBytes);
+    }
+    // What was copied from goes with this function.
+    mDevice->wait();
+    features.view.shape[0] = images * (imageBytes / (features.view.shape[1] * bytesOf(features.view.dtype)));
+    features.memory = std::move(all);
+    features.view.data = features.memory.data();
 }
 
 // The vision encoder may have another dtype than whoever takes its features.
@@ -46,6 +71,7 @@ void Session::toTableDtype(Features& features)
 {
     Engine const* const taker = engine("encoder") != nullptr ? engine("encoder") : engine("llm");
     Engine const* const cross = engine("cross");
+    // Later pipeline stages read hidden states.
     bool const hasTable = taker->has("prompt_embedding_table");
     if (!hasTable && cross == nullptr)
         return;
@@ -104,7 +130,9 @@ View Session::encodePrompts(GenerateRequest const& request, Features const* feat
         std::fill_n(mask.begin() + static_cast<int64_t>(row * longest), prompt.size(), 1);
     }
     Shape const shape{rows, static_cast<int64_t>(longest)};
-    encoder.bind("input_ids", mEncoderIds.set(*mDevice, ids, shape));
+    // Later pipeline stages read hidden states in place of the words.
+    if (encoder.has("input_ids"))
+        encoder.bind("input_ids", mEncoderIds.set(*mDevice, ids, shape));
     encoder.bind("attention_mask", mEncoderMask.set(*mDevice, mask, shape));
     Buffer empty;
     if (encoder.has("prompt_embedding_table"))
@@ -121,17 +149,45 @@ View Session::encodePrompts(GenerateRequest const& request, Features const* feat
         encoder.bind("prompt_vocab_size", mTableVocab.set(*mDevice, {std::max(1, mOpen.decoder.featuresPerImage)}, {1}));
         encoder.bind("tasks", mTasks.set(*mDevice, std::vector<int32_t>(request.prompts.size()), {rows, 1}));
     }
-    auto const& output = encoder.find("encoder_output");
-    View encoded{nullptr, output.dtype, {rows, shape[1], output.shape.at(2)}};
+    auto const& taken = engine("cross")->find("encoder_output");
+    View encoded{nullptr, taken.dtype, {rows, shape[1], taken.shape.at(2)}};
     memory = Buffer(*mDevice, encoded.bytes(), Use::kFEATURES);
     encoded.data = memory.data();
-    encoder.bind("encoder_output", encoded);
-    encoder.run(Phase::kCONTEXT);
-    mDevice->wait();
+    runEncoder(encoder, encoded);
     RowTensor kept(*mDevice, Dtype::kINT32, shape, Use::kIO);
     mDevice->upload(kept.view().data, mask.data(), kept.view().bytes());
     attended.tensors.emplace_back("encoder_attention_mask", std::move(kept));
     return encoded;
+}
+
+// One stage of it; the last has the output, which all ranks attend to.
+void Session::runEncoder(Engine& encoder, View const& encoded)
+{
+    Buffer hidden[2];
+    auto const through = [&](char const* name, Buffer& memory)
+    {
+        View view{nullptr, encoder.find(name).dtype, {encoded.shape[0], encoded.shape[1], encoder.find(name).shape.at(2)}};
+        memory = Buffer(*mDevice, view.bytes(), Use::kIO);
+        view.data = memory.data();
+        encoder.bind(name, view);
+        return view;
+    };
+    if (encoder.has("hidden_states_input"))
+    {
+        View const from = through("hidden_states_input", hidden[0]);
+        mLinks->takeOver(from.data, from.bytes());
+    }
+    View to;
+    if (encoder.has("hidden_states_output"))
+        to = through("hidden_states_output", hidden[1]);
+    else
+        encoder.bind("encoder_output", encoded);
+    encoder.run(Phase::kCONTEXT);
+    if (to.data != nullptr)
+        mLinks->handOn(to.data, to.bytes());
+    if (mPlace.ppSize > 1)
+        mLinks->broadcast(encoded.data, encoded.bytes(), mPlace.leader());
+    mDevice->wait();
 }
 
 // The image encoder's features as an encoder's output: [rows, features of an image, hidden].

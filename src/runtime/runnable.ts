@@ -4,7 +4,7 @@ import type { EnginePart, LlmEngineConfig } from "../formats/engine-config.ts";
 import { type EngineDir, LLM_CONFIG, openEngine } from "../formats/engine-dir.ts";
 import { stampProblems } from "../formats/engine-stamp.ts";
 import type { OrtOptions } from "./ort.ts";
-import { rankedConfig, rankShape } from "./ranks/config.ts";
+import { rankedConfig, rankShape, rankTables, type Table } from "./ranks/config.ts";
 import type { RankShape } from "./ranks/graph.ts";
 
 /** An engine directory that ONNX Runtime can serve whole. */
@@ -14,6 +14,8 @@ export interface RunnableEngine extends EngineDir {
   /** Of the first rank. */
   readonly llmPart: EnginePart;
   readonly ranks: RankShape;
+  /** What each rank's graph takes and gives by itself. */
+  readonly tables: readonly Table[];
 }
 
 /**
@@ -34,7 +36,7 @@ export async function openRunnable(dir: string, { bfloat16 = false } = {}): Prom
   if (!bfloat16 && usesBfloat16(engine)) problems.push(noKernels(dir, engine.manifest.backend));
   throwIfAny([...problems, ...(await stampProblems(engine))]);
   const ranks = rankShape(llm, engine.llmParts.length, join(dir, LLM_CONFIG));
-  return { ...engine, llm: rankedConfig(llm, ranks), llmPart, ranks };
+  return { ...engine, llm: rankedConfig(llm, ranks), llmPart, ranks, tables: rankTables(llm, ranks) };
 }
 
 /** What the decoder's graph needs of ONNX Runtime besides what the user asked for. */

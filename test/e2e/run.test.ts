@@ -137,7 +137,15 @@ describe("mmtrt run", () => {
     );
     expect(profile).toMatchObject({ batch_size: 2, iterations: 2, visual_ms: { count: 2 }, prefill_ms: { count: 2 } });
     expect(profile.decode_ms?.p99).toBeGreaterThanOrEqual(profile.decode_ms?.p50 as number);
-    expect((await run(...argv)).stdout).toMatch(/vision encoder +[\d.]+.*\n.*prefill +[\d.]+.*\n.*decode step +[\d.]+/);
+    // As it was, but for a time that nothing can keep to.
+    const old = join(rig.dir, "old.json");
+    await writeFile(old, JSON.stringify({ ...profile, prefill_ms: { ...profile.prefill_ms, p50: 1e-6 } }));
+    const compared = await run(...argv, "--compare", old, "--compare_tolerance", "1000");
+    expect(compared.stdout).toMatch(/vision encoder +[\d.]+.*\n.*prefill +[\d.]+.*\n.*decode step +[\d.]+/);
+    expect(compared.stdout).toMatch(
+      /before +now +change\n.*\nprefill p50 +0\.00 ms +[\d.]+ ms +\+\d+\.\d % +worse\ndecode step p50 /,
+    );
+    expect(compared).toMatchObject({ code: 4, stderr: expect.stringMatching(/error\[NUM007\]: .*prefill p50 by \d+/) });
   });
 
   it("checks accuracy and exits with 4 below the threshold, naming the wrong answers", async () => {

@@ -2,17 +2,16 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Answer, Question } from "../../src/runtime/answer.ts";
-import { Assistant } from "../../src/runtime/assistant.ts";
-import { GENERATE_DEFAULTS, type GenerateOptions } from "../../src/runtime/generate/options.ts";
+import type { Question } from "../../src/runtime/answer.ts";
+import type { Assistant } from "../../src/runtime/assistant.ts";
+import { GENERATE_DEFAULTS } from "../../src/runtime/generate/options.ts";
 import { encodeFrame, FrameParser, type Header } from "../../src/toolchain/runner/frames.ts";
+import { describeRunnerFamilies, describeRunnerMemory } from "../support/describe-runner-families.ts";
+import { describeRunnerRanks } from "../support/describe-runner-ranks.ts";
 import { buildTo, convertTo, Workspace } from "../support/pipeline.ts";
 import { inRunner, NO_RUNNER, nativeRunner } from "../support/runner.ts";
+import { ADAPTERS, ask, expectSame, LIMITS, LLAVA, MODELS, questionsAbout } from "../support/runner-answers.ts";
 
-const FIXTURES = new URL("../fixtures/", import.meta.url).pathname;
-const LLAVA = join(FIXTURES, "models/llava-shapes");
-const PICTURES = ["demo.png", "demo-four.png"].map(name => join(LLAVA, name));
-const ADAPTERS = ["capitals", "italian"].map(name => join(FIXTURES, `lora/llava-shapes-${name}`));
 const work = new Workspace();
 let runner: string | undefined;
 let checkpoint: string;
@@ -22,92 +21,37 @@ beforeAll(async () => {
 }, 600_000);
 afterAll(() => work.clean());
 
-/** What is asked for in both places: each rule of choosing a token, and each way to end. */
-const ASKED: Readonly<Record<string, Partial<GenerateOptions>>> = {
-  greedy: {},
-  beams: { numBeams: 3 },
-  "beams with penalties": { numBeams: 2, lengthPenalty: 0.3, earlyStopping: true, repetitionPenalty: 1.2 },
-  "penalties and a least length": { repetitionPenalty: 1.3, noRepeatNgramSize: 3, minNewTokens: 5 },
-  "top-p sampling": { topK: 0, topP: 0.95, temperature: 2, seed: 11 },
-  "top-k sampling": { topK: 7, temperature: 3, seed: 5 },
-  "a stop text": { stop: ["circle"] },
-  "beams with a stop text": { numBeams: 3, stop: ["tri"] },
-  "forced tokens": { forcedBosTokenId: 303, forcedEosTokenId: 2, maxNewTokens: 6 },
-};
-
-async function ask(
-  assistant: Assistant,
-  questions: readonly Question[],
-  given: Partial<GenerateOptions>,
-): Promise<readonly Answer[]> {
-  const { forcedBosTokenId, forcedEosTokenId, ...options } = { ...GENERATE_DEFAULTS, maxNewTokens: 20, ...given };
-  const generate = {
-    ...options,
-    ...(forcedBosTokenId !== undefined && { forcedBosTokenId }),
-    ...(forcedEosTokenId !== undefined && { forcedEosTokenId }),
-  };
-  return (await assistant.ask(questions, { generate, at: "test" })).answers;
-}
-
-/** Scores are equal but for the last digits of a power. */
-function comparable(answers: readonly Answer[]): readonly unknown[] {
-  return answers.map(({ score, ...answer }) => ({ ...answer, score: score?.toFixed(6) }));
-}
-
-async function expectSame(
-  dir: string,
-  questionsFor: (assistant: Assistant) => Promise<readonly Question[]>,
-  asked = ASKED,
-): Promise<void> {
-  const [here, there] = [await Assistant.open(dir, { threads: 1 }), await inRunner(dir, runner as string)];
-  try {
-    const questions = await questionsFor(here);
-    for (const [name, given] of Object.entries(asked))
-      expect(comparable(await ask(there, questions, given)), name).toEqual(
-        comparable(await ask(here, questions, given)),
-      );
-  } finally {
-    await here.close();
-    await there.close();
-  }
-}
-
-const TEXTS = ["Describe the image.", "What colour is the circle?", "What shape is red?"];
-
-async function questionsAbout(assistant: Assistant, pictures = PICTURES): Promise<readonly Question[]> {
-  return Promise.all(
-    TEXTS.map(async (text, i) => assistant.question(text, [pictures[i % pictures.length] as string], "auto")),
-  );
-}
-
-const LIMITS = { max_batch_size: 4, max_beam_width: 3, max_input_len: 120, max_seq_len: 150 };
-
 describe("the native runner answers as the session in this process", () => {
   for (const kv_cache_type of ["continuous", "static", "paged"] as const)
     it(`LLaVA, ${kv_cache_type} cache, a batch of different lengths`, async context => {
       if (runner === undefined) context.skip(NO_RUNNER);
-      await expectSame(await buildTo(work, checkpoint, { ...LIMITS, kv_cache_type }), questionsAbout);
+      await expectSame(runner as string, await buildTo(work, checkpoint, { ...LIMITS, kv_cache_type }), questionsAbout);
     });
 
   it("LLaVA in float16, its prompts in pieces of 64", async context => {
     if (runner === undefined) context.skip(NO_RUNNER);
     const half = await convertTo(work, LLAVA, "float16");
     const pieces = { use_paged_context_fmha: true, max_num_tokens: 64 };
-    await expectSame(await buildTo(work, half, { ...LIMITS, ...pieces }), questionsAbout);
+    await expectSame(runner as string, await buildTo(work, half, { ...LIMITS, ...pieces }), questionsAbout);
   });
 
   it("BLIP-2 with T5: encoder, cross keys and values, static cache", async context => {
     if (runner === undefined) context.skip(NO_RUNNER);
-    const t5 = await convertTo(work, join(FIXTURES, "models/blip2-t5-shapes"), "float32");
-    await expectSame(await buildTo(work, t5, { ...LIMITS, kv_cache_type: "static" }), questionsAbout, {
-      greedy: {},
-      beams: { numBeams: 3 },
-    });
+    const t5 = await convertTo(work, join(MODELS, "blip2-t5-shapes"), "float32");
+    await expectSame(
+      runner as string,
+      await buildTo(work, t5, { ...LIMITS, kv_cache_type: "static" }),
+      questionsAbout,
+      {
+        greedy: {},
+        beams: { numBeams: 3 },
+      },
+    );
   });
 
   it("Nougat: pictures alone, whose repetitions are ended from this side", async context => {
     if (runner === undefined) context.skip(NO_RUNNER);
-    const model = join(FIXTURES, "models/nougat-shapes");
+    const model = join(MODELS, "nougat-shapes");
     const pages = await convertTo(work, model, "float32");
     const dir = await buildTo(work, pages, { max_batch_size: 4, max_beam_width: 2, max_input_len: 8, max_seq_len: 50 });
     const questionsFor = async (assistant: Assistant): Promise<readonly Question[]> =>
@@ -117,7 +61,10 @@ describe("the native runner answers as the session in this process", () => {
           pixels: [await assistant.image(join(model, "heldout", page))],
         })),
       );
-    await expectSame(dir, questionsFor, { greedy: { maxNewTokens: 40 }, beams: { numBeams: 2, maxNewTokens: 30 } });
+    await expectSame(runner as string, dir, questionsFor, {
+      greedy: { maxNewTokens: 40 },
+      beams: { numBeams: 2, maxNewTokens: 30 },
+    });
   });
 
   it("adapters: each row of a batch with its own", async context => {
@@ -125,7 +72,7 @@ describe("the native runner answers as the session in this process", () => {
     const dir = await buildTo(work, checkpoint, { ...LIMITS, max_lora_rank: 12, lora_dir: ADAPTERS });
     const questionsFor = async (assistant: Assistant): Promise<readonly Question[]> =>
       (await questionsAbout(assistant)).map((question, i) => ({ ...question, task: [0, -1, 1][i] as number }));
-    await expectSame(dir, questionsFor, { greedy: {}, beams: { numBeams: 3 } });
+    await expectSame(runner as string, dir, questionsFor, { greedy: {}, beams: { numBeams: 3 } });
   });
 });
 
@@ -145,7 +92,7 @@ describe("the native runner", () => {
   it("ends with 0 when its input closes, and with 1 and a problem for garbage", async context => {
     if (runner === undefined) context.skip(NO_RUNNER);
     const { code, headers } = await talk(new Uint8Array());
-    expect([code, headers[0]]).toMatchObject([0, { kind: "hello", protocol: 1 }]);
+    expect([code, headers[0]]).toMatchObject([0, { kind: "hello", protocol: 2 }]);
     const frame = Buffer.concat(encodeFrame({ kind: "nonsense" }));
     const huge = Buffer.from(frame);
     huge.writeUInt32LE(0xffffffff, 4);
@@ -215,3 +162,7 @@ describe("the native runner", () => {
     expect((resident[999] as number) - (resident[199] as number)).toBeLessThan(8 << 20);
   });
 });
+
+describeRunnerRanks(() => runner);
+describeRunnerFamilies(() => runner);
+describeRunnerMemory(() => runner);

@@ -118,14 +118,14 @@ function valuesOf({ reference }: Case, name: string): Float32Array | Int32Array 
   return tensor.values;
 }
 
-function rowsOf({ reference }: Case, name: string): number[][] {
+function rowsOf({ reference }: Omit<Case, "session">, name: string): number[][] {
   const tensor = reference.get(name);
   if (tensor === undefined) throw new Error(`the reference has no ${name}`);
   return Array.from({ length: tensor.shape[0] ?? 0 }, (_, i) => [...row(tensor, i)]);
 }
 
 /** The reference's prompts without padding, image placeholders replaced by rows of the prompt table. */
-export function promptsOf(model: Case, batch: string): number[][] {
+export function promptsOf(model: Omit<Case, "session">, batch: string): number[][] {
   const mask = rowsOf(model, `${batch}.attention_mask`);
   let tableRow = model.vocabSize;
   return rowsOf(model, `${batch}.input_ids`).map((ids, item) =>

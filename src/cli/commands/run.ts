@@ -49,7 +49,7 @@ async function runHere(dir: string, context: RunContext, otherEncoders: readonly
     await noteGeneration(assistant.session, context);
     if (options.input_file !== undefined) await runFile(assistant, options.input_file, context);
     else if (options.check_accuracy !== undefined) await runAccuracy(assistant, options.check_accuracy, context);
-    else if (options.run_profiling) await runProfiling(assistant, context);
+    else if (options.run_profiling || options.compare !== undefined) await runProfiling(assistant, context);
     else await runRequest(assistant, context);
   } finally {
     await assistant.close();

@@ -30,8 +30,8 @@ export interface BuiltRunner {
   readonly units: readonly CompiledUnit[];
 }
 
-/** Sources that are there for one library's headers alone. */
-const ENGINE_SOURCES = { onnxruntime: "engine_onnxruntime.cpp", tensorrt: "engine_tensorrt.cpp" } as const;
+/** How the names of sources begin that are there for one library's headers alone. */
+const ENGINE_SOURCES = { onnxruntime: "engine_onnxruntime", tensorrt: "engine_tensorrt" } as const;
 
 /** Compiles and links the native runner with the machine's C++ compiler; nothing of CUDA is linked. Throws PLG003, PLG010. */
 export async function buildRunner(build: RunnerBuild): Promise<BuiltRunner> {
@@ -62,7 +62,7 @@ async function unitsOf(build: RunnerBuild, includes: Includes): Promise<readonly
   const units: CompileUnit[] = [];
   for (const source of await filesOf(folder, /\.cpp$/)) {
     const name = source.slice(build.sources.length + 1);
-    const kind = kinds.find(one => name === `runner/${ENGINE_SOURCES[one]}`);
+    const kind = kinds.find(one => name.startsWith(`runner/${ENGINE_SOURCES[one]}`));
     const folders = kind === undefined ? [] : includes[kind];
     if (folders === undefined) continue;
     const library = kind === undefined ? undefined : build[kind];

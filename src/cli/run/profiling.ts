@@ -1,7 +1,9 @@
+import { throwIfAny } from "../../diagnostics/index.ts";
 import { showBytes } from "../../rules/rule.ts";
 import type { Assistant } from "../../runtime/assistant.ts";
 import type { DeviceMemory } from "../../runtime/generation.ts";
 import { type Latency, type ProfileReport, profile } from "../../runtime/profile.ts";
+import { compareProfiles, grownTooMuch, type ProfileChange, readProfile } from "../../runtime/profile-compare.ts";
 import { type Cell, formatTable } from "../ui.ts";
 import { forEachTask, withTasks } from "./adapters.ts";
 import { withPairing } from "./pairing.ts";
@@ -13,6 +15,8 @@ export async function runProfiling(assistant: Assistant, context: RunContext): P
   const { options, ui, signal, origin } = context;
   const questions = withTasks(forEachTask(await questionsOf(assistant, options, origin), options), assistant, context);
   const total = options.profiling_iterations;
+  // Before the work: a file that cannot be used is known at once.
+  const before = options.compare === undefined ? undefined : await readProfile(options.compare);
   const report = await profile({
     iterations: total,
     batchSize: questions.length,
@@ -20,8 +24,24 @@ export async function runProfiling(assistant: Assistant, context: RunContext): P
     run: () => withPairing(assistant, context, () => assistant.ask(questions, { ...askOptions(context), signal })),
     onIteration: done => ui.progress({ id: "profiling", label: "profiling", done, total }),
   });
-  ui.result(profileText(report), { profile: report, ...reuseData(assistant.session) });
+  const { compare: file = "", compare_tolerance: tolerance } = options;
+  const changes = before && compareProfiles(report, before, tolerance, file);
+  const text = [profileText(report), ...(changes === undefined ? [] : [changesText(changes, file)])].join("\n");
+  ui.result(text, { profile: report, ...(changes && { changes }), ...reuseData(assistant.session) });
   noteReuse(assistant.session, ui);
+  const problem = changes && grownTooMuch(changes, tolerance, origin("compare"));
+  throwIfAny(problem === undefined ? [] : [problem]);
+}
+
+/** What was and what is, one line for each number. */
+export function changesText(changes: readonly ProfileChange[], file: string): string {
+  const shown = (value: number, unit: ProfileChange["unit"]): string =>
+    unit === "bytes" ? showBytes(value) : `${value.toFixed(2)} ms`;
+  const rows = changes.map(({ what, unit, before, now, grown, isWorse }): readonly Cell[] => {
+    const change = `${grown < 0 ? "−" : "+"}${Math.abs(grown * 100).toFixed(1)} %`;
+    return [what, shown(before, unit), shown(now, unit), change, isWorse ? "worse" : undefined];
+  });
+  return formatTable([`since ${file}`, "before", "now", "change", ""], rows);
 }
 
 export function profileText(report: ProfileReport): string {

@@ -35,4 +35,10 @@ export const NUM = {
       "verify --ranks compares every sum over ranks, every layer and the logits, and names the first that is out of tolerance. What comes after it differs as a consequence. A rank file that belongs to another conversion is the usual cause.",
     exit: 4,
   },
+  NUM007: {
+    title: "a request takes longer, or more memory, than before",
+    about:
+      "run --run_profiling --compare has found a time or an amount of memory that is larger than in the earlier profile by more than --compare_tolerance. The table before it shows all of them.",
+    exit: 4,
+  },
 } as const satisfies Record<string, CodeInfo>;

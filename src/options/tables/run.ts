@@ -229,6 +229,21 @@ export const runOptions = defineOptions({
     group: "Checks",
     about: "Timed repetitions after one warm-up.",
   },
+  compare: {
+    type: "path",
+    group: "Checks",
+    placeholder: "FILE",
+    about:
+      "Profile, and compare with what an earlier run of the same request printed with run_profiling and --json: show what has changed, and exit with 4 where something has grown by more than compare_tolerance.",
+  },
+  compare_tolerance: {
+    type: "number",
+    minimum: 0,
+    maximum: 1000,
+    default: 0.1,
+    group: "Checks",
+    about: "Share that a time or an amount of memory may grow by: 0.1 is a tenth.",
+  },
   check_accuracy: {
     type: "path",
     group: "Checks",

@@ -1,9 +1,11 @@
+import { availableParallelism } from "node:os";
 import { fail } from "../../diagnostics/index.ts";
 import type { EngineIo, EnginePart, EngineProfile } from "../../formats/engine-config.ts";
-import { CUDA_RUNTIMES, onnxruntimeLibraries, tensorrtLibraries } from "../../toolchain/runner/find.ts";
+import { CUDA_RUNTIMES, NCCL_LIBRARIES, onnxruntimeLibraries, tensorrtLibraries } from "../../toolchain/runner/find.ts";
 import type { Header } from "../../toolchain/runner/frames.ts";
 import { blockTokensOf, windowKeeps } from "../calls.ts";
 import { longestPiece } from "../pieces.ts";
+import { rankTables } from "../ranks/config.ts";
 import { decoderOptions, type RunnableEngine } from "../runnable.ts";
 
 export interface DeviceOptions {
@@ -26,6 +28,7 @@ const UNLIMITED = 2 ** 31 - 1;
 export function openMessage(engine: RunnableEngine, options: DeviceOptions, startToken: number | undefined): Header {
   const { llm, manifest, visual } = engine;
   const tensorrt = usesTensorRt(engine, options);
+  if (!tensorrt && addsTwice(engine, options)) refusePlugins(options.plugins ?? "");
   const piece = longestPiece(llm);
   const backend = manifest.backend === "tensorrt_rtx" ? "tensorrt_rtx" : "tensorrt";
   const known = tensorrt ? tensorrtLibraries(backend) : onnxruntimeLibraries(options.device);
@@ -36,15 +39,20 @@ export function openMessage(engine: RunnableEngine, options: DeviceOptions, star
     runtime: tensorrt ? "tensorrt" : "onnxruntime",
     runtime_libraries: options.runtimeLibrary === undefined ? known : [options.runtimeLibrary],
     cuda_runtimes: CUDA_RUNTIMES,
+    nccl_libraries: NCCL_LIBRARIES,
     plugins: options.plugins ?? "",
-    threads: options.threads,
-    engines: enginesOf(engine, options, tensorrt),
+    threads: threadsOf(engine, options),
+    tp_size: engine.ranks.tpSize,
+    pp_size: engine.ranks.ppSize,
+    ranks: engine.llmParts.map((_, rank) => enginesOf(engine, options, tensorrt, rank)),
     model: {
       kv_cache_type: llm.build_config.kv_cache_type,
       vocab: llm.io.find(({ name }) => name === "logits")?.shape[1] ?? manifest.model.vocab_size,
       piece: Number.isFinite(piece) ? piece : UNLIMITED,
       block_tokens: blockTokensOf(llm),
       keeps: windowKeeps(llm) ?? 0,
+      spans_prompt: llm.spans === "prompt",
+      most_tokens: llm.build_config.max_seq_len,
       features_per_image: manifest.model.num_visual_features,
       visual_batch: Math.max(1, visual?.profiles[0]?.shapes.input?.max[0] ?? 1),
       start_token: startToken ?? null,
@@ -57,10 +65,21 @@ interface Described {
   readonly io: readonly EngineIo[];
 }
 
-function enginesOf(engine: RunnableEngine, options: DeviceOptions, tensorrt: boolean): readonly object[] {
-  const { llm, visual, visualPart, encoder, encoderParts, crossParts, llmParts } = engine;
-  if (llmParts.length > 1) refuseRanks(llmParts.length);
-  if (llm.io.some(({ name }) => name === "visual_spans")) refuseSpans(engine.manifest.model.architecture);
+/** ONNX Runtime takes one library with operators of domain `mmtrt`: the plugins', or the runner's sums. */
+function addsTwice({ llm, ranks }: RunnableEngine, { device, plugins }: DeviceOptions): boolean {
+  const addsByPlugin = typeof llm.build_config.plugin_config.nccl_plugin === "string";
+  return device === "cuda" && plugins !== undefined && ranks.tpSize > 1 && !addsByPlugin;
+}
+
+/** Ranks on the CPU compute at the same time, so each has its share of the cores. */
+function threadsOf({ llmParts }: RunnableEngine, { device, threads }: DeviceOptions): number {
+  if (threads > 0 || device === "cuda" || llmParts.length === 1) return threads;
+  return Math.max(1, Math.floor(availableParallelism() / llmParts.length));
+}
+
+/** The engines of one rank; the visual one is every rank's. */
+function enginesOf(engine: RunnableEngine, options: DeviceOptions, tensorrt: boolean, rank: number): readonly object[] {
+  const { llm, visual, visualPart, encoder, encoderParts, crossParts, llmParts, ranks, tables } = engine;
   const { keepsQuantizedApart = false } = decoderOptions(llm, { threads: 0 });
   const records = options.recordsSteps && llm.build_config.kv_cache_type !== "continuous";
   const described = (name: string, part: EnginePart | undefined, facts: Described | undefined): readonly object[] => {
@@ -78,9 +97,9 @@ function enginesOf(engine: RunnableEngine, options: DeviceOptions, tensorrt: boo
   };
   return [
     ...described("visual", visualPart, visual),
-    ...described("encoder", encoderParts[0], encoder),
-    ...described("cross", crossParts[0], llm.cross),
-    ...described("llm", llmParts[0], llm),
+    ...described("encoder", encoderParts[rank], encoder && rankTables(encoder, ranks)[rank]),
+    ...described("cross", crossParts[rank], llm.cross),
+    ...described("llm", llmParts[rank], tables[rank]),
   ];
 }
 
@@ -99,22 +118,12 @@ function engineFile({ engine, onnx, name }: EnginePart): string {
   });
 }
 
-function refuseSpans(architecture: string): never {
+function refusePlugins(file: string): never {
   return fail({
     code: "RUN056",
-    what: `${architecture} has tokens that see those after them; the runner does not make visual_spans, the input that says so`,
-    at: "--engine_dir",
-    why: "without it an image's tokens would see one side of the image alone, and answers would be wrong",
-    fix: "run without --runner and --device, on the CPU",
-  });
-}
-
-function refuseRanks(ranks: number): never {
-  return fail({
-    code: "RUN056",
-    what: `the engines are of ${ranks} ranks; the runner runs one`,
-    at: "--engine_dir",
-    why: "each rank has a GPU of its own, and a runner has one",
-    fix: "convert with --tp_size 1 --pp_size 1, or run without --runner on the CPU, which does all ranks in one process",
+    what: `${file} is given, and the graphs of the ranks add up by DistCollective and not by its AllReduce`,
+    at: "--plugins",
+    why: "ONNX Runtime takes the operators of mmtrt from one library, and with that one the ranks' sums would be left out",
+    fix: "build with --plugins and --nccl_plugin auto, or run without --plugins",
   });
 }

@@ -1,22 +1,21 @@
 import { fail, MmtrtError } from "../../diagnostics/index.ts";
-import type { SentTensor } from "../../toolchain/runner/frames.ts";
+import type { Header } from "../../toolchain/runner/frames.ts";
 import { problemsOf, type RunnerProcess, startRunner } from "../../toolchain/runner/process.ts";
 import type { ToolEnvironment } from "../../toolchain/tensorrt/request.ts";
 import { DecoderLimits } from "../decoder-limits.ts";
 import { checkEncoder } from "../encoder.ts";
-import type { GenerateOptions } from "../generate/options.ts";
-import { type AnswerSession, type DeviceMemory, type GenerationRequest, takesNoImages } from "../generation.ts";
+import type { AnswerSession, DeviceMemory } from "../generation.ts";
 import { pairTokens } from "../generation-config.ts";
 import { openLoraBank } from "../lora/bank.ts";
 import { openRunnable, type RunnableEngine } from "../runnable.ts";
-import { tilesOf } from "../visual/encode.ts";
 import { adapterTensors, PLAIN_TENSORS } from "./adapters.ts";
 import { followRequest, unexpected } from "./answers.ts";
 import { type DeviceOptions, openMessage } from "./open-message.ts";
+import { pixelTensor, requestMessage } from "./request-message.ts";
 import { refuseUnmade } from "./unmade.ts";
 
 /** Of native-plugins/runner/server.h. */
-const PROTOCOL = 1;
+const PROTOCOL = 2;
 
 export interface DeviceSessionOptions extends DeviceOptions {
   /** The native runner. */
@@ -89,52 +88,6 @@ function sessionOf(runner: RunnerProcess, engine: RunnableEngine, opened: Opened
     },
     close: () => runner.close(),
   };
-}
-
-function requestMessage(id: number, { prompts, seen, tasks, options, hooks }: GenerationRequest): Header {
-  return {
-    kind: "generate",
-    id,
-    prompts,
-    seen,
-    tasks,
-    options: optionsMessage(options),
-    // Beams are asked about before they end; other answers are ended as their text is found complete.
-    watched: hooks.endsAnswer !== undefined && options.numBeams > 1,
-  };
-}
-
-type Header = Parameters<RunnerProcess["send"]>[0];
-
-function optionsMessage(options: GenerateOptions): Readonly<Record<string, unknown>> {
-  return {
-    max_new_tokens: options.maxNewTokens,
-    min_new_tokens: options.minNewTokens,
-    num_beams: options.numBeams,
-    top_k: options.topK,
-    top_p: options.topP,
-    temperature: options.temperature,
-    repetition_penalty: options.repetitionPenalty,
-    no_repeat_ngram_size: options.noRepeatNgramSize,
-    length_penalty: options.lengthPenalty,
-    early_stopping: options.earlyStopping,
-    seed: options.seed,
-    eos_token_ids: options.eosTokenIds,
-    forced_bos_token_id: options.forcedBosTokenId ?? null,
-    forced_eos_token_id: options.forcedEosTokenId ?? null,
-  };
-}
-
-/** Pictures, or their tiles, one after the other. */
-function pixelTensor({ visual, dir }: RunnableEngine, { pixels }: GenerationRequest): readonly SentTensor[] {
-  if (pixels.length === 0) return [];
-  if (visual === undefined) return takesNoImages(dir);
-  const tiles = pixels.flatMap(image => tilesOf(image, visual));
-  const [channels, height, width] = visual.image_shape;
-  const all = new Float32Array(tiles.length * channels * height * width);
-  for (const [i, tile] of tiles.entries()) all.set(tile, i * tile.length);
-  const bytes = new Uint8Array(all.buffer);
-  return [{ name: "pixels", dtype: "float32", shape: [tiles.length, channels, height, width], bytes }];
 }
 
 /** The answer to what was just sent. */

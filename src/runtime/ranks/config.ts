@@ -19,7 +19,13 @@ export function rankShape({ pretrained_config }: LlmEngineConfig, parts: number,
 }
 
 /** Inputs and outputs of one stage, as a config lists them. */
-type Table = Pick<LlmEngineConfig, "io" | "profiles">;
+export type Table = Pick<LlmEngineConfig, "io" | "profiles">;
+
+/** Inputs and outputs of each rank, by its own names. */
+export function rankTables(config: LlmEngineConfig, { tpSize }: Pick<RankShape, "tpSize">): readonly Table[] {
+  const stages: readonly Table[] = [config, ...(config.pp_stages ?? [])];
+  return stages.flatMap(({ io, profiles }) => Array.from({ length: tpSize }, () => ({ io, profiles })));
+}
 
 /**
  * The config of all ranks behind one set of inputs and outputs: each rank's keys and values under their outer names, and
@@ -27,15 +33,12 @@ type Table = Pick<LlmEngineConfig, "io" | "profiles">;
  */
 export function rankedConfig(config: LlmEngineConfig, { tpSize, ppSize }: RankShape): LlmEngineConfig {
   if (tpSize * ppSize === 1) return config;
-  const stages: readonly Table[] = [config, ...(config.pp_stages ?? [])];
   let before = 0;
-  const ranks = stages.flatMap(stage =>
-    Array.from({ length: tpSize }, () => {
-      const table = outerTable(stage, before);
-      before += layersIn(stage.io.map(({ name }) => name));
-      return table;
-    }),
-  );
+  const ranks = rankTables(config, { tpSize }).map(own => {
+    const table = outerTable(own, before);
+    before += layersIn(own.io.map(({ name }) => name));
+    return table;
+  });
   const io = ranks.flatMap(rank => rank.io).filter(({ name }) => !name.startsWith("hidden_states_"));
   const { pp_stages: _, ...rest } = config;
   return { ...rest, io: once(io), profiles: config.profiles.map(profile => joined(profile, ranks)) };

@@ -39,6 +39,9 @@ export function tensorrtLibraries(backend: "tensorrt" | "tensorrt_rtx"): readonl
 /** CUDA's runtime: the newest first, which older code runs with as well. */
 export const CUDA_RUNTIMES: readonly string[] = ["libcudart.so.13", "libcudart.so.12", "libcudart.so"];
 
+/** What ranks on GPUs exchange their sums by. */
+export const NCCL_LIBRARIES: readonly string[] = ["libnccl.so.2", "libnccl.so"];
+
 async function isExecutable(file: string): Promise<boolean> {
   return access(file, constants.X_OK).then(
     () => true,

@@ -87,7 +87,18 @@ function keepTail(stream: Readable, tail: string[]): void {
 }
 
 /** Codes of problems that the runner itself finds. */
-const RUNNER_CODES = ["RUN050", "RUN052", "RUN053", "RUN054", "RUN056", "RUN057", "RUN058", "NUM001"];
+const RUNNER_CODES = [
+  "RUN010",
+  "RUN050",
+  "RUN052",
+  "RUN053",
+  "RUN054",
+  "RUN056",
+  "RUN057",
+  "RUN058",
+  "RUN059",
+  "NUM001",
+];
 
 /** The problems of a message, each with all its parts. Throws RUN050. */
 export function problemsOf(header: Header): readonly Problem[] {
