@@ -7,6 +7,7 @@ import {
   showSize,
   type TokenBudget,
   tokenBounds,
+  tokensBeside,
   tokensOf,
   USUAL_SHAPES,
   unitsOf,
@@ -37,6 +38,8 @@ export interface ImageBudget {
   readonly unit: "images" | "tiles" | "patches";
   readonly limits: ImageLimits;
   readonly images: readonly BudgetedImage[];
+  /** What each of several images in one prompt brings, where that is not what it brings alone. */
+  readonly beside?: ImageTokens;
   /** max_multimodal_len for these images in one batch, for a full batch of the largest of them, and for any images. */
   readonly rows: { readonly together: number; readonly full_batch: number; readonly any: number };
   /** max_input_len for these images in prompts of their own, without text. */
@@ -50,10 +53,12 @@ export function budgetOf(rule: VisualTokenRule, sizes: readonly ImageSize[], lim
   const features = images.map(image => image.features);
   const { most } = tokenBounds(rule);
   const budget = callBudget(rule, limits);
+  const beside = tokensBeside(rule);
   return {
     unit: visualUnit(rule),
     limits,
     images,
+    ...(beside && { beside }),
     rows: {
       together: features.reduce((sum, count) => sum + count, 0),
       full_batch: limits.max_batch_size * Math.max(...features),

@@ -80,7 +80,7 @@ function limitsOf(
 }
 
 /** One line an image, then the limits that hold them, then what the engines' own limits hold. */
-export function budgetText({ images, limits, rows, longest, fitting, unit }: ImageBudget): string {
+export function budgetText({ images, beside, limits, rows, longest, fitting, unit }: ImageBudget): string {
   const cut = unit !== "images";
   const table = formatTable(
     ["image", ...(cut ? [unit, "grid"] : []), "visual features", "prompt tokens", "at once", "visual calls"],
@@ -100,13 +100,15 @@ export function budgetText({ images, limits, rows, longest, fitting, unit }: Ima
     `--max_multimodal_len ${rows.any} for max_batch_size ${batch} of any images`,
     `--max_input_len ${longest} and the text's tokens for the largest of them`,
   ];
+  const company =
+    beside && `each of several images in one prompt brings ${beside.features} visual features, whatever its size`;
   const shapes = fitting.map(shape => {
     if (shape.kind === "up_to") return `${shape.shape} up to ${shape.size.width}x${shape.size.height}`;
     return `${shape.shape} ${shape.kind === "all" ? "any size" : "none"}`;
   });
   const held = fitting.every(({ kind }) => kind === "all") ? "images of any size" : shapes.join(", ");
   const fits = `with max_multimodal_len ${has} and max_input_len ${length} a full batch of ${batch} takes ${held}`;
-  return [table, "", ...most, "", fits].join("\n");
+  return [table, "", ...most, ...(company === undefined ? [] : [company]), "", fits].join("\n");
 }
 
 function noImages(name: string, at: string): never {

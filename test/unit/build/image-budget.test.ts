@@ -55,6 +55,19 @@ describe("A budget of images", () => {
   });
 });
 
+describe("A budget of images in grids", () => {
+  const grids: VisualTokenRule = { kind: "anyres", tile: 20, side: 4, grids: [[1, 2]], squares_several: true };
+
+  it("tells what each of several images in a prompt brings, where that differs", () => {
+    const size = [{ width: 40, height: 10 }];
+    const budget = budgetOf(grids, size, LIMITS);
+    // 2 of 4 rows of 8 and a newline lie within the image, behind the whole of 16.
+    expect(budget.images).toMatchObject([{ tiles: 3, features: 16 + 2 * 9, tokens: 34 }]);
+    expect(budget.beside).toMatchObject({ tiles: 1, features: 17 });
+    expect(budgetOf({ ...grids, squares_several: false }, size, LIMITS).beside).toBeUndefined();
+  });
+});
+
 describe("A budget of packed patches", () => {
   const patches: VisualTokenRule = {
     ...{ kind: "patches", patch: 14, merge: 2, temporal_patch: 2, min_pixels: 3136, max_pixels: 12_845_056 },

@@ -24,14 +24,21 @@ function sizes(shape: readonly number[], values: readonly number[]): TensorRecip
   return inMemory("image_sizes", "int32", shape, new Uint8Array(Int32Array.from(values).buffer));
 }
 
-async function file(tiles: number, image_sizes?: TensorRecipe): Promise<string> {
+async function file(tiles: number, ...others: readonly (TensorRecipe | undefined)[]): Promise<string> {
   const values = Array.from({ length: tiles * 12 }, (_, i) => Math.floor(i / 12));
   const path = join(dir, "pixels.safetensors");
   await writeSafetensors(path, [
     floats("pixel_values", [tiles, 3, 2, 2], values),
-    ...(image_sizes ? [image_sizes] : []),
+    ...others.filter(other => other !== undefined),
   ]);
   return path;
+}
+
+/** Of a model that sees each of several images of a prompt as one tile. */
+const GRIDS: VisualTokenRule = { kind: "anyres", tile: 2, side: 2, grids: [[1, 1]], squares_several: true };
+
+function together(...counts: readonly number[]): TensorRecipe {
+  return inMemory("batch_num_images", "int32", [counts.length], new Uint8Array(Int32Array.from(counts).buffer));
 }
 
 describe("Preprocessed tiles", () => {
@@ -50,6 +57,21 @@ describe("Preprocessed tiles", () => {
       [1, undefined],
       [1, undefined],
     ]);
+  });
+
+  it("are one of each image that its prompt has several of, as batch_num_images says", async () => {
+    const three = sizes([3, 2], [5, 7, 7, 5, 1, 1]);
+    const images = await readPixelValues(await file(4, three, together(0, 2, 1)), GRIDS);
+    expect(images.map(image => [tilesIn(image), image.tokens?.features])).toEqual([
+      [1, 5],
+      [1, 5],
+      [2, 10],
+    ]);
+    await expect(readPixelValues(await file(4, three, together(2, 2)), GRIDS)).rejects.toThrow(/RUN018.*add up to 3/);
+    await expect(readPixelValues(await file(4, three, together(1, 1, 1, 0)), GRIDS)).rejects.toThrow(
+      /int32 \[prompts\]/,
+    );
+    await expect(readPixelValues(await file(4, three), GRIDS)).rejects.toThrow(/has 4 tiles; .* have 6/);
   });
 
   it.each([
