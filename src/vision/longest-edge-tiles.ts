@@ -26,11 +26,13 @@ export const LONGEST_EDGE_TILES: VisualKind<LongestEdgeTilesRule> = {
   unit: "tiles",
   tokensOf: (rule, size) => ofGrid(rule, gridOf(rule, size)),
   bounds(rule) {
-    const side = Math.ceil(Math.min(rule.longest_edge, MAX_EDGE) / rule.tile);
+    const side = (edge: number): number => Math.ceil(Math.min(edge, MAX_EDGE) / rule.tile);
     const whole = ofGrid(rule, { rows: 0, cols: 0 });
-    // One edge always has `side` tiles, the other from one to as many; a single tile is not cut.
-    if (!rule.splits || side === 1) return { least: whole, most: whole };
-    return { least: ofGrid(rule, { rows: 1, cols: side }), most: ofGrid(rule, { rows: side, cols: side }) };
+    const cut = (rows: number, cols: number): ImageTokens => (cols === 1 ? whole : ofGrid(rule, { rows, cols }));
+    if (!rule.splits) return { least: whole, most: whole };
+    // One edge is `longest_edge`, the other from nothing to as long, made even, which of a square may be a pixel more. A single tile is not cut.
+    const [across, most] = [side(rule.longest_edge), side(rule.longest_edge + (rule.longest_edge % 2))];
+    return { least: cut(1, across), most: cut(most, most) };
   },
   pieces: (rule, { grid }) => piecesOf(rule, grid),
   check({ longest_edge, tile, splits, features_per_tile, patches_per_tile }) {

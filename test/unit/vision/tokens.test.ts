@@ -103,6 +103,17 @@ describe("Bounds of what images bring", () => {
     );
   });
 
+  it("count the pixel that makes the shorter edge of a square even", () => {
+    for (const [longest, tile, most] of [
+      [93, 31, 17],
+      [31, 31, 5],
+      [94, 47, 5],
+    ] as const) {
+      expect(tokensOf(tiles(longest, tile), { height: 1, width: 1 }).tiles).toBe(most);
+      expect(tokenBounds(tiles(longest, tile)).most.tiles).toBe(most);
+    }
+  });
+
   it("of a family with one size are that size", () => {
     const all = { tiles: 1, grid: { rows: 0, cols: 0 }, patches: 76, features: 19, tokens: 19 };
     expect(tokenBounds(FIXED)).toEqual({ least: all, most: all });
