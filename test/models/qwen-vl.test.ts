@@ -225,6 +225,12 @@ describe("a Qwen VL config", () => {
     });
   });
 
+  it("may stretch its positions by YaRN, as the model cards say for long prompts", () => {
+    const yarn = { type: "yarn", mrope_section: [1, 0, 2], factor: 4, original_max_position_embeddings: 32 };
+    const { language: read } = readModel({ ...config25, rope_scaling: yarn }).spec;
+    expect(read).toMatchObject({ mrope: { sections: [1, 0, 2] }, ropeScaling: { type: "yarn", factor: 4 } });
+  });
+
   it("keeps all levels of DeepStack on the first pipeline stage", () => {
     const { architecture, spec: read } = readModel(of(config3, { deepstack_visual_indexes: [0, 1] }) as typeof config3);
     expect(architecture.limits?.(read)).toMatchObject({ firstStageLayers: { least: 2 } });

@@ -109,6 +109,8 @@ const MOST_PIXELS = 4096 ** 2;
 function checkedPixels(image: ConfigReader, rule: PatchesRule): PatchesRule {
   const least = Math.max(rule.min_pixels, (rule.patch * rule.merge) ** 2);
   if (rule.max_pixels >= least && rule.max_pixels <= MOST_PIXELS) return rule;
+  // What no number can be has its own message.
+  if (!image.sound) return { ...rule, min_pixels: 1, max_pixels: MOST_PIXELS };
   image.problem(
     "SPC006",
     "max_pixels",
@@ -116,7 +118,7 @@ function checkedPixels(image: ConfigReader, rule: PatchesRule): PatchesRule {
     "an image is resized until its pixels are within the limits, and its patches see each other",
     "use the preprocessor_config.json that belongs to these weights, or a smaller limit",
   );
-  return { ...rule, min_pixels: 1, max_pixels: Math.min(Math.max(1, least), MOST_PIXELS) };
+  return { ...rule, min_pixels: 1, max_pixels: MOST_PIXELS };
 }
 
 function otherPatches(image: ConfigReader, key: string, value: number): void {
