@@ -23,6 +23,8 @@ const MODELS: readonly Trained[] = [
   // Images of different sizes: 28 or 40 features, and 16, 48 or 80.
   { name: "smolvlm-shapes", build: DECODER, knows: 0.93 },
   { name: "internvl-shapes", build: DECODER, knows: 0.74 },
+  // Any number of features from 16 to 35, windows in the tower, positions on three axes.
+  { name: "qwen2.5-vl-shapes", build: DECODER, knows: 0.94 },
   { name: "gpt2-shapes", build: "--max_batch_size 8 --max_input_len 90 --max_seq_len 120 --max_multimodal_len 288" },
   {
     name: "nougat-shapes",

@@ -31,7 +31,7 @@ from transformers import (
     VisionEncoderDecoderModel,
 )
 
-from . import blip2, sized, vila
+from . import blip2, qwen, sized, vila
 from .heldout import save_png
 from .nougat import MAX_TOKENS
 from .pages import draw_page, markdown, sample_page
@@ -151,6 +151,41 @@ def ask_sized(folder: Path) -> Ask:
     return ask
 
 
+def ask_qwen(folder: Path) -> Ask:
+    family = qwen.Qwen()
+    model = type(family.model).from_pretrained(folder, dtype=torch.float32).float().eval()
+    tokenizer = family.tokenizer
+
+    def ask(images: list[Image.Image], question: str) -> Generated:
+        seen = family.processor(images[0], return_tensors="pt")
+        words = tokenizer.apply_chat_template(
+            [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}], add_generation_prompt=True, tokenize=False
+        )
+        patches = seen["image_grid_thw"].prod().item()
+        ids = tokenizer(words.replace(qwen.PAD, qwen.PAD * (patches // qwen.MERGE**2)), return_tensors="pt")["input_ids"]
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            mm_token_type_ids=(ids == family.image_id).int(),
+            **seen,
+            do_sample=False,
+            max_new_tokens=NEW_TOKENS,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+        logits = torch.cat(output.logits)
+        extra = {
+            "input_ids": ids[0].int(),
+            "pixel_values": seen["pixel_values"],
+            "image_grid_thw": seen["image_grid_thw"].int(),
+            "features": torch.cat([*model.get_image_features(**seen).pooler_output]),
+        }
+        return output.sequences[0, -len(logits) :].tolist(), logits, extra
+
+    ask.decode = lambda tokens: tokenizer.decode(tokens, skip_special_tokens=True).strip()  # type: ignore[attr-defined]
+    return ask
+
+
 def ask_vila(folder: Path) -> Ask:
     model, tokenizer = vila.Vila.load(folder), vila.load_tokenizer(folder)
     image_processor = SiglipImageProcessorPil.from_pretrained(folder / "vision_tower")
@@ -238,7 +273,8 @@ def main() -> None:
     if name == "nougat-shapes":
         answer_all(ask_nougat(options.model), folder, write_pages(folder))
     else:
-        ask = ask_sized if name in sized.FAMILIES else ask_vila if name == "vila-shapes" else ask_transformers
+        own = {qwen.NAME: ask_qwen, "vila-shapes": ask_vila, **dict.fromkeys(sized.FAMILIES, ask_sized)}
+        ask = own.get(name, ask_transformers)
         answer_all(ask(options.model), folder, write_questions(folder, name))
 
 
