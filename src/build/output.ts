@@ -1,7 +1,8 @@
-import { mkdir, readdir, readFile, rename, rm, rmdir, stat } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { asOutputProblem, writeJson } from "../checkpoint/files.ts";
+import { realOutput } from "../checkpoint/output-dir.ts";
 import {
   claimStage,
   dropStage,
@@ -14,6 +15,7 @@ import {
 import { fail, MmtrtError, type Problem } from "../diagnostics/index.ts";
 import type { EngineManifest } from "../formats/engine-config.ts";
 import { ENGINE_MANIFEST, LOGS_DIR, openEngine } from "../formats/engine-dir.ts";
+import { smallText } from "../formats/file.ts";
 import { LORA_DIR } from "../formats/lora/engine.ts";
 import type { BuildPlan } from "./plan.ts";
 
@@ -42,7 +44,7 @@ export type OutputState =
 
 /** Whether the plan is carried out already, may be carried out, or would overwrite something. Errors: BLD001. */
 export async function outputState(plan: BuildPlan): Promise<OutputState> {
-  await restoreReplaced(plan.output_dir);
+  await restoreReplaced(await realOutput(plan.output_dir));
   const inner = (name: string): boolean =>
     name === INNER_LOGS || name === INNER_STAGE || name.startsWith(`${INNER_STAGE}.`);
   const names = (await entriesOf(plan.output_dir)).filter(name => !inner(name));
@@ -77,7 +79,8 @@ export class EngineOutput {
     this.logs = inner ? join(final, INNER_LOGS) : `${final}.logs`;
   }
 
-  static async open(final: string): Promise<EngineOutput> {
+  static async open(dir: string): Promise<EngineOutput> {
+    const final = await realOutput(dir);
     const output = new EngineOutput(final, await isMountPoint(final));
     try {
       await mkdir(dirname(output.stage), { recursive: true });
@@ -197,7 +200,7 @@ function isAbandoned(names: readonly string[]): boolean {
 }
 
 function textOf(file: string): Promise<string> {
-  return readFile(file, "utf8").catch(() => "");
+  return smallText(file);
 }
 
 function parseOwner(text: string): StageOwner | undefined {

@@ -1,6 +1,6 @@
 import { mkdir, readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { copyInto, writeJson } from "../checkpoint/files.ts";
+import { copyExtra, copyInto, writeJson } from "../checkpoint/files.ts";
 import { TOKENIZER_DIR } from "../checkpoint/manifest.ts";
 import { type ConvertedCheckpoint, openCheckpoint } from "../checkpoint/read.ts";
 import { fail, throwIfAny } from "../diagnostics/index.ts";
@@ -218,7 +218,7 @@ async function writeFiles(run: Run, step: Step): Promise<void> {
   const { tokenizer, checkpoint_dir } = run.plan;
   for (const [name, config] of configFiles(run.plan)) await writeJson(await place(run, name), config);
   for (const name of tokenizer) {
-    await copyInto(join(checkpoint_dir, TOKENIZER_DIR, name), await place(run, `${TOKENIZER_DIR}/${name}`));
+    await copyExtra(join(checkpoint_dir, TOKENIZER_DIR, name), await place(run, `${TOKENIZER_DIR}/${name}`));
   }
   const missing = step.outputs.filter(file => !run.written.files.includes(file));
   if (missing.length > 0) throw new Error(`${missing.join(", ")} was planned and not written`);

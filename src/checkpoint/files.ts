@@ -1,5 +1,6 @@
 import { copyFile, open, rename, rm, statfs } from "node:fs/promises";
-import { MmtrtError, type Problem } from "../diagnostics/index.ts";
+import { fail, MmtrtError, type Problem } from "../diagnostics/index.ts";
+import { sizeOfFile } from "../formats/file.ts";
 
 /** A small text file, whole or not at all; `partial` is its name until then. Errors: CKP009. */
 export async function writeText(path: string, text: string, partial = `${path}.partial`): Promise<void> {
@@ -22,8 +23,27 @@ export async function writeJson(path: string, value: unknown): Promise<void> {
   await writeText(path, `${JSON.stringify(value, undefined, 2)}\n`);
 }
 
-/** Errors: CKP009. */
+/** A tokenizer file has 35 MB at most. */
+const MAX_EXTRA_BYTES = 1 << 30;
+
+/** A tokenizer or processor file, which lies beside the weights under a name that nobody has looked behind. Errors: CKP001, CKP002, CKP009. */
+export async function copyExtra(from: string, to: string): Promise<void> {
+  const size = await sizeOfFile(from);
+  if (size > MAX_EXTRA_BYTES)
+    fail({
+      code: "CKP002",
+      what: `${from} has ${size} bytes; at most ${MAX_EXTRA_BYTES} are copied`,
+      at: from,
+      why: "it is copied as it is, and no tokenizer or processor is near this size",
+      fix: "check that this is the right file",
+    });
+  await copyInto(from, to);
+}
+
+/** Errors: CKP001, CKP002, CKP009. */
 export async function copyInto(from: string, to: string): Promise<void> {
+  // Copying a pipe would wait for ever.
+  await sizeOfFile(from);
   await copyFile(from, to).catch((error: unknown) => {
     throw asOutputProblem(to, error);
   });

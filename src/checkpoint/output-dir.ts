@@ -1,6 +1,7 @@
-import { mkdir, readdir, readFile, rename, rm, rmdir, stat } from "node:fs/promises";
+import { lstat, mkdir, readdir, realpath, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { fail, type Problem } from "../diagnostics/index.ts";
+import { smallText } from "../formats/file.ts";
 import { asOutputProblem, writeJson } from "./files.ts";
 import { MANIFEST_FILE, type NonFinite } from "./manifest.ts";
 import {
@@ -15,6 +16,8 @@ import {
 
 const STATE_FILE = "convert.json";
 const INNER_STAGE = ".partial";
+/** A manifest names each tensor that is not finite; some MB at most. */
+const MAX_STATE_BYTES = 64 << 20;
 
 /** What an interrupted run leaves for the next: which run it was, who holds the directory, what was found in finished files. */
 interface RunState extends StageOwner {
@@ -45,7 +48,7 @@ export class OutputDir {
 
   /** "done" when DIR already holds this very run. Errors: CKP046 not empty, CKP047 in use, CKP009 cannot be written. */
   static async open(path: string, fingerprint: string): Promise<OutputDir | "done"> {
-    const final = resolve(path);
+    const final = await realOutput(path);
     await forgetPublished(`${final}.partial`);
     const inner = (await isMountPoint(final)) || (await entriesOf(final)).some(isInnerStage);
     if (await isDone(final, fingerprint)) return "done";
@@ -159,6 +162,22 @@ export class OutputDir {
   }
 }
 
+/**
+ * Where a link leads: a directory cannot take the name of a link. Errors: CKP009 for one that leads nowhere, before hours of
+ * work for it.
+ */
+export async function realOutput(path: string): Promise<string> {
+  const final = resolve(path);
+  const isLink = await lstat(final).then(
+    info => info.isSymbolicLink(),
+    () => false,
+  );
+  if (!isLink) return final;
+  return realpath(final).catch((error: unknown) => {
+    throw asOutputProblem(final, error);
+  });
+}
+
 /** Whether this very run has been published. Errors: CKP046 when something else is there. */
 async function isDone(final: string, fingerprint: string): Promise<boolean> {
   const present = (await entriesOf(final)).filter(name => !isInnerStage(name));
@@ -202,7 +221,7 @@ async function stateOf(stage: string): Promise<RunState | undefined> {
 }
 
 function stateText(file: string): Promise<string> {
-  return readFile(file, "utf8").catch(() => "");
+  return smallText(file, MAX_STATE_BYTES);
 }
 
 function parseState(text: string): RunState | undefined {
@@ -217,7 +236,7 @@ function parseState(text: string): RunState | undefined {
 }
 
 async function fingerprintOf(manifest: string): Promise<unknown> {
-  const text = await readFile(manifest, "utf8").catch(() => "{}");
+  const text = await smallText(manifest, MAX_STATE_BYTES);
   try {
     return (JSON.parse(text) as { fingerprint?: unknown }).fingerprint;
   } catch {

@@ -4,7 +4,7 @@ import { throwIfAny } from "../diagnostics/index.ts";
 import { writeTogether } from "../formats/safetensors.ts";
 import { seesImages } from "../models/spec.ts";
 import { OrScanner } from "../tensor/index.ts";
-import { copyInto, needSpace, writeJson, writeText } from "./files.ts";
+import { copyExtra, needSpace, writeJson, writeText } from "./files.ts";
 import type { FileHashes } from "./hash.ts";
 import {
   type CheckpointManifest,
@@ -129,7 +129,7 @@ async function writeRest(
   const { source, model, settings } = plan;
   const at = (...names: string[]): string => join(output.stage, ...names);
   await mkdir(at(TOKENIZER_DIR), { recursive: true });
-  for (const name of source.extraFiles) await copyInto(join(source.dir, name), at(TOKENIZER_DIR, basename(name)));
+  for (const name of source.extraFiles) await copyExtra(join(source.dir, name), at(TOKENIZER_DIR, basename(name)));
   for (const [name, text] of source.generatedFiles) await writeText(at(TOKENIZER_DIR, basename(name)), text);
   if (seesImages(model.spec)) await writeJson(at(VISUAL_DIR, CONFIG_FILE), visualConfig(model.spec, settings.dtype));
   await writeJson(at(HF_CONFIG_FILE), source.config);

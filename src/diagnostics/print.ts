@@ -4,9 +4,15 @@ import { clipped, type Problem } from "./problem.ts";
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
 const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
 
-/** Text of a file as it may be shown to a person: control characters as `\x1b`. */
+/** Overrides of direction, which no language needs: a name that is shown backwards is read as another name. */
+const OVERRIDES = /[\u202d\u202e]/g;
+
+/** Text of a file as it may be shown to a person: control characters as `\x1b`, overrides of direction as `\u202e`. */
 export function printable(text: string): string {
-  return text.replaceAll(CONTROLS, character => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  const hex = (character: string, digits: number): string => character.charCodeAt(0).toString(16).padStart(digits, "0");
+  return text
+    .replaceAll(CONTROLS, character => `\\x${hex(character, 2)}`)
+    .replaceAll(OVERRIDES, character => `\\u${hex(character, 4)}`);
 }
 
 /** The text form of DESIGN §7. `paint` colours the head on a terminal; identity elsewhere. */

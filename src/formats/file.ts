@@ -1,5 +1,5 @@
 import { readSync } from "node:fs";
-import { type FileHandle, open, stat } from "node:fs/promises";
+import { type FileHandle, open, readFile, stat } from "node:fs/promises";
 import { fail, MmtrtError, type Problem } from "../diagnostics/index.ts";
 
 /** Descriptors kept open at once: a 405B model has 191 shards, and the usual limit of a process is 256 on
@@ -134,6 +134,21 @@ export class FilePool {
       await closeEntry(entry);
     }
   }
+}
+
+/**
+ * A small text that may as well not be there: empty where it is missing, too large or no file. What is opened without a look
+ * may be a pipe, which nobody ever writes into, or a device without an end.
+ */
+export async function smallText(path: string, maxBytes = 1 << 20): Promise<string> {
+  const info = await stat(path).catch(() => undefined);
+  if (info?.isFile() !== true || info.size > maxBytes) return "";
+  return readFile(path, "utf8").catch(() => "");
+}
+
+/** Bytes of a regular file. Errors: CKP001, CKP002. */
+export async function sizeOfFile(path: string): Promise<number> {
+  return (await stampOf(path)).size;
 }
 
 /** Uninitialised memory of its own: 8–16 MB bands are filled at once, zeroing them first would cost a pass over memory. */

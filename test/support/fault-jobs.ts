@@ -126,7 +126,7 @@ function compilers(tools: string): Readonly<Record<string, string>> {
   const lines = [
     'case "$1" in --version) echo "Cuda compilation tools, release 13.0, V13.0.88"; exit 0;; esac',
     'words=""; for word; do last=$word; [ "$word" = -o ] || words="$words $word"; done',
-    `printf '%s\\n' "\${words% *}" > "$last.own" && cat "$last.own" > "$last" && rm "$last.own"`,
+    `printf '%s\\n' "\${words% *}" > "${tools}/words.$$"; exec cat "${tools}/words.$$" > "$last"`,
   ];
   program(tools, "nvcc", lines);
   program(tools, "c++", lines);

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
-import { open, readFile, stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 
 import { hashFiles } from "../../checkpoint/hash.ts";
+import { smallText } from "../../formats/file.ts";
 import { writeWhole } from "./files.ts";
 
 export interface FileHash {
@@ -133,8 +134,7 @@ async function sha256Of(path: string, size: number, signal: AbortSignal | undefi
 /** No rows from a file that is missing, too large or of another form: it is only a memo. */
 async function readRows(file: string): Promise<Map<string, Row>> {
   try {
-    if ((await stat(file)).size > MAX_BYTES) return new Map();
-    const { format, files } = JSON.parse(await readFile(file, "utf8")) as { format?: unknown; files?: object };
+    const { format, files } = JSON.parse(await smallText(file, MAX_BYTES)) as { format?: unknown; files?: object };
     if (format !== 1 || typeof files !== "object" || files === null) return new Map();
     return new Map(Object.entries(files).filter((row): row is [string, Row] => isRow(row[1])));
   } catch {

@@ -42,7 +42,7 @@ export class History {
 
   /** Why the step has no result yet: in words, from what sets it apart from the last time. */
   reason(cell: string, label: string, { key, inputs }: StepKey): string {
-    const before = this.#before[cell]?.[label];
+    const before = madeIn(this.#before, cell, label);
     if (before === undefined) return "it was never done for this cell";
     if (before.key === key) return "its result is not in the cache any more";
     const all = changesOf(before.inputs, inputs);
@@ -64,4 +64,15 @@ export class History {
     const cells = { ...this.#before, ...Object.fromEntries(this.#now) };
     await writeWhole(this.#file, `${JSON.stringify({ format: 1, cells })}\n`);
   }
+}
+
+/** What the file says of a step; a file that came with a cache may say anything. */
+function madeIn(cells: Readonly<Record<string, CellHistory>>, cell: string, label: string): Made | undefined {
+  const steps: unknown = Object.hasOwn(cells, cell) ? cells[cell] : undefined;
+  const made: unknown = isObject(steps) && Object.hasOwn(steps, label) ? steps[label] : undefined;
+  return isObject(made) && typeof made.key === "string" && isObject(made.inputs) ? (made as unknown as Made) : undefined;
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { copyFile, link, lstat, mkdir, readdir, readFile, rename, rm, stat, symlink } from "node:fs/promises";
+import { copyFile, link, lstat, mkdir, readdir, rename, rm, stat, symlink } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
+import { smallText } from "../../formats/file.ts";
 import { writeText } from "../files.ts";
 
 /** Of a git commit; other revisions are branches and tags. */
@@ -30,7 +31,7 @@ export class RepoCache {
   /** The commit that a branch or tag stood at when it was last looked up. */
   async commitOf(revision: string): Promise<string | undefined> {
     if (COMMIT.test(revision)) return revision;
-    const text = await readFile(join(this.dir, "refs", ...revision.split("/")), "utf8").catch(() => "");
+    const text = await smallText(join(this.dir, "refs", ...revision.split("/")));
     return COMMIT.test(text.trim()) ? text.trim() : undefined;
   }
 

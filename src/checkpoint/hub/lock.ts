@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { open, readFile, rename, rm, stat, utimes } from "node:fs/promises";
+import { open, rename, rm, stat, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
+import { smallText } from "../../formats/file.ts";
 import { asOutputProblem } from "../files.ts";
 
 const BEAT_MS = 10_000;
@@ -61,7 +62,7 @@ async function isAbandoned(file: string): Promise<boolean> {
   const info = await stat(file).catch(() => undefined);
   if (info === undefined) return false;
   if (Date.now() - info.mtimeMs > STALE_MS) return true;
-  const owner = parseOwner(await readFile(file, "utf8").catch(() => ""));
+  const owner = parseOwner(await smallText(file));
   return owner?.host === hostname() && owner.pid !== process.pid && !isAlive(owner.pid);
 }
 

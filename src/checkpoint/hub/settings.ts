@@ -1,5 +1,5 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { smallText } from "../../formats/file.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -40,7 +40,7 @@ export async function hubSettings(env: Environment, home: string): Promise<HubSe
 }
 
 async function readToken(file: string): Promise<string | undefined> {
-  const text = await readFile(file, "utf8").catch(() => "");
+  const text = await smallText(file);
   const token = text.length <= MAX_TOKEN ? text.trim() : "";
   // A line break would end the header; such a file is no token.
   return /^[\x21-\x7e]+$/.test(token) ? token : undefined;

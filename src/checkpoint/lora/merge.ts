@@ -7,7 +7,7 @@ import { writeSafetensors } from "../../formats/safetensors.ts";
 import { loraModules } from "../../models/parts/lora-modules.ts";
 import { readModel } from "../../models/registry.ts";
 import { byteLength, fromStored, type HfCheckpoint, type StoredTensor, type TensorRecipe } from "../../tensor/index.ts";
-import { copyInto, writeJson } from "../files.ts";
+import { copyExtra, writeJson } from "../files.ts";
 import { openHf } from "../open.ts";
 import { OutputDir } from "../output-dir.ts";
 import { type Change, changesOf } from "./changes.ts";
@@ -79,7 +79,7 @@ async function write(
     }
     if (shards.size > 1) await writeJson(join(output.stage, "model.safetensors.index.json"), indexOf(shards, total));
     for (const name of new Set(["config.json", ...source.extraFiles]))
-      await copyInto(join(source.dir, name), join(output.stage, basename(name)));
+      await copyExtra(join(source.dir, name), join(output.stage, basename(name)));
     await unchanged();
     await output.publish();
     const kinds = [...changes.values()].map(({ kind }) => kind);

@@ -1,14 +1,17 @@
 import { type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { fail } from "../../diagnostics/index.ts";
-import { asProblem } from "../../formats/file.ts";
+import { asProblem, sizeOfFile } from "../../formats/file.ts";
 import { readJsonObject } from "../../formats/json.ts";
 import type { LocalKind } from "./report.ts";
 
 /** What lies at a path, by content where names do not tell. Errors: CKP001, CKP002, CKP061. */
 export async function recognise(path: string): Promise<LocalKind> {
   try {
-    return (await stat(path)).isDirectory() ? await recogniseDirectory(path) : await recogniseFile(path);
+    if ((await stat(path)).isDirectory()) return await recogniseDirectory(path);
+    // Opened without a look, a pipe waits for its writer.
+    await sizeOfFile(path);
+    return await recogniseFile(path);
   } catch (error) {
     throw asProblem(path, error);
   }

@@ -114,7 +114,7 @@ async function textOf(file: string): Promise<string> {
       fix: "see the logs of the jobs",
     });
   const size = await stat(file).then(
-    found => found.size,
+    found => (found.isFile() ? found.size : refuse("it is not a regular file")),
     () => refuse("it is not there"),
   );
   if (size > MAX_RESULT_BYTES) refuse(`it has ${size} bytes`);

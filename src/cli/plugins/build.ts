@@ -1,5 +1,6 @@
-import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { writeText } from "../../checkpoint/files.ts";
 import { LIBRARY } from "../../formats/plugin-library.ts";
 import { type CompiledUnit, type CompileUnit, compileUnits, linkLibrary } from "../../toolchain/nvcc/compile.ts";
 import { findNvcc, type Nvcc } from "../../toolchain/nvcc/find.ts";
@@ -85,8 +86,7 @@ async function writeGenerated(folder: string, files: ReadonlyMap<string, string>
   for (const [name, text] of files) {
     const file = join(folder, name);
     if ((await readFile(file, "utf8").catch(() => undefined)) === text) continue;
-    await writeFile(`${file}.partial`, text);
-    await rename(`${file}.partial`, file);
+    await writeText(file, text);
   }
 }
 

@@ -29,7 +29,9 @@ export interface ChatMessage {
 export async function findChatTemplate(dir: string, tokenizer: TextTokenizer): Promise<ChatTemplate | undefined> {
   const plain = join(dir, "chat_template.jinja");
   if (existsSync(plain)) {
-    if ((await stat(plain)).size > MAX_TEMPLATE_BYTES) unusable(plain, `it is larger than ${MAX_TEMPLATE_BYTES} bytes`);
+    const info = await stat(plain);
+    if (!info.isFile()) unusable(plain, "it is not a regular file");
+    if (info.size > MAX_TEMPLATE_BYTES) unusable(plain, `it is larger than ${MAX_TEMPLATE_BYTES} bytes`);
     return { file: plain, text: await readFile(plain, "utf8") };
   }
   for (const name of ["chat_template.json", "processor_config.json"]) {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { MmtrtError, type Problem, throwIfAny } from "../../diagnostics/index.ts";
 import { quoteCommand } from "../quote.ts";
@@ -42,6 +42,7 @@ export async function compileUnits(
   units: readonly CompileUnit[],
   options: CompileOptions,
 ): Promise<readonly CompiledUnit[]> {
+  await dropAbandoned(options.cacheDir);
   const done: CompiledUnit[] = [];
   const problems: Problem[] = [];
   const waiting = [...units];
@@ -61,6 +62,23 @@ export async function compileUnits(
   options.signal.throwIfAborted();
   throwIfAny(problems);
   return units.flatMap(unit => done.filter(({ name }) => name === unit.name));
+}
+
+/** What compilers were writing for a process that is gone; another one may be at work in the same directory. */
+async function dropAbandoned(dir: string): Promise<void> {
+  for (const name of await readdir(dir).catch(() => [])) {
+    const pid = Number(/\.(\d+)\.partial$/.exec(name)?.[1] ?? process.pid);
+    if (pid !== process.pid && !isAlive(pid)) await rm(join(dir, name), { force: true }).catch(() => undefined);
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
 }
 
 async function compileUnit(unit: CompileUnit, options: CompileOptions): Promise<CompiledUnit> {

@@ -50,6 +50,16 @@ const MODELS: readonly string[] = [
     "t5_plain",
   ],
   ...["bart_post", "gpt2_usual", "opt_pre", "qwen2_mqa", "mistral_window", "rope_llama_longrope", "llama_tied_bias"],
+  ...["idefics3_gqa", "internvl_qwen2", "llava_next_mistral", "onevision_qwen2", "paligemma_mqa", "gemma3_images"],
+  ...[
+    "qwen2_vl_odd",
+    "qwen2_5_vl_odd",
+    "qwen3_vl_odd",
+    "gemma2_caps",
+    "phi3_longrope",
+    "internlm2_gqa",
+    "smollm3_nope",
+  ],
 ];
 
 type Open = (pool: FilePool, path: string) => Promise<ReadonlyMap<string, StoredTensor>>;
