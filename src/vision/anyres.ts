@@ -1,5 +1,13 @@
-import type { FeatureRow, Grid, ImageSize, ImageTokens, KeptFeatures, TokenBounds, VisualKind } from "./tokens.ts";
-import { isSize } from "./tokens.ts";
+import {
+  type FeatureRow,
+  type Grid,
+  type ImageSize,
+  type ImageTokens,
+  isSize,
+  type KeptFeatures,
+  type TokenBounds,
+  type VisualKind,
+} from "./tokens.ts";
 
 /**
  * LLaVA-NeXT and LLaVA-OneVision: the whole image, squeezed, is the first tile. Then it is fitted, with bars about it, into that grid of

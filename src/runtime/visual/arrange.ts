@@ -1,7 +1,7 @@
 import { fail } from "../../diagnostics/index.ts";
 import { arrangesFeatures, type FeatureRow, featureRows, type VisualTokenRule } from "../../vision/index.ts";
 import type { PixelValues } from "../image/preprocess.ts";
-import type { Features } from "../prompt-table.ts";
+import { concatenate, type Features } from "../prompt-table.ts";
 
 /** What the visual engine gave of all tiles of some images. */
 export interface EncodedTiles {
@@ -15,7 +15,7 @@ export interface EncodedTiles {
 
 /**
  * The prompt table's rows, image by image, in the order of the rule: the tiles' features as they come where it has none.
- * @throws MmtrtError RUN011 when the visual engine gave no `image_newline` for a rule that ends rows with it.
+ * @throws MmtrtError RUN011 when the visual engine's outputs are not those that the rule makes rows of.
  */
 export function arrangeFeatures(
   rule: VisualTokenRule | undefined,
@@ -23,25 +23,23 @@ export function arrangeFeatures(
   { features, newline, perTile }: EncodedTiles,
 ): Features {
   if (rule === undefined || !arrangesFeatures(rule)) return features;
-  if (newline === undefined) return noNewline();
   const { hidden } = features;
+  if (newline?.length !== hidden)
+    return otherEngine(`image_newline of ${newline?.length ?? 0} values beside features of ${hidden}`);
   const arranged: Float32Array[] = [];
   let start = 0;
   for (const { tokens } of images) {
     if (tokens === undefined) throw new Error("images of a rule that arranges features come with their tokens");
+    // Of such a rule each patch is a feature.
+    if (tokens.patches !== tokens.tiles * perTile)
+      return otherEngine(`${perTile} features of a tile, not ${tokens.patches / tokens.tiles}`);
     const end = start + tokens.tiles * perTile * hidden;
     const tiles = features.values.subarray(start, end);
     arranged.push(sumsOf(featureRows(rule, tokens) ?? [], tiles, newline));
     start = end;
   }
-  const rows = arranged.map(({ length }) => length / hidden);
-  const values = new Float32Array(rows.reduce((sum, count) => sum + count * hidden, 0));
-  let at = 0;
-  for (const image of arranged) {
-    values.set(image, at);
-    at += image.length;
-  }
-  return { rows: values.length / hidden, hidden, values, imageRows: rows };
+  const values = concatenate(arranged);
+  return { rows: values.length / hidden, hidden, values, imageRows: arranged.map(({ length }) => length / hidden) };
 }
 
 function sumsOf(rows: readonly FeatureRow[], tiles: Float32Array, newline: Float32Array): Float32Array {
@@ -64,12 +62,12 @@ function rowOf(values: Float32Array, row: number, hidden: number): Float32Array 
   return values.subarray(row * hidden, (row + 1) * hidden);
 }
 
-function noNewline(): never {
+function otherEngine(gives: string): never {
   return fail({
     code: "RUN011",
-    what: "the visual engine gives no image_newline",
+    what: `the visual engine gives ${gives}`,
     at: "visual/model.onnx",
-    why: "each row of an image's features ends with it, as the engine's manifest says",
+    why: "rows of the prompt table are put together of both by the rule that mmtrt.json has, which is of another engine",
     fix: "build the engine again",
   });
 }

@@ -39,10 +39,11 @@ describe("Features of tiles", () => {
     expect(arrangeFeatures(undefined, [], { features, ...rest })).toBe(features);
   });
 
-  it("are refused of an engine without a newline", () => {
-    expect(() => arrangeFeatures(RULE, [SMALL], { ...encoded(2), newline: undefined })).toThrow(
-      /RUN011.*image_newline/,
-    );
+  it("are refused of an engine without a newline, or with other tiles than the rule's", () => {
+    const make = (changes: object) => (): unknown => arrangeFeatures(RULE, [SMALL], { ...encoded(2), ...changes });
+    expect(make({ newline: undefined })).toThrow(/RUN011.*image_newline of 0 values/);
+    expect(make({ newline: new Float32Array(2) })).toThrow(/RUN011.*of 2 values beside features of 1/);
+    expect(make({ perTile: 1 })).toThrow(/RUN011.*1 features of a tile, not 4/);
   });
 });
 
