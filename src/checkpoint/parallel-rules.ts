@@ -162,7 +162,7 @@ function ppProblems(
     return [
       {
         code: "CKP053",
-        what: `pp_size ${ppSize} gives the first stage ${spec.layers / ppSize} layers; it must have ${first.least}`,
+        what: `pp_size ${ppSize} puts ${spec.layers / ppSize} of the layers on the first stage; it must have ${first.least}`,
         at: origin("pp_size"),
         why: first.why,
         fix: `--pp_size ${most}, with a larger --tp_size where the weights must be spread`,

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { dealtOut } from "../../src/checkpoint/parallel-rules.ts";
 import qwen25 from "../../src/models/qwen2-5-vl.ts";
 import qwen2 from "../../src/models/qwen2-vl.ts";
 import qwen3 from "../../src/models/qwen3-vl.ts";
@@ -232,8 +233,16 @@ describe("a Qwen VL config", () => {
   });
 
   it("keeps all levels of DeepStack on the first pipeline stage", () => {
-    const { architecture, spec: read } = readModel(of(config3, { deepstack_visual_indexes: [0, 1] }) as typeof config3);
-    expect(architecture.limits?.(read)).toMatchObject({ firstStageLayers: { least: 2 } });
+    const deeper = { ...config3, text_config: { ...config3.text_config, num_hidden_layers: 6 } };
+    const model = readModel(of(deeper, { deepstack_visual_indexes: [1, 0] }));
+    const split = (ppSize: number) => ({
+      ...{ tpSize: 1, ppSize, parallelEmbedding: false, embeddingShardingDim: 0 as const, shareEmbedding: false },
+    });
+    const origin = (key: string) => `--${key}`;
+    expect(dealtOut(model, split(3), origin).parallel.ppSize).toBe(3);
+    expect(() => dealtOut(model, split(6), origin)).toThrow(
+      /CKP053.*pp_size 6 puts 1 of the layers on the first stage; it must have 2 .*--pp_size 3/,
+    );
   });
 
   it("gives TensorRT-LLM's config the positions of Qwen2-VL", () => {
