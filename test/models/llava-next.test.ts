@@ -86,7 +86,10 @@ describe("LLaVA-OneVision's config", () => {
     [{ image_grid_pinpoints: [[29 * 300, 29]] }, /SPC002.*image_grid_pinpoints/],
     [{ use_image_newline_parameter: false }, /SPC004.*use_image_newline_parameter/],
     [{ image_processor_cfg: { image_grid_pinpoints: [[29, 29]] } }, /SPC005.*is another list/],
-    [{ image_processor_cfg: { size: { height: 29, width: 58 } } }, /SPC005.*size is NaN, but image_size/],
+    [
+      { image_processor_cfg: { size: { height: 29, width: 58 } } },
+      /SPC005.*size is {"height":29,"width":58}, but image_size/,
+    ],
     [{ image_processor_cfg: { crop_size: 28 } }, /SPC005.*crop_size is 28/],
     [{ processor_cfg: { num_image_tokens: 17 } }, /SPC005.*num_image_tokens is 17.*patches of a tile is 16/],
     [{ processor_cfg: { vision_aspect_ratio: "anyres_max_9" } }, /SPC005.*"anyres_max_9".*"anyres_max_3"/],

@@ -41,11 +41,11 @@ function checkProcessors(c: ConfigReader, tower: VisionSpec, pinpoints: unknown)
   checkProcessorKey(c, "num_image_tokens", patchesPerSide(tower) ** 2, "the number of patches of a tile");
 }
 
-/** Of a number, `shortest_edge`, or `height` and `width`; NaN for what is no square. */
-function edgeOf(size: unknown): number {
-  if (typeof size !== "object" || size === null) return Number(size);
+/** Of a number, `shortest_edge`, or `height` and `width`; as it is where that is no square. */
+function edgeOf(size: unknown): unknown {
+  if (typeof size !== "object" || size === null) return size;
   const { shortest_edge: shortest, height, width } = size as Readonly<Record<string, unknown>>;
-  return Number(shortest ?? (height === width ? height : undefined));
+  return shortest ?? (height === width ? height : size);
 }
 
 function noGrid(c: ConfigReader, { numVisualFeatures: features }: VisionSpec, side: number): void {

@@ -53,12 +53,12 @@ export function checkSequenceLength(c: ConfigReader, key: string, features: numb
 }
 
 /** Tiles of another size than the tower's would look up the positions of other patches. */
-export function checkTile(image: ConfigReader, key: string, tile: number, imageSize: number): void {
+export function checkTile(image: ConfigReader, key: string, tile: unknown, imageSize: number): void {
   if (tile === imageSize) return;
   image.problem(
     "SPC005",
     key,
-    `is ${tile}, but image_size of the tower is ${imageSize}`,
+    `is ${JSON.stringify(tile)}, but image_size of the tower is ${imageSize}`,
     "the tower would look up the positions of other patches than it was trained with",
     "use the preprocessor_config.json that belongs to these weights",
   );
