@@ -75,7 +75,7 @@ class HeaderParser {
     const tensors: GgufTensorInfo[] = [];
     for (let i = 0; i < tensorCount; i++) tensors.push(this.#tensor());
     const alignment = metadata.get("general.alignment") ?? 32;
-    if (typeof alignment !== "number" || alignment < 1 || alignment > 1 << 20) {
+    if (typeof alignment !== "number" || !Number.isInteger(alignment) || alignment < 1 || alignment > 1 << 20) {
       this.#fail(0, `general.alignment is ${String(alignment)}`);
     }
     return { metadata, tensors, dataStart: Math.ceil(c.at / alignment) * alignment, alignment };

@@ -48,7 +48,48 @@ describe("GGUF blocks", () => {
   });
 });
 
+/** A key with a value of one type. */
+function key(name: string, type: number, value: Buffer): Buffer {
+  return Buffer.concat([text(name), u32(type), value]);
+}
+
 describe("GGUF headers", () => {
+  it("have values of every type, whole numbers beyond 2^53 kept exactly", async () => {
+    const f64 = Buffer.alloc(8);
+    f64.writeDoubleLE(-0.1);
+    const values: readonly (readonly [number, Buffer, unknown])[] = [
+      [0, Buffer.of(200), 200],
+      [1, Buffer.of(200), -56],
+      [2, Buffer.of(0x10, 0xff), 0xff10],
+      [3, Buffer.of(0x10, 0xff), -240],
+      [4, u32(4_000_000_000), 4_000_000_000],
+      [5, u32(4_000_000_000), -294_967_296],
+      [7, Buffer.of(0), false],
+      [8, text("a"), "a"],
+      [9, Buffer.concat([u32(9), u64(1n), u32(0), u64(2n), Buffer.of(1, 19)]), [[1, 19]]],
+      [10, u64(989n), 989],
+      [10, u64(2n ** 53n + 1n), 2n ** 53n + 1n],
+      [11, u64(2n ** 64n - 19n), -19],
+      [12, f64, -0.1],
+    ];
+    const body = Buffer.concat(values.map(([type, bytes], i) => key(`k${i}`, type, bytes)));
+    const file = await put(await tempDir(), "m.gguf", ggufBytes({ keys: values.length, body }));
+    const { metadata } = await openGgufFile(pool, file);
+    expect([...metadata.values()]).toEqual(values.map(([, , value]) => value));
+  });
+
+  it.each<[string, Buffer]>([
+    ["text", key("general.alignment", 8, text("32"))],
+    ["0", key("general.alignment", 4, u32(0))],
+    ["2^21", key("general.alignment", 4, u32(2 ** 21))],
+    ["half a byte more than one", key("general.alignment", 6, u32(0x3fc00000))],
+    ["no number at all", key("general.alignment", 6, u32(0x7fc00000))],
+  ])("may not have an alignment of %s", async (_, body) => {
+    const dir = await tempDir();
+    const file = await put(dir, "m.gguf", ggufBytes({ keys: 1, body }));
+    expect(await problemsOf(() => openGgufFile(pool, file))).toMatch(/CKP016 .*alignment/);
+  });
+
   it.each([
     ["another magic number", Buffer.from("GGML0000000000000000000000"), /CKP016 .*does not begin with "GGUF"/],
     ["version 1", ggufBytes({ version: 1 }), /CKP016 .*version 1 is not 2 or 3/],
