@@ -93,6 +93,9 @@ void Session::setConstant(Sent const& sent, char const* bytes)
     std::string const name = sent.name.substr(0, at);
     if (at != std::string::npos && sent.name.substr(at + 1) != std::to_string(mPlace.tpRank()))
         return;
+    // Of a layer of another pipeline stage.
+    if (mPlace.ppSize > 1 && !engine("llm")->has(name))
+        return;
     auto const& io = engine("llm")->find(name);
     if (!io.isInput || io.dtype != sent.dtype || io.shape.size() != sent.shape.size())
         refuseMessage(sent.name + " is sent as " + nameOf(sent.dtype) + " " + show(sent.shape));
