@@ -90,7 +90,7 @@ export function withLanguageSizes(config: Config, sizes: LanguageSizes, origin: 
     if (names.length === 0) noSuchSize(size, String(text.model_type), origin);
     for (const name of names) changed[name] = value;
   }
-  return withPart(config, part, { ...text, ...changed });
+  return asWideAsText(withPart(config, part, { ...text, ...changed }));
 }
 
 function namesOf(size: string, keys: SizeKeys, text: Config): readonly string[] {
@@ -161,7 +161,13 @@ function consistent(config: Config, vision: string | undefined): Config {
   if (tower && isConfig(config.qformer_config))
     repeated.qformer_config = { ...config.qformer_config, encoder_hidden_size: tower.hidden_size };
   if (tower && PACKED_KEYS[String(config.model_type)]) repeated.vision_config = packedTower(config, tower);
-  return { ...config, ...repeated };
+  return asWideAsText({ ...config, ...repeated });
+}
+
+/** PaliGemma repeats its language model's width as that of features. */
+function asWideAsText(config: Config): Config {
+  if (config.projection_dim === undefined || !isConfig(config.text_config)) return config;
+  return { ...config, projection_dim: config.text_config.hidden_size };
 }
 
 /** As wide at its end as the language model, and with numbers of layers that it has. */
