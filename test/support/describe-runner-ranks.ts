@@ -19,13 +19,16 @@ const ASKED: Asked = {
   "a stop text": { stop: ["circle"] },
 };
 
-/** A model in one piece and in ranks. */
-async function split(
-  model: string,
-  tpSize: number,
-  ppSize: number,
-  limits: object,
-): Promise<{ here: string; there: string }> {
+const whole = new Map<string, Promise<string>>();
+
+/** A model in one piece, converted once. */
+function wholeOf(model: string): Promise<string> {
+  const known = whole.get(model) ?? convertTo(work, model, "float32");
+  whole.set(model, known);
+  return known;
+}
+
+async function rankedOf(model: string, tpSize: number, ppSize: number, limits: object): Promise<string> {
   const parallel = {
     tpSize,
     ppSize,
@@ -33,10 +36,19 @@ async function split(
     embeddingShardingDim: 0,
     shareEmbedding: false,
   } as const;
-  const ranked = await convertTo(work, model, "float32", { parallel });
+  return buildTo(work, await convertTo(work, model, "float32", { parallel }), limits);
+}
+
+/** A model in one piece and in ranks. */
+async function split(
+  model: string,
+  tpSize: number,
+  ppSize: number,
+  limits: object,
+): Promise<{ here: string; there: string }> {
   return {
-    here: await buildTo(work, await convertTo(work, model, "float32"), limits),
-    there: await buildTo(work, ranked, limits),
+    here: await buildTo(work, await wholeOf(model), limits),
+    there: await rankedOf(model, tpSize, ppSize, limits),
   };
 }
 
@@ -95,9 +107,9 @@ export function describeRunnerRanks(runnerOf: () => string | undefined): void {
 
     it("end together within ten seconds when one is killed, and the problem says which", async context => {
       const runner = needed(context);
-      const { there } = await split(LLAVA, 2, 1, LIMITS);
+      const dir = await rankedOf(LLAVA, 2, 1, LIMITS);
       for (const victim of [0, 1]) {
-        const { assistant, pids } = await opened(there, runner);
+        const { assistant, pids } = await opened(dir, runner);
         const questions = await questionsAbout(assistant);
         const dying = assistant.ask(questions, {
           generate: { ...GENERATE_DEFAULTS, maxNewTokens: 20 },
@@ -113,8 +125,8 @@ export function describeRunnerRanks(runnerOf: () => string | undefined): void {
 
     it("leave a request that is taken back at the same place, and are ready for the next", async context => {
       const runner = needed(context);
-      const { there } = await split(LLAVA, 1, 2, { ...LIMITS, use_paged_context_fmha: true, max_num_tokens: 32 });
-      const { assistant, pids } = await opened(there, runner);
+      const dir = await rankedOf(LLAVA, 1, 2, { ...LIMITS, use_paged_context_fmha: true, max_num_tokens: 32 });
+      const { assistant, pids } = await opened(dir, runner);
       const [question] = (await questionsAbout(assistant)) as readonly [Question];
       const generate = { ...GENERATE_DEFAULTS, maxNewTokens: 20 };
       for (const moment of ["at once", "at the first word"]) {
