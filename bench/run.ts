@@ -1,4 +1,4 @@
-// Beside the peers: `npx tsx bench/run.ts SUBJECT… --peers DIR --dir DIR [--runs N] [--threads N] [--only TEXT]` after `npm run build`; see
+// Beside the peers: `npx tsx bench/run.ts SUBJECT… --peers DIR --dir DIR [--runs N] [--threads N] [--only TEXT] [--processor]` after `npm run build`; see
 // bench/README.md for what DIR needs. Prints each figure and appends the run to bench/results/DAY.jsonl.
 import { parseArgs } from "node:util";
 import type { Figure } from "./support/figures.ts";
@@ -25,6 +25,7 @@ const { values, positionals } = parseArgs({
     dir: { type: "string" },
     runs: { type: "string", default: "5" },
     threads: { type: "string", default: String(DEFAULT_THREADS) },
+    processor: { type: "boolean", default: false },
     only: { type: "string" },
     dry: { type: "boolean", default: false },
   },
@@ -35,6 +36,7 @@ if (values.peers === undefined || values.dir === undefined || positionals.length
 const place = placeOf(values.dir, values.peers, {
   runs: Number(values.runs),
   threads: Number(values.threads),
+  by: values.processor ? "cpu" : "seconds",
   only: values.only,
 });
 

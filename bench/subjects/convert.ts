@@ -56,7 +56,8 @@ const JOBS: readonly Job[] = [
 ];
 
 /** Conversions of a LLaMA of 1.1 B (2.2 GB), ours synced as `cp` is, in turns with it and with the least that Python can do. */
-export async function convert({ dir, python, runs, wants }: Place): Promise<readonly Figure[]> {
+export async function convert(place: Place): Promise<readonly Figure[]> {
+  const { dir, python, runs, wants } = place;
   const figures: Figure[] = [];
   const output = join(dir, "converted");
   const fresh = (run: () => Usage): Usage => {
@@ -90,7 +91,7 @@ export async function convert({ dir, python, runs, wants }: Place): Promise<read
       const argv = job.python as readonly string[];
       programs.set(PYTHON, () => fresh(() => usageOf({ argv: [python(PYTHON), script, source, output, ...argv] })));
     }
-    figures.push(shown(usageFigure(job.name, inTurns(programs, runs), job.limit)));
+    figures.push(shown(usageFigure(job.name, place, inTurns(programs, runs), job.limit)));
   }
   return figures;
 }

@@ -12,7 +12,8 @@ const NODE = "node -e 0";
  * Engine directories for ONNX Runtime from checkpoints of published shapes whose weights are holes in files: a build never reads
  * them, so the time is that of graphs, rules and configs, process start included.
  */
-export async function emission({ dir, runs, wants }: Place): Promise<readonly Figure[]> {
+export async function emission(place: Place): Promise<readonly Figure[]> {
+  const { dir, runs, wants } = place;
   return ["llama-1.1b", "llama-2-7b", "llava-1.5-7b"]
     .filter(preset => wants(preset))
     .map(preset => {
@@ -31,7 +32,7 @@ export async function emission({ dir, runs, wants }: Place): Promise<readonly Fi
         [NODE, () => usageOf({ argv: [process.execPath, "-e", "0"] })],
       ]);
       const figure = shown({
-        ...usageFigure(`${preset}, all graphs`, inTurns(programs, runs)),
+        ...usageFigure(`${preset}, all graphs`, place, inTurns(programs, runs)),
         note: "wanted: ≤ 0.3 s",
       });
       rmSync(output, { recursive: true, force: true });

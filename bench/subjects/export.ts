@@ -37,7 +37,6 @@ export async function exportModel({ dir, python, wants }: Place): Promise<readon
     ...["export", "onnx", "--model", model, "--task", "text-generation-with-past", "--no-post-process", output],
   ];
   const programs: readonly (readonly [string, () => Usage])[] = [
-    ["mmtrt", own],
     ["onnxruntime-genai", () => usageOf({ argv: genai })],
     [
       "TensorRT-Edge-LLM",
@@ -52,29 +51,20 @@ export async function exportModel({ dir, python, wants }: Place): Promise<readon
     ],
     ["optimum-onnx", () => usageOf({ argv: optimum })],
   ];
-  const taken: [string, Usage][] = [];
-  const failed: string[] = [];
+  const ours = own();
+  const figures: Figure[] = [];
   for (const [name, run] of programs) {
-    if (name !== "mmtrt" && !wants(name)) continue;
+    if (!wants(name)) continue;
     rmSync(output, { recursive: true, force: true });
-    try {
-      taken.push([name, run()]);
-    } catch (error) {
-      failed.push(`${name}: ${(error as Error).message.split("\n")[0]?.replaceAll(dir, "DIR")}`);
-    }
-    rmSync(output, { recursive: true, force: true });
-    console.log(name, JSON.stringify(taken.at(-1)?.[1]));
+    const theirs = run();
+    const both = { mmtrt: ours, [name]: theirs };
+    const ofEach = (value: (usage: Usage) => number): Record<string, number> =>
+      Object.fromEntries(Object.entries(both).map(([program, usage]) => [program, round(value(usage))]));
+    const cpu = ofEach(usage => usage.cpu);
+    const ratio = { to: name, wanted: "", is: round(ours.cpu / theirs.cpu) };
+    const rss = ofEach(usage => usage.rss / 1e6);
+    figures.push(shown({ case: `1.1 B, seconds of processor, ${name}`, unit: "s", runs: 1, values: cpu, ratio, rss }));
   }
-  const ofEach = (value: (usage: Usage) => number): Record<string, number> =>
-    Object.fromEntries(taken.map(([name, usage]) => [name, round(value(usage))]));
-  return [
-    shown({
-      case: "1.1 B, seconds of processor",
-      unit: "s",
-      runs: 1,
-      values: ofEach(({ cpu }) => cpu),
-      rss: ofEach(({ rss }) => rss / 1e6),
-      ...(failed.length > 0 && { note: failed.join("; ") }),
-    }),
-  ];
+  rmSync(output, { recursive: true, force: true });
+  return figures;
 }

@@ -9,7 +9,8 @@ const PEER = "onnxruntime-genai";
 const TEXT = "Explain in two sentences why the sky is blue during the day and red at sunset.";
 
 /** From the start of a process to its end after the first token of SmolLM2-135M's answer: load, tokenizer, prefill. */
-export async function firstToken({ dir, python, runs, wants }: Place): Promise<readonly Figure[]> {
+export async function firstToken(place: Place): Promise<readonly Figure[]> {
+  const { dir, python, runs, wants } = place;
   return ["smollm2-fp32", "smollm2-int4"]
     .filter(name => wants(name))
     .map(name => {
@@ -23,6 +24,6 @@ export async function firstToken({ dir, python, runs, wants }: Place): Promise<r
         [PEER, () => usageOf({ argv: [python(PEER), script, join(dir, `genai-${name}`), THREADS, TEXT] })],
       ]);
       const limit = { to: PEER, wanted: "≤ 1.0" };
-      return shown(usageFigure(name.replace("-", " "), inTurns(programs, runs), limit));
+      return shown(usageFigure(name.replace("-", " "), place, inTurns(programs, runs), limit));
     });
 }

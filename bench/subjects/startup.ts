@@ -11,7 +11,8 @@ const MODEL = join(import.meta.dirname, "../../test/fixtures/models/llava-shapes
 const ROUNDS = 6;
 
 /** What a user waits for before anything happens: help, and options that are refused. */
-export async function startup({ dir, python, runs, wants }: Place): Promise<readonly Figure[]> {
+export async function startup(place: Place): Promise<readonly Figure[]> {
+  const { dir, python, runs, wants } = place;
   const checkpoint = join(dir, "startup-checkpoint");
   rmSync(checkpoint, { recursive: true, force: true });
   usageOf({ argv: [process.execPath, BIN, "convert", MODEL, "--output_dir", checkpoint, "--quiet"] });
@@ -34,7 +35,7 @@ export async function startup({ dir, python, runs, wants }: Place): Promise<read
         ["mmtrt", () => usageOf(command)],
         [NODE, () => usageOf({ argv: [process.execPath, "-e", "0"] })],
       ]);
-      return shown(usageFigure(name, inTurns(programs, runs * ROUNDS), { to: NODE, wanted }, "ms"));
+      return shown(usageFigure(name, place, inTurns(programs, runs * ROUNDS), { to: NODE, wanted }, "ms"));
     });
   const builder: Command["argv"] = [python("onnxruntime-genai"), "-m", "onnxruntime_genai.models.builder", "--help"];
   const help = new Map<string, () => Usage>([
@@ -49,6 +50,7 @@ export async function startup({ dir, python, runs, wants }: Place): Promise<read
       () => usageOf({ argv: [join(python("TensorRT-Edge-LLM"), "../tensorrt-edgellm-export"), "--help"] }),
     ],
   ]);
-  if (wants("--help of each")) figures.push(shown(usageFigure("--help of each", inTurns(help, 1), undefined, "ms")));
+  if (wants("--help of each"))
+    figures.push(shown(usageFigure("--help of each", place, inTurns(help, 1), undefined, "ms")));
   return figures;
 }

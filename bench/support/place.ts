@@ -11,6 +11,8 @@ export interface Place {
   /** The Python of a peer's virtual environment. */
   python(peer: string): string;
   readonly runs: number;
+  /** What counts: the wall clock, or time of the processor where the machine has other work. */
+  readonly by: "seconds" | "cpu";
   /** Of each library. */
   readonly threads: number;
   /** Whether a case is asked for by a part of its name, with _ for spaces. */
@@ -19,7 +21,7 @@ export interface Place {
 
 export const DEFAULT_THREADS = 2;
 
-interface Asked extends Pick<Place, "runs" | "threads"> {
+interface Asked extends Pick<Place, "runs" | "threads" | "by"> {
   readonly only: string | undefined;
 }
 
@@ -33,11 +35,12 @@ const ENVIRONMENTS: Readonly<Record<string, string>> = {
 };
 
 /** `peers` holds one virtual environment for each, as bench/README.md makes them. */
-export function placeOf(dir: string, peers: string, { runs, threads, only }: Asked): Place {
+export function placeOf(dir: string, peers: string, { runs, threads, by, only }: Asked): Place {
   return {
     dir,
     runs,
     threads,
+    by,
     wants: name => only === undefined || name.replaceAll(" ", "_").includes(only),
     python(peer) {
       const environment = ENVIRONMENTS[peer];
