@@ -61,6 +61,7 @@ function positionsOf(ids: readonly number[], vocab: number, places: readonly Pla
   const axes = new Int32Array(AXES * ids.length);
   let [next, begin, most] = [0, 0, -1];
   for (const [i, id] of ids.entries()) {
+    // Rows of features that came without grids count as words.
     const place = id < vocab ? undefined : places[id - vocab];
     if (place === undefined) axes.fill(next++, AXES * i, AXES * (i + 1));
     else {

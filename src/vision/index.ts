@@ -5,6 +5,6 @@ export * from "./fit.ts";
 export type { FixedRule } from "./fixed.ts";
 export { type LongestEdgeTilesRule, resizedForTiles } from "./longest-edge-tiles.ts";
 export * from "./packed.ts";
-export { type PatchesRule, resizedForPatches } from "./patches.ts";
+export { type PatchesRule, patchTokens, resizedForPatches } from "./patches.ts";
 export * from "./rule.ts";
 export * from "./tokens.ts";

@@ -26,12 +26,12 @@ export const PATCHES: VisualKind<PatchesRule> = {
   unit: "patches",
   tokensOf(rule, size) {
     const { height, width } = resizedForPatches(rule, size);
-    return ofGrid(rule, { rows: height / rule.patch, cols: width / rule.patch });
+    return patchTokens(rule, { rows: height / rule.patch, cols: width / rule.patch });
   },
   bounds(rule) {
     const { least, most } = extremes(rule);
     const ofFeatures = ({ rows, cols }: Grid): ImageTokens =>
-      ofGrid(rule, { rows: rows * rule.merge, cols: cols * rule.merge });
+      patchTokens(rule, { rows: rows * rule.merge, cols: cols * rule.merge });
     return { least: ofFeatures(least), most: ofFeatures(most) };
   },
   // What stands about an image is text of the chat template.
@@ -87,7 +87,8 @@ function roundHalfEven(value: number): number {
   return floor % 2 === 0 ? floor : floor + 1;
 }
 
-function ofGrid({ merge }: PatchesRule, grid: Grid): ImageTokens {
+/** What an image of so many rows and columns of patches brings. */
+export function patchTokens({ merge }: Pick<PatchesRule, "merge">, grid: Grid): ImageTokens {
   const patches = grid.rows * grid.cols;
   const features = patches / (merge * merge);
   return { tiles: 1, grid, patches, features, tokens: features };

@@ -1,6 +1,6 @@
 import { fail } from "../../diagnostics/index.ts";
 import type { StoredTensor } from "../../tensor/index.ts";
-import { type ImageTokens, type PatchesRule, type PatchGrid, patchesOf } from "../../vision/index.ts";
+import { type PatchesRule, type PatchGrid, patchesOf, patchTokens } from "../../vision/index.ts";
 import type { PixelValues } from "./preprocess.ts";
 
 /** Channels of a picture. */
@@ -57,14 +57,14 @@ export function patchPictures(
     start += patchesOf(patches) * patchSize(rule);
     const { rows: down, cols } = patches;
     const data = rows.subarray(first, start);
-    return { height: down * rule.patch, width: cols * rule.patch, data, patches, tokens: tokensOf(rule, patches) };
+    return {
+      height: down * rule.patch,
+      width: cols * rule.patch,
+      data,
+      patches,
+      tokens: patchTokens(rule, { rows: down, cols }),
+    };
   });
-}
-
-function tokensOf({ merge }: PatchesRule, grid: PatchGrid): ImageTokens {
-  const patches = patchesOf(grid);
-  const features = patches / (merge * merge);
-  return { tiles: 1, grid: { rows: grid.rows, cols: grid.cols }, patches, features, tokens: features };
 }
 
 /** Triples of frames, rows and columns. */
