@@ -124,7 +124,9 @@ export class FaultRig {
   }
 
   #verdict({ code, signal }: End, state: string | undefined): string | undefined {
-    if (code === 70 || (signal !== null && signal !== "SIGKILL")) return `it ended with ${code ?? signal}`;
+    // A signal between the last word and the end of the process finds nobody who listens, and nothing left to do.
+    const late = signal !== null && state === this.#whole;
+    if (code === 70 || (signal !== null && signal !== "SIGKILL" && !late)) return `it ended with ${code ?? signal}`;
     if (code === 0 && state !== this.#whole) return "it said that it had succeeded, and the result is another";
     // Killed between the two renames that put a new directory in the place of an old one, it leaves both beside the name.
     if (state === undefined && signal === "SIGKILL") return undefined;

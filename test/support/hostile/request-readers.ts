@@ -39,7 +39,7 @@ function picture(name: string): Reader {
 function tokenizer(kind: string, target: string, form: Form): Reader {
   const files = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"].filter(name => name !== target);
   return {
-    name: `${target} of ${kind}`,
+    name: `${form === "bytes" ? "bytes of " : ""}${target} of ${kind}`,
     form,
     prepare: async (dir, shared) => {
       const from = fixture(join("tokenizers", kind));

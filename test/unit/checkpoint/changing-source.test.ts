@@ -82,6 +82,19 @@ it("a hard link to a file, as build makes one, does not change it", async () => 
   await pool.close();
 });
 
+it("an output that is a link is written where it leads, and one that leads nowhere is refused before anything is read", async () => {
+  const dir = await work.dir();
+  const { mkdir, symlink } = await import("node:fs/promises");
+  await mkdir(join(dir, "disk"));
+  await symlink("disk", join(dir, "out"));
+  await symlink("nowhere", join(dir, "lost"));
+  await convertTo(work, parity("llava_mqa"), "auto", { outputDir: join(dir, "out") });
+  expect(await readdir(join(dir, "disk"))).toContain("mmtrt.json");
+  const lost = convertTo(work, parity("llava_mqa"), "auto", { outputDir: join(dir, "lost") });
+  await expect(lost).rejects.toThrow(/CKP009.*nowhere|CKP009.*lost/s);
+  expect((await readdir(dir)).sort()).toEqual(["disk", "lost", "out"]);
+});
+
 describe("two that write one output at once", () => {
   it("have one winner, and the other sees whose it is", async () => {
     const out = join(await work.dir(), "out");

@@ -10,6 +10,11 @@ it("control characters of a file are written out, line breaks and tabs are kept"
   expect(formatProblem({ ...problem, what: name })).toContain(": a\\x1b]0;title\\x07");
 });
 
+it("a name that would be shown backwards is written out; marks that right-to-left text needs stay", () => {
+  expect(printable("a\u202egnp.exe")).toBe("a\\u202egnp.exe");
+  expect(printable("\u200f\u05d0\u2067b\u2069")).toBe("\u200f\u05d0\u2067b\u2069");
+});
+
 it("a value of a million characters is quoted by its two ends", () => {
   const long = { ...problem, what: `begin${"x".repeat(1_000_000)}end` };
   const [clipped] = new MmtrtError([long]).problems;
@@ -23,4 +28,14 @@ it("more layers than any model has are refused before anything is made for each 
   expect(() => readModel(config)).toThrow(
     /SPC002.*num_hidden_layers is 1000000000; expected a whole number from 1 to 1024/,
   );
+});
+
+it.each([
+  ["image_size", 65_536, /SPC006.*image_size gives 16384 × 16384 patches/],
+  ["window_size", 61, /SPC006.*window_size is 61; expected at most 32/],
+])("tables of shifted windows are bounded before they are made (%s %j)", (key, value, words) => {
+  const encoder = { model_type: "donut-swin", image_size: 1989, window_size: 7, [key]: value };
+  const decoder = { model_type: "mbart", vocab_size: 89, d_model: 1024 };
+  const model = { architectures: ["VisionEncoderDecoderModel"], model_type: "vision-encoder-decoder" };
+  expect(() => readModel({ ...model, encoder, decoder })).toThrow(words);
 });
