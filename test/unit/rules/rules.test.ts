@@ -3,7 +3,13 @@ import { formatProblem } from "../../../src/diagnostics/index.ts";
 import { beamFitsVocabulary } from "../../../src/rules/beam.ts";
 import { ADVICE, checkRules, RULES, type Rule } from "../../../src/rules/index.ts";
 import * as lengths from "../../../src/rules/lengths.ts";
-import { everyImageFits, promptTableHoldsBatch, promptTableIsUsed } from "../../../src/rules/multimodal.ts";
+import {
+  everyImageFits,
+  promptTableHoldsBatch,
+  promptTableIsUsed,
+  visualBatchHoldsImage,
+  visualBatchHoldsPrompt,
+} from "../../../src/rules/multimodal.ts";
 import * as pagedContext from "../../../src/rules/paged-context.ts";
 import * as parallel from "../../../src/rules/parallel.ts";
 import * as plugins from "../../../src/rules/plugins.ts";
@@ -678,7 +684,8 @@ describe("build rules", () => {
   });
 
   it("have a case each", () => {
-    const tested = new Set(CASES.map(({ rule }) => rule));
+    // visual-batch.test.ts has those of packed patches.
+    const tested = new Set([...CASES.map(({ rule }) => rule), visualBatchHoldsImage, visualBatchHoldsPrompt]);
     expect([...RULES, ...ADVICE].filter(rule => !tested.has(rule))).toEqual([]);
   });
 
