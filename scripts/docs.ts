@@ -36,8 +36,9 @@ export async function generatedFiles(): Promise<ReadonlyMap<string, string>> {
     ["docs/performance.md", await performancePage()],
     ...(Object.keys(CODES) as Code[]).map(code => [`docs/errors/${code}.md`, errorPage(code)] as const),
     ["docs/errors/README.md", errorIndex()],
-    ["configs/schema/matrix.schema.json", `${JSON.stringify(matrixSchema(EDITOR), null, 2)}\n`],
-    ["configs/schema/mmtrt.schema.json", `${JSON.stringify(documentSchema(await allTables()), null, 2)}\n`],
+    // Editors read these, not people: half of the bytes would be indentation.
+    ["configs/schema/matrix.schema.json", `${JSON.stringify(matrixSchema(EDITOR))}\n`],
+    ["configs/schema/mmtrt.schema.json", `${JSON.stringify(documentSchema(await allTables()))}\n`],
   ]);
 }
 

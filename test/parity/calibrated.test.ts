@@ -45,7 +45,7 @@ afterAll(() => work.clean());
 /** A checkpoint of a trained model, with ranges measured on the first of its held-out questions. */
 async function calibrated(name: string, format: Partial<QuantizationOptions>): Promise<string> {
   const model = fixtureDir(`models/${name}`);
-  const calib_dataset = join(model, "heldout", "questions.jsonl");
+  const calib_dataset = join(fixtureDir("models/llava-shapes"), "heldout", "questions.jsonl");
   const quantization = { ...NO_QUANTIZATION, ...format, calib_dataset, calib_size: 24 };
   return convertTo(work, model, "float32", {
     quantization,

@@ -2,9 +2,8 @@
 
     PYTHONPATH=test/reference python -m shapes.check MODEL_DIR
 
-`heldout/questions.jsonl` asks about llava-shapes' pictures, which lie beside (those and
-their questions are `shapes.heldout`'s); `questions_two.jsonl` (VILA) about two of them at
-once; `pages.jsonl` (Nougat) about pages, written here too. `expected_hf.json` has the
+Every model is asked llava-shapes' `heldout/questions.jsonl` about the pictures there (both
+are `shapes.heldout`'s); `questions_two.jsonl` (VILA) asks about two of them at once; `pages.jsonl` (Nougat) about pages, written here too. `expected_hf.json` has the
 stored weights' greedy answers in float32, each with its margin: the smallest lead any of
 its tokens had over the runner-up, in logits. `reference.safetensors` (but for LLaVA, which
 has one of more stages) has the first question's pixel values (Nougat: bytes before
@@ -55,7 +54,6 @@ def write_questions(folder: Path, name: str) -> list[dict]:
     if name == LLAVA:
         return asked
     single = [{**item, "image": f"{PICTURES}/{item['image']}"} for item in asked]
-    _write_lines(folder / "questions.jsonl", single)
     if name != "vila-shapes":
         return single
     rng = random.Random("pairs")
