@@ -37,10 +37,11 @@ export async function startup(place: Place): Promise<readonly Figure[]> {
       ]);
       return shown(usageFigure(name, place, inTurns(programs, runs * ROUNDS), { to: NODE, wanted }, "ms"));
     });
+  // Its own help fails on a percent sign, after it has loaded everything.
   const builder: Command["argv"] = [python("onnxruntime-genai"), "-m", "onnxruntime_genai.models.builder", "--help"];
   const help = new Map<string, () => Usage>([
     ["mmtrt", () => usageOf(mmtrt(["--help"], 0))],
-    ["onnxruntime-genai", () => usageOf({ argv: builder })],
+    ["onnxruntime-genai", () => usageOf({ argv: builder, status: 1 })],
     [
       "optimum-onnx",
       () => usageOf({ argv: [join(python("optimum-onnx"), "../optimum-cli"), "export", "onnx", "--help"] }),
