@@ -5,6 +5,7 @@ import type { Question } from "../../src/runtime/answer.ts";
 import { Assistant } from "../../src/runtime/assistant.ts";
 import { GENERATE_DEFAULTS } from "../../src/runtime/generate/options.ts";
 import { readReference } from "../../src/runtime/reference.ts";
+import type { Session } from "../../src/runtime/session.ts";
 import { verify } from "../../src/runtime/verify.ts";
 import { buildTo, convertTo, Workspace } from "../support/pipeline.ts";
 import { fixtureDir } from "./runtime-fixtures.ts";
@@ -27,7 +28,7 @@ afterAll(() => work.clean());
 
 describe("Pictures in grids of tiles, several of a prompt as squares, and a prompt that has none", () => {
   let checkpoint = "";
-  let assistant: Assistant;
+  let assistant: Assistant<Session>;
   let questions: readonly Question[] = [];
   beforeAll(async () => {
     checkpoint = await convertTo(work, MODEL, "float32");

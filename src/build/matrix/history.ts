@@ -70,7 +70,9 @@ export class History {
 function madeIn(cells: Readonly<Record<string, CellHistory>>, cell: string, label: string): Made | undefined {
   const steps: unknown = Object.hasOwn(cells, cell) ? cells[cell] : undefined;
   const made: unknown = isObject(steps) && Object.hasOwn(steps, label) ? steps[label] : undefined;
-  return isObject(made) && typeof made.key === "string" && isObject(made.inputs) ? (made as unknown as Made) : undefined;
+  return isObject(made) && typeof made.key === "string" && isObject(made.inputs)
+    ? (made as unknown as Made)
+    : undefined;
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
