@@ -90,11 +90,8 @@ export class KvCache {
     );
   }
 
-  /** What was written where it lies is there already: the binding gives a copy of it, which nobody needs. */
   take(outputs: Fetches): void {
-    this.#tensors = this.#inputs.map(
-      ({ name }, i) => (isPast(name) ? outputs[outputOf(name)] : this.#tensors[i]) as Tensor,
-    );
+    this.#tensors = this.#inputs.map(({ name }) => outputs[outputOf(name)] as Tensor);
   }
 
   /** Row i becomes what row `rows[i]` was: beams are copied, swapped and dropped this way. */

@@ -27,7 +27,7 @@ export interface OrtOptions {
 export interface OrtGraph {
   readonly file: string;
   readonly outputs: readonly string[];
-  /** `into` may be memory of inputs: outputs that are written there, where the graph's runtime can. */
+  /** `into` may be memory of inputs: outputs that are written there, where the graph's runtime can, and are then those very tensors. */
   run(feeds: Feeds, into?: Fetches): Promise<Fetches>;
   tensor(type: TensorType, data: TensorData, dims: readonly number[]): Tensor;
   close(): Promise<void>;
@@ -67,7 +67,11 @@ export async function openTyped(
     types: new Map(session.outputMetadata.flatMap(value => (value.isTensor ? [[value.name, typeOf(value)]] : []))),
     // A run blocks the process, so signals are seen between runs; that is often enough to stop after a token.
     run: (feeds, into = {}) =>
-      session.run(feeds, { ...everything, ...into }).catch((error: unknown) => broken(file, (error as Error).message)),
+      session.run(feeds, { ...everything, ...into }).then(
+        // The binding gives copies of outputs whose memory it was given: nobody needs those.
+        outputs => ({ ...outputs, ...into }),
+        (error: unknown) => broken(file, (error as Error).message),
+      ),
     tensor: (type, data, dims) => new ort.Tensor(type, data as Float32Array, dims),
     close: () => session.release(),
   };

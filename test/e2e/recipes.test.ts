@@ -111,7 +111,7 @@ interface Question {
 
 const fixture = (model: string): string => join(ROOT, "test/fixtures/models", model);
 
-function heldOut({ model, questions = "questions.jsonl", ask }: Recipe): Question {
+function heldOut({ model, questions = "../../llava-shapes/heldout/questions.jsonl", ask }: Recipe): Question {
   const file = join(fixture(model), "heldout", questions);
   const question = JSON.parse(readFileSync(file, "utf8").split("\n")[ask] as string) as Question;
   const { image, images = [image as string] } = question;

@@ -19,7 +19,7 @@ const work = new Workspace();
 afterEach(() => work.clean());
 
 const origin = (key: string): string => `--${key}`;
-const LIMITS = { max_batch_size: 3, max_input_len: 700, max_seq_len: 989 };
+const LIMITS = { max_batch_size: 3, max_input_len: 789, max_seq_len: 989 };
 const ENVIRONMENT = { version: "0.0.0-test", origin, given: (key: string) => key in LIMITS };
 const models = await publishedModels();
 const SHAPES = join(ROOT, "test/fixtures/models/llava-shapes");

@@ -233,8 +233,8 @@ describe("a LLaVA config", () => {
 
 describe("the registry", () => {
   it("names what it knows when an architecture is unknown or missing", () => {
-    expect(() => readModel({ ...LLAMA, architectures: ["LlavaNextForConditionalGeneration"] })).toThrow(
-      /SPC008.*LlavaNextForConditionalGeneration.*LlamaForCausalLM, LlavaForConditionalGeneration/,
+    expect(() => readModel({ ...LLAMA, architectures: ["FuyuForCausalLM"] })).toThrow(
+      /SPC008.*FuyuForCausalLM.*LlamaForCausalLM, LlavaForConditionalGeneration/,
     );
     expect(() => readModel({ model_type: "llama" })).toThrow(/SPC008.*architectures is missing \(model_type "llama"\)/);
   });
