@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
-import { mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { MmtrtError, type Problem, throwIfAny } from "../../diagnostics/index.ts";
 import { quoteCommand } from "../quote.ts";
@@ -148,6 +149,10 @@ async function runCompiler(
 /** The hash of the compiler's version, its flags and every input's name and content. */
 async function keyOf({ flags, inputs }: CompileUnit, compiler: Compiler): Promise<string> {
   const hash = createHash("sha256").update(JSON.stringify([compiler.version, flags]));
-  for (const file of [...inputs].sort()) hash.update(`\0${basename(file)}\0`).update(await readFile(file));
+  for (const file of [...inputs].sort()) {
+    hash.update(`\0${basename(file)}\0`);
+    // readFile() takes a read that gave less than it was asked for as the file's end.
+    for await (const bytes of createReadStream(file)) hash.update(bytes as Buffer);
+  }
   return hash.digest("hex").slice(0, 24);
 }
