@@ -65,9 +65,10 @@ export async function compileUnits(
   return units.flatMap(unit => done.filter(({ name }) => name === unit.name));
 }
 
-/** What compilers were writing for a process that is gone; another one may be at work in the same directory. */
-async function dropAbandoned(dir: string): Promise<void> {
+/** What compilers were writing for a process that is gone, of the names that begin so; another one may be at work in the same directory. */
+async function dropAbandoned(dir: string, begin = ""): Promise<void> {
   for (const name of await readdir(dir).catch(() => [])) {
+    if (!name.startsWith(begin)) continue;
     const pid = Number(/\.(\d+)\.partial$/.exec(name)?.[1] ?? process.pid);
     if (pid !== process.pid && !isAlive(pid)) await rm(join(dir, name), { force: true }).catch(() => undefined);
   }
@@ -100,7 +101,7 @@ export async function linkLibrary(
   flags: readonly string[],
   options: CompileOptions,
 ): Promise<void> {
-  await runCompiler(["-shared", ...flags, ...objects], library, library, options);
+  await link(["-shared", ...flags, ...objects], library, options);
 }
 
 /** Links objects into a program. Throws PLG003. */
@@ -110,7 +111,12 @@ export async function linkProgram(
   flags: readonly string[],
   options: CompileOptions,
 ): Promise<void> {
-  await runCompiler([...objects, ...flags], program, program, options);
+  await link([...objects, ...flags], program, options);
+}
+
+async function link(args: readonly string[], output: string, options: CompileOptions): Promise<void> {
+  await dropAbandoned(dirname(output), `${basename(output)}.`);
+  await runCompiler(args, output, output, options);
 }
 
 /** Writes aside, then renames: what has the final name is whole. Gives the seconds it took. */
